@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import runpy
+import sys
+from importlib.metadata import metadata, requires, version
+from importlib.resources import files
+
+import pytest
+
+import sagaflow
+
+
+def test_package_says_that_it_is_typed() -> None:
+    assert files("sagaflow").joinpath("py.typed").is_file()
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    assert sagaflow.__version__ == version("sagaflow")
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    needed = [line.partition(";")[0] for line in requires("sagaflow") or ()]
+    assert needed
+    assert [line for line in needed if ">=" not in line] == []
+
+
+def test_server_under_the_gpl_is_never_needed() -> None:
+    assert metadata("sagaflow")["License-Expression"] == "MIT"
+    servers = [line for line in requires("sagaflow") or () if line.lower().startswith("secantus")]
+    assert servers
+    assert [line for line in servers if "extra == 'embedded'" not in line] == []
+
+
+def test_package_runs_as_a_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sagaflow", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("sagaflow", run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
+    assert "demo" in capsys.readouterr().out
