@@ -1,0 +1,1 @@
+"""What a saga class says. Nothing in here runs a saga."""

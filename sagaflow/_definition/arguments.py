@@ -1,0 +1,109 @@
+"""What the calls of a chain may be given: states, classes of events, handlers."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from types import FunctionType
+from typing import Final
+
+import attrs
+
+from sagaflow._definition.origin import Origin
+from sagaflow._definition.state import State
+
+
+def check_state(state: object, call: str, origin: Origin) -> None:
+    """Refuse what is no state.
+
+    :raises SagaDefinitionError: naming the call and the line.
+    """
+    if not isinstance(state, State):
+        raise origin.error(
+            f"{call}() takes a State, not {state!r}: declare it as a class attribute, "
+            "`name = State()`, above this line"
+        )
+
+
+def check_event_class(event: object, by: object, origin: Origin) -> None:
+    """Refuse what cannot be a class of events, or one without the attribute that ``by=`` names."""
+    if not isinstance(event, type):
+        raise origin.error(
+            f"on() takes classes of events, not {event!r}: name them one by one, as in "
+            ".on(Paid, Declined)"
+        )
+    if event.__module__ == "builtins":
+        raise origin.error(
+            f"{event.__name__} is no class of events: declare an attrs class for the event"
+        )
+    if not isinstance(by, str) or hasattr(event, by):
+        return
+    if attrs.has(event):
+        names = [attribute.name for attribute in attrs.fields(event)]
+    elif dataclasses.is_dataclass(event):
+        names = [attribute.name for attribute in dataclasses.fields(event)]
+    else:  # its attributes are known once there is an instance
+        return
+    if by not in names:
+        raise origin.error(
+            f"{event.__name__} has no attribute {by!r}, which by= names; "
+            f"it has: {', '.join(names) or 'none'}"
+        )
+
+
+def may_correlate(given: object) -> bool:
+    """Tell whether *given* is an attribute's name or a callable, or None."""
+    return given is None or (isinstance(given, str) and given != "") or callable(given)
+
+
+EVENT_HANDLER: Final = "(self, event, ctx)"
+TIMEOUT_HANDLER: Final = "(self, ctx)"
+
+
+def check_handler(handler: object, origin: Origin, expected: str = EVENT_HANDLER) -> None:
+    """Refuse what is no method that can be called as *expected* shows.
+
+    :raises SagaDefinitionError: naming the handler and its line.
+    """
+    problem = handler_problem(handler, expected)
+    if problem is None:
+        return
+    place = origin
+    if isinstance(handler, FunctionType):
+        code = handler.__code__
+        place = attrs.evolve(origin, filename=code.co_filename, line=code.co_firstlineno)
+    raise place.error(problem, method=getattr(handler, "__name__", None))
+
+
+def handler_problem(handler: object, expected: str = EVENT_HANDLER) -> str | None:
+    """Tell what keeps *handler* from being called as *expected* shows, if anything."""
+    if not isinstance(handler, FunctionType):
+        return (
+            f"a handler is a method, this is of type {type(handler).__name__}: write it with def "
+            f"or async def {expected}, and leave out decorators that make something else of it"
+        )
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        return "a handler returns, it does not yield: its code would never run; remove the yield"
+    signature = _signature(handler)
+    try:
+        signature.bind(*[None] * len(expected.split(",")))
+    except TypeError:
+        what = "a handler" if expected == EVENT_HANDLER else "the handler of a timeout"
+        return f"{what} takes {expected}, but this one takes {signature}: change that"
+    return None
+
+
+def _signature(function: FunctionType) -> inspect.Signature:
+    """Return the names of the parameters. Annotations are never evaluated."""
+    if sys.version_info >= (3, 14):
+        import annotationlib  # noqa: PLC0415
+
+        found = inspect.signature(function, annotation_format=annotationlib.Format.STRING)
+    else:
+        found = inspect.signature(function)
+    plain = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in found.parameters.values()
+    ]
+    return inspect.Signature(plain)

@@ -1,0 +1,63 @@
+"""What may be a message, and which messages a handler's code mentions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dis import get_instructions
+from types import CodeType, FunctionType, ModuleType
+from typing import Final
+
+import attrs
+
+_CLOSURE: Final = frozenset({"LOAD_DEREF"})
+_GLOBAL: Final = frozenset({"LOAD_GLOBAL"})
+_ATTRIBUTE: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_BETWEEN: Final = frozenset({"CACHE", "EXTENDED_ARG", "PUSH_NULL"})
+
+
+def is_message_class(candidate: object) -> bool:
+    """Tell whether *candidate* is an attrs class or a dataclass, so that it can be stored."""
+    return isinstance(candidate, type) and (
+        attrs.has(candidate) or dataclasses.is_dataclass(candidate)
+    )
+
+
+def mentioned_messages(function: FunctionType) -> Iterator[type]:
+    """Yield the message classes that the code of *function* names.
+
+    A message that was stored before a crash is read back by another process. That process knows
+    its class, without any registration, because the saga's own code mentions it: the names are
+    taken from the code, never from stored data.
+    """
+    closure: dict[str, object] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            closure[name] = cell.cell_contents
+        except ValueError:  # not bound yet: a class that is defined further down
+            continue
+    for scope, path in _paths(function.__code__):
+        value: object = (closure if scope in _CLOSURE else function.__globals__).get(path[0])
+        for name in path[1:]:
+            if not isinstance(value, ModuleType | type):
+                break
+            value = getattr(value, name, None)
+        if isinstance(value, type) and is_message_class(value):
+            yield value
+
+
+def _paths(code: CodeType) -> Iterator[tuple[str, list[str]]]:
+    """Yield every name and every dotted name that *code* loads, and where it loads it from."""
+    scope, path = "", list[str]()
+    for instruction in get_instructions(code):
+        if instruction.opname in _CLOSURE | _GLOBAL:
+            scope, path = instruction.opname, [instruction.argval]
+            yield scope, path
+        elif instruction.opname in _ATTRIBUTE and path:
+            path = [*path, instruction.argval]
+            yield scope, path
+        elif instruction.opname not in _BETWEEN:
+            path = []
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _paths(constant)

@@ -1,0 +1,43 @@
+"""What may identify a saga or a message."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from bson import ObjectId
+
+from sagaflow.exceptions import CorrelationError
+
+SagaId: TypeAlias = str | int | UUID | ObjectId
+"""A correlation id or message id. ``7`` and ``"7"`` are two ids."""
+
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+
+
+def check_id(value: object, what: str = "correlation id") -> SagaId:
+    """Return *value* if it may be an id, so that data never reaches a query as an operator.
+
+    :param what: what the value is meant to be, for the error.
+    :raises CorrelationError: if it is of another type, empty, or too large for the database.
+    """
+    if isinstance(value, bool):
+        raise CorrelationError(what, value, "it is a bool")
+    if isinstance(value, str):
+        if not value:
+            raise CorrelationError(what, value, "it is empty")
+        try:
+            value.encode()
+        except UnicodeEncodeError as exc:
+            raise CorrelationError(what, value, "it is not valid Unicode") from exc
+        return str.__str__(value)  # a member of an enum is the same id as its value
+    if isinstance(value, int):
+        if not INT64_MIN <= value <= INT64_MAX:
+            raise CorrelationError(what, value, "it needs more than 64 bits")
+        return int(value)
+    if isinstance(value, UUID):  # some drivers have a subclass
+        return value if type(value) is UUID else UUID(int=value.int)
+    if isinstance(value, ObjectId):
+        return value
+    raise CorrelationError(what, value, f"it is a {type(value).__qualname__}")

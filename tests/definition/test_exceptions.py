@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+
+import pytest
+
+from sagaflow import exceptions
+from sagaflow.exceptions import (
+    AmbiguousSagaError,
+    BusError,
+    CompensationError,
+    ConcurrencyError,
+    CorrelationError,
+    LimitExceededError,
+    NoHandlerError,
+    OperationError,
+    OrchestratorClosedError,
+    RepositoryError,
+    SagaDefinitionError,
+    SagaflowError,
+    SerializationError,
+    ServerUnavailableError,
+    UnknownEventError,
+    UnknownOutcomeError,
+)
+from tests.definition.support import Paid
+
+ERRORS = [
+    SagaflowError("wrong"),
+    SagaDefinitionError("wrong"),
+    SagaDefinitionError("wrong", saga="Order", method="pay", filename="orders.py", line=7),
+    CorrelationError("correlation id", {"$gt": ""}, "it is a dict"),
+    UnknownEventError(Paid, ("Order", "Parcel")),
+    AmbiguousSagaError(Paid, ("Order", "Parcel")),
+    ConcurrencyError("Order", "o-1", 7, 2.5),
+    CompensationError("Order", "o-1", "pay", "TimeoutError()"),
+    SerializationError("Order.lines[2].price", "it is a complex"),
+    LimitExceededError("Order", "o-1", "parked events", 1_001, 1_000),
+    OperationError("wrong"),
+    RepositoryError("wrong"),
+    ServerUnavailableError("wrong"),
+    UnknownOutcomeError("wrong"),
+    BusError("wrong"),
+    NoHandlerError(Paid),
+    OrchestratorClosedError("wrong"),
+]
+
+
+def test_every_error_is_listed_and_derives_from_the_base() -> None:
+    defined = {
+        name
+        for name, value in vars(exceptions).items()
+        if inspect.isclass(value) and value.__module__ == exceptions.__name__
+    }
+    assert set(exceptions.__all__) == defined == {type(error).__name__ for error in ERRORS}
+    assert all(isinstance(error, SagaflowError) for error in ERRORS)
+    assert exceptions.__all__ == sorted(exceptions.__all__)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_error_survives_the_way_to_another_process(error: SagaflowError) -> None:
+    """Such as a pool of workers, or a parallel test run."""
+    error.add_note("seen at noon")
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301
+        assert type(other) is type(error)
+        assert str(other) == str(error)
+        assert vars(other) == vars(error)
+
+
+def test_definition_error_names_what_it_knows() -> None:
+    assert str(SagaDefinitionError("wrong")) == "wrong"
+    assert str(SagaDefinitionError("wrong", saga="Order")) == "Order: wrong"
+    assert str(SagaDefinitionError("wrong", method="pay")) == "pay: wrong"
+    assert (
+        str(SagaDefinitionError("wrong", saga="Order", method="pay", filename="orders.py", line=7))
+        == 'Order.pay: wrong (File "orders.py", line 7)'
+    )
+
+
+def test_errors_can_be_caught_as_the_builtin_that_a_caller_expects() -> None:
+    assert issubclass(SagaDefinitionError, TypeError)
+    assert issubclass(CorrelationError, TypeError)
+    assert issubclass(UnknownEventError, TypeError)
+    assert issubclass(SerializationError, ValueError)
+
+
+def test_errors_keep_their_values_and_say_what_to_do() -> None:
+    correlation = CorrelationError("correlation id", {}, "it is a dict")
+    assert correlation.value == {}
+    assert str(correlation) == (
+        "{} cannot be a correlation id: it is a dict. "
+        "An id is a non-empty str, an int of at most 64 bits, a UUID or an ObjectId."
+    )
+    unknown = UnknownEventError(Paid, ("Order", "Parcel"))
+    assert unknown.event_type is Paid
+    assert "this orchestrator runs Order, Parcel. Declare a transition .on(Paid)" in str(unknown)
+    ambiguous = AmbiguousSagaError(Paid, ("Order", "Parcel"))
+    assert (ambiguous.event_type, ambiguous.sagas) == (Paid, ("Order", "Parcel"))
+    assert "pass saga_type=Order to handle()" in str(ambiguous)
+    concurrency = ConcurrencyError("Order", "o-1", 7, 2.5)
+    assert (concurrency.saga, concurrency.correlation_id, concurrency.attempts) == (
+        "Order",
+        "o-1",
+        7,
+    )
+    assert "Order 'o-1': 7 attempts in 2.5 s" in str(concurrency)
+    assert "deliver the event again" in str(concurrency)
+    compensation = CompensationError("Order", 7, "pay", "TimeoutError()")
+    assert (compensation.saga, compensation.correlation_id, compensation.step) == (
+        "Order",
+        7,
+        "pay",
+    )
+    assert "Order 7: undoing 'pay': TimeoutError()" in str(compensation)
+    limit = LimitExceededError("Order", 7, "parked events", 1_001, 1_000)
+    assert (limit.saga, limit.correlation_id, limit.what) == ("Order", 7, "parked events")
+    assert (limit.count, limit.limit) == (1_001, 1_000)
+    assert "Order 7 would have 1,001 parked events; 1,000 are allowed" in str(limit)
+    serialization = SerializationError("Order.total", "it is a complex")
+    assert serialization.path == "Order.total"
+    assert str(serialization) == "Order.total: it is a complex"
+    unhandled = NoHandlerError(Paid)
+    assert unhandled.message_type is Paid
+    assert "bus.subscribe(Paid, ...)" in str(unhandled)
