@@ -1,0 +1,262 @@
+"""A record as the one document that is stored, and the one change that a write makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from sagaflow._codec.elements import (
+    Document,
+    decode_compensation,
+    decode_failing,
+    decode_history,
+    decode_lease,
+    decode_outgoing,
+    decode_parked,
+    decode_suspension,
+    decode_timer,
+    encode_compensation,
+    encode_failing,
+    encode_history,
+    encode_lease,
+    encode_outgoing,
+    encode_parked,
+    encode_suspension,
+    encode_timer,
+    present,
+)
+from sagaflow._shown import shown
+from sagaflow.exceptions import RepositoryError
+from sagaflow.ids import SagaId
+from sagaflow.record import SagaRecord, Status
+
+HISTORY_SIZE: Final = 64
+"""How many writes a saga remembers."""
+
+_KINDS: Final[Mapping[str, type]] = {
+    "incarnation": str,
+    "version": int,
+    "token": str,
+    "state": str,
+    "created_at": datetime,
+    "updated_at": datetime,
+}
+"""What every document has, and of what type."""
+
+_BOOKKEPT: Final = frozenset({"sending", "wake", "lease"})
+"""Bookkeeping changes these without a new version: what was read of them may be out of date, so a
+transition always writes them, or ``wake`` could stay too late."""
+
+
+@frozen
+class Push:
+    """Elements to append to an array, of which the last *keep* stay."""
+
+    items: list[Any]
+    keep: int | None = None
+
+
+@frozen(kw_only=True)
+class DocumentChange:
+    """One conditional update: it takes place if the saga still has this incarnation and version.
+
+    :ivar set: values by path; a path is a field, a field of ``data``, or an element of
+        ``compensations``.
+    :ivar unset: fields to remove.
+    :ivar push: elements to append to arrays, by field.
+    """
+
+    correlation_id: SagaId
+    incarnation: str
+    version: int
+    set: Mapping[str, Any]
+    unset: tuple[str, ...] = ()
+    push: Mapping[str, Push] = field(factory=dict[str, Push])
+
+
+@frozen(kw_only=True)
+class Bookkeeping:
+    """What is noted about a saga without changing its version, so that it never gets in the way.
+
+    :ivar sent: messages to remove from the outbox, whatever version the saga has.
+    :ivar set: fields to set, only if the saga still has this *version*.
+    :ivar unset: fields to remove, only if it still has this version.
+    """
+
+    correlation_id: SagaId
+    incarnation: str
+    version: int
+    sent: tuple[str, ...] = ()
+    set: Mapping[str, Any] = field(factory=dict[str, Any])
+    unset: tuple[str, ...] = ()
+
+
+def encode_record(record: SagaRecord) -> Document:
+    """Return the document of a new saga."""
+    document: Document = {
+        "_id": record.correlation_id,
+        "incarnation": record.incarnation,
+        **_head(record),
+        "data": dict(record.data),
+        "inbox": list(record.inbox),
+        "outbox": [encode_outgoing(message) for message in record.outbox],
+        "compensations": [encode_compensation(entry) for entry in record.compensations],
+        "timers": [encode_timer(timer) for timer in record.timers],
+        "parked": [encode_parked(event) for event in record.parked],
+        "history": [encode_history(entry) for entry in record.history],
+    }
+    return present(document)
+
+
+def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a document
+    before: SagaRecord, after: SagaRecord, *, inbox_size: int
+) -> DocumentChange:
+    """Return the change that makes *after* of *before*.
+
+    Only what differs is written. The outbox is only appended to, since sent messages are removed
+    from it at any time; the inbox and the history of *after* are what is to be appended.
+    Another incarnation takes the place of everything.
+    """
+    if after.incarnation != before.incarnation:
+        return _replacement(before, after)
+    old, new = _head(before), _head(after)
+    changed: dict[str, Any] = {}
+    unset: list[str] = []
+    for name, value in new.items():
+        if value == old[name] and name not in _BOOKKEPT:
+            continue
+        if value is None:
+            unset.append(name)
+        else:
+            changed[name] = value
+    for name, value in after.data.items():
+        if name not in before.data or before.data[name] != value:
+            changed[f"data.{name}"] = value
+    push: dict[str, Push] = {}
+    sent = [message for message in after.outbox if message.sequence > before.sequence]
+    if sent:
+        push["outbox"] = Push([encode_outgoing(message) for message in sent])
+    known = len(before.compensations)
+    amended = [
+        i for i, old_one in enumerate(before.compensations) if after.compensations[i] != old_one
+    ]
+    added = after.compensations[known:]
+    if amended and added:  # one update cannot both append to an array and set its elements
+        changed["compensations"] = [encode_compensation(entry) for entry in after.compensations]
+    elif added:
+        push["compensations"] = Push([encode_compensation(entry) for entry in added])
+    for index in amended if not added else ():
+        changed[f"compensations.{index}"] = encode_compensation(after.compensations[index])
+    # Only transitions change these arrays, so they may be written as a whole.
+    if after.timers != before.timers:
+        changed["timers"] = [encode_timer(timer) for timer in after.timers]
+    if after.parked != before.parked:
+        parked = len(before.parked)
+        if after.parked[:parked] == before.parked:
+            push["parked"] = Push([encode_parked(event) for event in after.parked[parked:]])
+        else:
+            changed["parked"] = [encode_parked(event) for event in after.parked]
+    if after.inbox:
+        push["inbox"] = Push(list(after.inbox), inbox_size)
+    if after.history:
+        push["history"] = Push([encode_history(e) for e in after.history], HISTORY_SIZE)
+    return DocumentChange(
+        correlation_id=before.correlation_id,
+        incarnation=before.incarnation,
+        version=before.version,
+        set=changed,
+        unset=tuple(unset),
+        push=push,
+    )
+
+
+def _replacement(before: SagaRecord, after: SagaRecord) -> DocumentChange:
+    document = encode_record(after)
+    del document["_id"]
+    return DocumentChange(
+        correlation_id=before.correlation_id,
+        incarnation=before.incarnation,
+        version=before.version,
+        set=document,
+        unset=tuple(name for name, value in _head(after).items() if value is None),
+    )
+
+
+def decode_record(document: Mapping[str, Any]) -> SagaRecord:
+    """Return the record that *document* holds; what was not read is empty.
+
+    :raises RepositoryError: if it is no document of sagaflow's.
+    """
+    try:
+        return _decode(document)
+    except (KeyError, ValueError, TypeError, AttributeError) as exc:
+        reason = f"the field {exc} is missing" if isinstance(exc, KeyError) else str(exc)
+        raise RepositoryError(
+            f"the document {document.get('_id')!r} is not one that sagaflow wrote: {reason}. "
+            "Give sagaflow collections of its own, or restore the document."
+        ) from exc
+
+
+def decode_id(stored: SagaId) -> SagaId:
+    """Return the id whose stored form this is; the driver has a subclass for long ints."""
+    return int(stored) if isinstance(stored, int) else stored
+
+
+def _decode(document: Mapping[str, Any]) -> SagaRecord:
+    for name, kind in _KINDS.items():
+        if not isinstance(document[name], kind):
+            raise TypeError(f"its {name} is {shown(document[name])}")
+    return SagaRecord(
+        correlation_id=decode_id(document["_id"]),
+        incarnation=document["incarnation"],
+        version=document["version"],
+        token=document["token"],
+        schema=document.get("schema", 1),
+        state=document["state"],
+        status=Status(document["status"]),
+        goal=document.get("goal"),
+        cancelled=document.get("cancelled", False),
+        data=dict(document.get("data", {})),
+        sequence=document.get("sequence", 0),
+        inbox=tuple(document.get("inbox", ())),
+        outbox=tuple(decode_outgoing(item) for item in document.get("outbox", ())),
+        compensations=tuple(
+            decode_compensation(item) for item in document.get("compensations", ())
+        ),
+        history=tuple(decode_history(item) for item in document.get("history", ())),
+        timers=tuple(decode_timer(item) for item in document.get("timers", ())),
+        parked=tuple(decode_parked(item) for item in document.get("parked", ())),
+        sending=decode_failing(document.get("sending")),
+        suspension=decode_suspension(document.get("suspension")),
+        wake=document.get("wake"),
+        lease=decode_lease(document.get("lease")),
+        created_at=document["created_at"],
+        updated_at=document["updated_at"],
+        finished_at=document.get("finished_at"),
+        expire_at=document.get("expire_at"),
+    )
+
+
+def _head(record: SagaRecord) -> Document:
+    """Return what a transition may change, apart from data and arrays."""
+    return {
+        "version": record.version,
+        "token": record.token,
+        "schema": record.schema,
+        "state": record.state,
+        "status": record.status.value,
+        "goal": record.goal,
+        "cancelled": record.cancelled or None,
+        "sequence": record.sequence,
+        "sending": encode_failing(record.sending),
+        "suspension": encode_suspension(record.suspension),
+        "wake": record.wake,
+        "lease": encode_lease(record.lease),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "finished_at": record.finished_at,
+        "expire_at": record.expire_at,
+    }

@@ -1,0 +1,242 @@
+"""The parts of a saga's document: messages, timers, recorded compensations and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+
+from sagaflow.record import (
+    Failing,
+    HistoryEntry,
+    Lease,
+    OutgoingMessage,
+    ParkedEvent,
+    RecordedCompensation,
+    StepStatus,
+    StoredMessage,
+    Suspension,
+    SuspensionReason,
+    Timer,
+    TimerKind,
+)
+
+Document: TypeAlias = dict[str, Any]
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def encode_message(message: StoredMessage) -> Document:
+    """Return the stored form of a message."""
+    return {"type": message.type, "body": dict(message.body)}
+
+
+def decode_message(document: Mapping[str, Any]) -> StoredMessage:
+    """Return a message from its stored form."""
+    return StoredMessage(type=document["type"], body=document["body"])
+
+
+def encode_outgoing(message: OutgoingMessage) -> Document:
+    """Return the stored form of an outgoing message."""
+    return {
+        "id": message.id,
+        "seq": message.sequence,
+        "kind": message.kind,
+        **encode_message(message.message),
+        "causation_id": message.causation_id,
+        "headers": message.headers,
+        "created_at": message.created_at,
+    }
+
+
+def decode_outgoing(document: Mapping[str, Any]) -> OutgoingMessage:
+    """Return an outgoing message from its stored form."""
+    return OutgoingMessage(
+        id=document["id"],
+        sequence=document["seq"],
+        kind=document["kind"],
+        message=decode_message(document),
+        causation_id=document["causation_id"],
+        headers=document.get("headers", {}),
+        created_at=document["created_at"],
+    )
+
+
+def encode_compensation(entry: RecordedCompensation) -> Document:
+    """Return the stored form of a recorded compensation."""
+    document: Document = {
+        "id": entry.id,
+        "step": entry.step,
+        "method": entry.method,
+        "event": None if entry.event is None else encode_message(entry.event),
+        "arguments": None if entry.arguments is None else list(entry.arguments),
+        "message_id": entry.message_id,
+        "status": entry.status.value,
+        "failing": encode_failing(entry.failing),
+    }
+    return present(document)
+
+
+def decode_compensation(document: Mapping[str, Any]) -> RecordedCompensation:
+    """Return a recorded compensation from its stored form."""
+    event, arguments = document.get("event"), document.get("arguments")
+    return RecordedCompensation(
+        id=document["id"],
+        step=document["step"],
+        method=document["method"],
+        event=None if event is None else decode_message(event),
+        arguments=None if arguments is None else tuple(arguments),
+        message_id=document["message_id"],
+        status=StepStatus(document["status"]),
+        failing=decode_failing(document.get("failing")),
+    )
+
+
+def encode_failing(failing: Failing | None) -> Document | None:
+    """Return the stored form of how something has failed so far."""
+    if failing is None:
+        return None
+    return {
+        "attempts": failing.attempts,
+        "since": failing.since,
+        "due": failing.due,
+        "error": failing.error,
+    }
+
+
+def decode_failing(document: Mapping[str, Any] | None) -> Failing | None:
+    """Return how something has failed so far from its stored form."""
+    if document is None:
+        return None
+    return Failing(
+        attempts=document["attempts"],
+        since=document["since"],
+        due=document["due"],
+        error=document["error"],
+    )
+
+
+def encode_lease(lease: Lease | None) -> Document | None:
+    """Return the stored form of a lease."""
+    return None if lease is None else {"owner": lease.owner, "until": lease.until}
+
+
+def decode_lease(document: Mapping[str, Any] | None) -> Lease | None:
+    """Return a lease from its stored form."""
+    return None if document is None else Lease(owner=document["owner"], until=document["until"])
+
+
+def encode_suspension(suspension: Suspension | None) -> Document | None:
+    """Return the stored form of a suspension."""
+    if suspension is None:
+        return None
+    return {
+        "reason": suspension.reason.value,
+        "subject": suspension.subject,
+        "error": suspension.error,
+        "since": suspension.since,
+    }
+
+
+def decode_suspension(document: Mapping[str, Any] | None) -> Suspension | None:
+    """Return a suspension from its stored form."""
+    if document is None:
+        return None
+    return Suspension(
+        reason=SuspensionReason(document["reason"]),
+        subject=document["subject"],
+        error=document["error"],
+        since=document["since"],
+    )
+
+
+def encode_timer(timer: Timer) -> Document:
+    """Return the stored form of a timer."""
+    return present(
+        {
+            "id": timer.id,
+            "name": timer.name,
+            "due": timer.due,
+            "kind": timer.kind.value,
+            "delay": None if timer.delay is None else timer.delay // _MICROSECOND,
+            "event": None if timer.event is None else encode_message(timer.event),
+            "causation_id": timer.causation_id,
+            "failing": encode_failing(timer.failing),
+        }
+    )
+
+
+def decode_timer(document: Mapping[str, Any]) -> Timer:
+    """Return a timer from its stored form."""
+    event, delay = document.get("event"), document.get("delay")
+    return Timer(
+        id=document["id"],
+        name=document["name"],
+        due=document["due"],
+        kind=TimerKind(document["kind"]),
+        delay=None if delay is None else delay * _MICROSECOND,
+        event=None if event is None else decode_message(event),
+        causation_id=document["causation_id"],
+        failing=decode_failing(document.get("failing")),
+    )
+
+
+def encode_parked(event: ParkedEvent) -> Document:
+    """Return the stored form of a parked event."""
+    return present(
+        {
+            "id": event.id,
+            **encode_message(event.message),
+            "headers": event.headers,
+            "parked_at": event.parked_at,
+            "offered": event.offered,
+            "failing": encode_failing(event.failing),
+        }
+    )
+
+
+def decode_parked(document: Mapping[str, Any]) -> ParkedEvent:
+    """Return a parked event from its stored form."""
+    return ParkedEvent(
+        id=document["id"],
+        message=decode_message(document),
+        headers=document["headers"],
+        parked_at=document["parked_at"],
+        offered=document["offered"],
+        failing=decode_failing(document.get("failing")),
+    )
+
+
+def present(document: Document) -> Document:
+    """Return *document* without what is None."""
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def encode_history(entry: HistoryEntry) -> Document:
+    """Return the stored form of an entry of the history."""
+    return {
+        "at": entry.at,
+        "event": entry.event,
+        "step": entry.step,
+        "source": entry.source,
+        "target": entry.target,
+        "message_id": entry.message_id,
+        "version": entry.version,
+        "token": entry.token,
+        "attempt": entry.attempt,
+    }
+
+
+def decode_history(document: Mapping[str, Any]) -> HistoryEntry:
+    """Return an entry of the history from its stored form."""
+    return HistoryEntry(
+        at=document["at"],
+        event=document["event"],
+        step=document["step"],
+        source=document.get("source"),
+        target=document["target"],
+        message_id=document["message_id"],
+        version=document["version"],
+        token=document["token"],
+        attempt=document.get("attempt", 1),
+    )
