@@ -1,0 +1,54 @@
+"""How long to wait before the next attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from sagaflow.clock import to_milliseconds
+from sagaflow.policy import RetryPolicy
+from sagaflow.record import Failing
+
+
+def delays(
+    first: timedelta, longest: timedelta, random: Callable[[], float]
+) -> Iterator[timedelta]:
+    """Yield ever longer delays with full jitter: anything from nothing to the current bound.
+
+    Full jitter spreads rivals best; see Marc Brooker, "Exponential Backoff And Jitter" (2015).
+
+    :param first: the bound of the first delay; each further one is twice as large.
+    :param longest: no bound grows beyond this.
+    :param random: gives numbers from 0 up to 1.
+    """
+    attempt = 0
+    while True:
+        yield bound(first, longest, attempt) * random()
+        attempt += 1
+
+
+def bound(first: timedelta, longest: timedelta, attempt: int) -> timedelta:
+    """Return the longest delay after so many failed attempts, counted from 0."""
+    growth = 2 ** min(attempt, 64)
+    return longest if first >= longest / growth else first * growth
+
+
+def failed_again(
+    before: Failing | None, error: str, now: datetime, policy: RetryPolicy, random: float
+) -> Failing:
+    """Return how work has failed, now that it has failed once more.
+
+    :param random: from 0 up to 1.
+    """
+    attempts = 0 if before is None else before.attempts
+    return Failing(
+        attempts=attempts + 1,
+        since=now if before is None else before.since,
+        due=to_milliseconds(now + bound(policy.first, policy.longest, attempts) * random),
+        error=error,
+    )
+
+
+def is_too_old(failing: Failing, now: datetime, policy: RetryPolicy) -> bool:
+    """Tell whether work has failed for longer than the policy allows."""
+    return now - failing.since >= policy.maximum_age

@@ -1,0 +1,277 @@
+"""What a handler's run makes of a record: the new record that one write stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from attrs import evolve, frozen
+
+from sagaflow._definition.state import State
+from sagaflow._engine.work import Fire, Machine, Offer, pending
+from sagaflow._engine.writing import (
+    Sent,
+    Write,
+    entered,
+    left,
+    scheduled_for_work,
+    timer_id,
+    with_messages,
+    written,
+)
+from sagaflow.ids import SagaId
+from sagaflow.record import (
+    Failing,
+    ParkedEvent,
+    RecordedCompensation,
+    SagaRecord,
+    Status,
+    StepStatus,
+    StoredMessage,
+    Timer,
+    TimerKind,
+)
+
+COMPENSATION: Final = "compensation"
+"""What the history names instead of an event, where a step was undone."""
+
+
+@frozen(kw_only=True)
+class Undoing:
+    """A compensation that a handler's run records, in stored form."""
+
+    method: str
+    event: StoredMessage | None = None
+    arguments: tuple[object, ...] | None = None
+
+
+@frozen(kw_only=True)
+class Scheduled:
+    """An event that a handler scheduled, in stored form."""
+
+    name: str
+    event: StoredMessage
+    due: datetime
+
+
+@frozen(kw_only=True)
+class Run:
+    """What a handler's run came to, in stored form.
+
+    :ivar step: the transition that was taken.
+    :ivar event: the name of the event's class.
+    :ivar message_id: of the event.
+    :ivar headers: what the messages sent carry along, in stored form.
+    :ivar target: the state to enter; None to stay.
+    :ivar compensate: whether the completed steps are undone first.
+    :ivar data: the fields of the saga after it.
+    :ivar sent: the messages it sent.
+    :ivar undoing: how to undo it.
+    :ivar scheduled: the events it scheduled; a name replaces an earlier one.
+    :ivar unscheduled: the names it cancelled, before it scheduled anything.
+    """
+
+    step: str
+    event: str
+    message_id: SagaId
+    headers: object
+    target: State | None
+    compensate: bool
+    data: Mapping[str, object]
+    sent: tuple[Sent, ...] = ()
+    undoing: tuple[Undoing, ...] = ()
+    scheduled: tuple[Scheduled, ...] = ()
+    unscheduled: frozenset[str] = frozenset()
+
+
+Source = Fire | Offer | None
+"""Where an event comes from: a timer of the saga, what it has parked, or outside."""
+
+
+def embryo(correlation_id: SagaId, incarnation: str, write: Write) -> SagaRecord:
+    """Return a saga that has not started; it is never stored like this."""
+    return SagaRecord(
+        correlation_id=correlation_id,
+        incarnation=incarnation,
+        version=0,
+        token=write.token,
+        state="",
+        status=Status.EMBRYO,
+        data={},
+        created_at=write.now,
+        updated_at=write.now,
+    )
+
+
+def concluded(
+    record: SagaRecord, run: Run, source: Source, machine: Machine, write: Write
+) -> SagaRecord:
+    """Return *record* after a handler's run; its inbox and history are what the write appends."""
+    after = written(
+        record,
+        write,
+        event=run.event,
+        step=run.step,
+        message_id=run.message_id,
+        attempt=attempt_of(source),
+    )
+    after = consumed(after, source, run.message_id)
+    if record.status is Status.EMBRYO:
+        after = evolve(after, created_at=write.now, expire_at=None)
+    after = evolve(
+        after,
+        data=run.data,
+        compensations=(*record.compensations, *_recorded(run, after.version)),
+        timers=(*_kept_timers(after, run), *_scheduled(after, run)),
+    )
+    after = with_messages(after, run.sent, run.message_id, run.headers, write.now)
+    if run.compensate and pending(after) is not None:
+        goal = record.state if run.target is None else run.target.name
+        after = evolve(left(after), status=Status.COMPENSATING, goal=goal)
+    elif run.target is not None:
+        after = entered(after, run.target, run.message_id, machine, write.now)
+    return scheduled_for_work(after, machine, write)
+
+
+def dropped(
+    record: SagaRecord, source: Fire | Offer, why: str, machine: Machine, write: Write
+) -> SagaRecord:
+    """Return *record* without a timer or parked event that means nothing any more."""
+    event, subject = described(source)
+    after = written(record, write, event=event, step=why, message_id=subject)
+    return scheduled_for_work(consumed(after, source, subject), machine, write)
+
+
+def undone(
+    record: SagaRecord,
+    entry: RecordedCompensation,
+    data: Mapping[str, object],
+    sent: tuple[Sent, ...],
+    goal: State,
+    machine: Machine,
+    write: Write,
+) -> SagaRecord:
+    """Return *record* after *entry* was undone; after the last one it is in the *goal*."""
+    attempt = 1 if entry.failing is None else entry.failing.attempts + 1
+    after = written(
+        record,
+        write,
+        event=COMPENSATION,
+        step=entry.step,
+        message_id=entry.message_id,
+        attempt=attempt,
+    )
+    after = with_compensation(after, evolve(entry, status=StepStatus.DONE, failing=None))
+    after = with_messages(evolve(after, data=data), sent, entry.message_id, {}, write.now)
+    return scheduled_for_work(
+        compensated(after, entry.message_id, goal, machine, write), machine, write
+    )
+
+
+def compensated(
+    record: SagaRecord, causation_id: SagaId, goal: State, machine: Machine, write: Write
+) -> SagaRecord:
+    """Return *record* in its goal if no step is left to undo."""
+    if pending(record) is not None:
+        return record
+    return entered(record, goal, causation_id, machine, write.now)
+
+
+def with_compensation(record: SagaRecord, entry: RecordedCompensation) -> SagaRecord:
+    """Return *record* with *entry* in the place of the one with its id."""
+    replaced = tuple(entry if old.id == entry.id else old for old in record.compensations)
+    return evolve(record, compensations=replaced)
+
+
+def consumed(record: SagaRecord, source: Source, message_id: SagaId) -> SagaRecord:
+    """Return *record* without the timer or parked event, or with the message in its inbox."""
+    match source:
+        case None:
+            return evolve(record, inbox=(message_id,))
+        case Fire(timer):
+            return evolve(record, timers=tuple(t for t in record.timers if t.id != timer.id))
+        case Offer(event):
+            return evolve(record, parked=tuple(e for e in record.parked if e.id != event.id))
+
+
+def described(source: Fire | Offer) -> tuple[str, SagaId]:
+    """Return what the history says of a timer or parked event: its event and its id."""
+    match source:
+        case Fire(timer):
+            return ("timeout" if timer.event is None else timer.event.type, timer.id)
+        case Offer(event):
+            return (event.message.type, event.id)
+
+
+def failing_of(source: Source) -> Failing | None:
+    """Return how a timer or parked event has failed so far."""
+    match source:
+        case None:
+            return None
+        case Fire(timer):
+            return timer.failing
+        case Offer(event):
+            return event.failing
+
+
+def attempt_of(source: Source) -> int:
+    """Return which attempt this one is, counted from 1."""
+    failing = failing_of(source)
+    return 1 if failing is None else failing.attempts + 1
+
+
+def parked(
+    record: SagaRecord, event: ParkedEvent, source: Source, machine: Machine, write: Write
+) -> SagaRecord:
+    """Return *record* with *event* behind the others that wait, or where it waited before.
+
+    :param event: with the failure that made it wait, if that is why.
+    """
+    after = written(record, write, event=event.message.type, step="parked", message_id=event.id)
+    waiting = evolve(event, offered=after.version)
+    if isinstance(source, Offer):
+        where = tuple(waiting if old.id == event.id else old for old in record.parked)
+        return scheduled_for_work(evolve(after, parked=where), machine, write)
+    after = consumed(after, source, event.id)
+    after = evolve(after, parked=(*record.parked, waiting))
+    if record.status is Status.EMBRYO:
+        after = evolve(after, expire_at=record.created_at + machine.options.early_events)
+    return scheduled_for_work(after, machine, write)
+
+
+def _recorded(run: Run, version: int) -> tuple[RecordedCompensation, ...]:
+    return tuple(
+        RecordedCompensation(
+            id=f"{version}.{number}",
+            step=run.step,
+            method=undo.method,
+            event=undo.event,
+            arguments=undo.arguments,
+            message_id=run.message_id,
+        )
+        for number, undo in enumerate(run.undoing, 1)
+    )
+
+
+def _kept_timers(record: SagaRecord, run: Run) -> tuple[Timer, ...]:
+    replaced = run.unscheduled | {scheduled.name for scheduled in run.scheduled}
+    return tuple(
+        timer
+        for timer in record.timers
+        if timer.kind is not TimerKind.EVENT or timer.name not in replaced
+    )
+
+
+def _scheduled(record: SagaRecord, run: Run) -> tuple[Timer, ...]:
+    return tuple(
+        Timer(
+            id=timer_id(record, 100 + number),
+            name=scheduled.name,
+            due=scheduled.due,
+            kind=TimerKind.EVENT,
+            event=scheduled.event,
+            causation_id=run.message_id,
+        )
+        for number, scheduled in enumerate(run.scheduled)
+    )

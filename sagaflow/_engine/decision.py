@@ -1,0 +1,77 @@
+"""What an event means for a saga: which transition it takes, or why none."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from sagaflow._definition.saga import Saga
+from sagaflow._definition.table import Action, TransitionRow, TransitionTable
+from sagaflow._engine.work import Machine, next_offer
+from sagaflow.outcome import OutcomeKind
+from sagaflow.record import SagaRecord, Status
+
+
+@frozen
+class Settled:
+    """Nothing runs and nothing is written."""
+
+    kind: OutcomeKind
+
+
+@frozen
+class Park:
+    """The event is kept in the saga, for later."""
+
+    kind: OutcomeKind
+
+
+def settle(  # noqa: PLR0911 - one answer for each condition of a saga
+    machine: Machine, record: SagaRecord | None, event_type: type, message_id: object
+) -> Settled | Park | None:
+    """Return what becomes of an arriving event if no look at the saga's data is needed for that.
+
+    :param record: the saga as it was read for this message; None if there is none.
+    :return: None if a transition may take it.
+    """
+    if record is None:
+        return None if machine.table.candidates(None, event_type) else _NOT_FOUND
+    if record.inbox or any(event.id == message_id for event in record.parked):
+        return Settled(OutcomeKind.DUPLICATE)
+    rows = machine.table.candidates(record.state or None, event_type)
+    if record.finished_at is not None:
+        ignored = any(row.action is Action.IGNORE for row in rows)
+        return Settled(OutcomeKind.IGNORED if ignored else OutcomeKind.FINISHED)
+    match record.status:
+        case Status.EMBRYO:
+            return None if rows else _NOT_FOUND
+        case Status.SUSPENDED:
+            return Park(OutcomeKind.SUSPENDED)
+        case Status.COMPENSATING:
+            return Park(OutcomeKind.DEFERRED)
+        case Status.ACTIVE | Status.FINISHED:
+            if next_offer(record, machine) is not None:  # what came earlier comes first
+                return Park(OutcomeKind.DEFERRED)
+            return None if rows else Settled(OutcomeKind.UNHANDLED)
+
+
+_NOT_FOUND = Settled(OutcomeKind.NOT_FOUND)
+
+
+def choose(
+    table: TransitionTable, state: str | None, saga: Saga, event: object
+) -> TransitionRow | None:
+    """Return the first transition whose guards hold, each of them asked once at most."""
+    for row in table.candidates(state, type(event)):
+        if all(guard(saga, event) for guard in row.guards):
+            return row
+    return None
+
+
+def timeout_row(
+    table: TransitionTable, record: SagaRecord, step: str, delay: object
+) -> TransitionRow | None:
+    """Return the timeout that a timer was armed for, if the class still declares it."""
+    for row in table.timeouts(record.state):
+        if row.step == step and row.after == delay:
+            return row
+    return None

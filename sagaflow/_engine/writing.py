@@ -1,0 +1,196 @@
+"""The parts that every write of a saga has: version, history, messages, timers, ``wake``."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from attrs import evolve, frozen
+
+from sagaflow._definition.state import State
+from sagaflow._engine.work import Machine, earliest, next_work
+from sagaflow.clock import to_milliseconds
+from sagaflow.ids import SagaId
+from sagaflow.record import (
+    HistoryEntry,
+    Lease,
+    OutgoingMessage,
+    SagaRecord,
+    Status,
+    StoredMessage,
+    Timer,
+    TimerKind,
+)
+
+
+@frozen(kw_only=True)
+class Write:
+    """What tells one write from another.
+
+    :ivar token: of this write alone.
+    :ivar now: its instant.
+    :ivar owner: who makes it.
+    :ivar lease: how long others leave what is due at once to the owner.
+    """
+
+    token: str
+    now: datetime
+    owner: str
+    lease: timedelta
+
+
+@frozen
+class Sent:
+    """A message that a handler sent, in stored form."""
+
+    kind: str
+    message: StoredMessage
+
+
+def written(
+    record: SagaRecord,
+    write: Write,
+    *,
+    event: str,
+    step: str,
+    message_id: SagaId,
+    attempt: int = 1,
+) -> SagaRecord:
+    """Return *record* with one more version; inbox and history are what the write appends."""
+    version = record.version + 1
+    entry = HistoryEntry(
+        at=write.now,
+        event=event,
+        step=step,
+        source=record.state or None,
+        target=record.state,
+        message_id=message_id,
+        version=version,
+        token=write.token,
+        attempt=attempt,
+    )
+    return evolve(
+        record,
+        version=version,
+        token=write.token,
+        updated_at=write.now,
+        inbox=(),
+        history=(entry,),
+    )
+
+
+def with_messages(
+    record: SagaRecord, sent: tuple[Sent, ...], causation_id: SagaId, headers: object, now: datetime
+) -> SagaRecord:
+    """Return *record* with these messages at the end of its outbox."""
+    messages = tuple(
+        OutgoingMessage(
+            id=f"{record.incarnation}-{sequence}",
+            sequence=sequence,
+            kind=message.kind,
+            message=message.message,
+            causation_id=causation_id,
+            headers=headers,
+            created_at=now,
+        )
+        for sequence, message in enumerate(sent, record.sequence + 1)
+    )
+    return evolve(
+        record,
+        outbox=(*record.outbox, *messages),
+        sequence=record.sequence + len(messages),
+        sending=record.sending if record.outbox else None,
+    )
+
+
+def left(record: SagaRecord) -> SagaRecord:
+    """Return *record* without the timeouts of its state."""
+    kept = tuple(timer for timer in record.timers if timer.kind is TimerKind.EVENT)
+    return evolve(record, timers=kept)
+
+
+def entered(
+    record: SagaRecord, state: State, causation_id: SagaId, machine: Machine, now: datetime
+) -> SagaRecord:
+    """Return *record* in *state*: its timeouts are armed; a final state ends the saga."""
+    history = tuple(evolve(entry, target=state.name) for entry in record.history)
+    after = evolve(left(record), state=state.name, status=Status.ACTIVE, goal=None, history=history)
+    if state.final or record.cancelled:
+        return finished(after, machine, now)
+    return evolve(after, timers=(*after.timers, *_armed(after, causation_id, machine, now)))
+
+
+def finished(record: SagaRecord, machine: Machine, now: datetime) -> SagaRecord:
+    """Return *record* at its end: nothing is to come but the sending of its messages."""
+    retain = machine.options.retain
+    return evolve(
+        record,
+        status=Status.FINISHED,
+        timers=(),
+        parked=(),
+        finished_at=now,
+        expire_at=None if retain is None else now + retain,
+    )
+
+
+def default_timer(
+    record: SagaRecord, causation_id: SagaId, machine: Machine, now: datetime
+) -> tuple[Timer, ...]:
+    """Return the timer of the class's ``timeout=``, if its state has no timeout of its own."""
+    delay = machine.options.timeout
+    if delay is None or machine.table.timeouts(record.state):
+        return ()
+    return (
+        Timer(
+            id=timer_id(record, 0),
+            name="timeout",
+            due=to_milliseconds(now + delay),
+            kind=TimerKind.DEFAULT,
+            delay=delay,
+            causation_id=causation_id,
+        ),
+    )
+
+
+def timer_id(record: SagaRecord, number: int) -> str:
+    """Return the id of a timer that the write of *record* arms."""
+    return f"{record.incarnation}-{record.version}-timer-{number}"
+
+
+def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> SagaRecord:
+    """Return *record* with ``wake``, and with a lease if there is work to be done at once.
+
+    Whoever writes also does that work, without asking anyone; the lease only keeps others from
+    doing it as well. Somebody else's lease on the sending of older messages is left to them.
+    """
+    wake = earliest(record, machine)
+    lease: Lease | None = None
+    if wake is not None and wake <= write.now:
+        lease = Lease(owner=write.owner, until=write.now + write.lease)
+        sending_only = next_work(record, machine, write.now) is None
+        if sending_only and is_leased_to_others(record, write.owner, write.now):
+            lease = record.lease
+    return evolve(record, wake=wake, lease=lease)
+
+
+def is_leased_to_others(record: SagaRecord, owner: str, now: datetime) -> bool:
+    """Tell whether somebody else is doing what is due."""
+    lease = record.lease
+    return lease is not None and lease.owner != owner and lease.until > now
+
+
+def _armed(
+    record: SagaRecord, causation_id: SagaId, machine: Machine, now: datetime
+) -> tuple[Timer, ...]:
+    own = tuple(
+        Timer(
+            id=timer_id(record, number),
+            name=row.step,
+            due=to_milliseconds(now + row.after),
+            kind=TimerKind.TIMEOUT,
+            delay=row.after,
+            causation_id=causation_id,
+        )
+        for number, row in enumerate(machine.table.timeouts(record.state), 1)
+        if row.after is not None
+    )
+    return own or default_timer(record, causation_id, machine, now)

@@ -1,0 +1,44 @@
+"""What an orchestrator may be told about retries and limits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from attrs import field, frozen
+from attrs.validators import gt
+
+_NOTHING = timedelta(0)
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """How failing work is tried again: handlers run by workers, compensations, outgoing messages.
+
+    :ivar first: the bound of the first delay; each failure doubles it.
+    :ivar longest: the largest bound. The delay is anything up to the bound, at random.
+    :ivar maximum_age: for how long work may fail before its saga is suspended.
+    """
+
+    first: timedelta = field(default=timedelta(seconds=1), validator=gt(_NOTHING))
+    longest: timedelta = field(default=timedelta(minutes=5), validator=gt(_NOTHING))
+    maximum_age: timedelta = field(default=timedelta(hours=1), validator=gt(_NOTHING))
+
+
+@frozen(kw_only=True)
+class Limits:
+    """How large a saga may become. What would exceed a limit is refused before it is stored.
+
+    :ivar outbox: messages that wait for the bus.
+    :ivar parked: events that wait for the saga.
+    :ivar timers: timers that are armed.
+    :ivar compensations: steps that are recorded.
+    :ivar warn_bytes: a stored saga larger than this is logged as a warning.
+    :ivar most_bytes: a larger one is refused. MongoDB's own limit is 16 MiB.
+    """
+
+    outbox: int = field(default=1_000, validator=gt(0))
+    parked: int = field(default=1_000, validator=gt(0))
+    timers: int = field(default=100, validator=gt(0))
+    compensations: int = field(default=1_000, validator=gt(0))
+    warn_bytes: int = field(default=1024 * 1024, validator=gt(0))
+    most_bytes: int = field(default=8 * 1024 * 1024, validator=gt(0))
