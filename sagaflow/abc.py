@@ -1,0 +1,261 @@
+"""The ports: what sagaflow needs from a store and from a bus."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from sagaflow._codec.data import decode_saga
+from sagaflow._codec.documents import Bookkeeping, DocumentChange, decode_record
+from sagaflow._codec.elements import Document
+from sagaflow._definition.saga import Saga
+from sagaflow._definition.state import State
+from sagaflow.clock import Clock, SystemClock
+from sagaflow.exceptions import SagaflowError
+from sagaflow.ids import SagaId, check_id
+from sagaflow.instance import Instance
+from sagaflow.record import Lease, Status
+
+SagaT = TypeVar("SagaT", bound=Saga)
+T = TypeVar("T")
+
+
+class SagaRepository(ABC):
+    """Where sagas are stored: one document each, in one collection per saga class.
+
+    A subclass provides the primitives, which take the name of the saga; the queries are built on
+    them. Every primitive works on one document, so that a store needs no transactions. Documents
+    are handed over for good: what a primitive is given or returns is never changed in place and
+    never shared with what is stored.
+
+    Every primitive may raise `RepositoryError`, or `ServerUnavailableError` when nothing was done;
+    those that write raise `UnknownOutcomeError` when the answer was lost, so that the write may
+    have taken place or not.
+
+    :param clock: tells which sagas are stale and which tombstones have expired.
+    """
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock: Clock = clock or SystemClock()
+
+    # What a transition needs
+
+    @abstractmethod
+    async def load_document(
+        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+    ) -> Document | None:
+        """Return the document of a saga, as last written by anyone, or None.
+
+        :param message_id: read what is needed to handle this message: without the history, and of
+            the inbox just this id, if it is there. With None, the whole document.
+        """
+
+    @abstractmethod
+    async def insert_document(self, saga: str, document: Document) -> bool:
+        """Store a new document, and tell whether its ``_id`` was free. Never replaces one.
+
+        Returns once the document is durable: it survives the death of the server.
+        """
+
+    @abstractmethod
+    async def update_document(self, saga: str, change: DocumentChange) -> bool:
+        """Apply *change* as a whole if id, incarnation and version match, and tell whether.
+
+        Adds 1 to nothing by itself: the new version is part of the change. Never inserts. Returns
+        once the change is durable.
+        """
+
+    # What workers need
+
+    @abstractmethod
+    async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
+        """Note something about a saga without changing its version.
+
+        Removes the messages that *note* names from the outbox, whatever version the saga has, and
+        leaves every other message where it is. Sets and unsets the other fields only if the saga
+        still has the version that *note* names, and tells whether it has. Does nothing to another
+        incarnation.
+        """
+
+    @abstractmethod
+    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
+        """Store *lease* if the saga is due and nobody holds one now, and tell whether."""
+
+    @abstractmethod
+    def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+        """Yield the ids of the sagas whose ``wake`` is not after *now*, the longest due first.
+
+        :param unclaimed: leave out those on which somebody holds a lease at *now*.
+        """
+
+    # What queries need
+
+    @abstractmethod
+    def scan_documents(
+        self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None
+    ) -> AsyncIterator[Document]:
+        """Yield whole documents, oldest change first, without any limit of number.
+
+        :param state: only those in this state.
+        :param unchanged_since: only those that are not finished and last changed before that.
+        """
+
+    @abstractmethod
+    async def count_states(self, saga: str) -> dict[str, int]:
+        """Return how many sagas are in each state that any is in.
+
+        Leaves out documents that only keep events for a saga that has not started.
+        """
+
+    @abstractmethod
+    async def delete_document(self, saga: str, correlation_id: SagaId) -> bool:
+        """Remove a document and tell whether there was one."""
+
+    @abstractmethod
+    async def create_indexes(self, saga_type: type[Saga]) -> None:
+        """Make the indexes that the queries and workers use. Call it once, at deployment."""
+
+    # Queries
+
+    async def find(self, saga_type: type[SagaT], correlation_id: SagaId) -> Instance[SagaT] | None:
+        """Return a copy of one saga, or None.
+
+        :raises CorrelationError: if *correlation_id* cannot be an id.
+        :raises SerializationError: if its data does not fit the class.
+        """
+        document = await self.load_document(
+            saga_type.table.saga, check_id(correlation_id), message_id=None
+        )
+        if document is None or document.get("status") == Status.EMBRYO.value:
+            return None
+        return read_instance(saga_type, document)
+
+    async def find_by_state(
+        self, saga_type: type[SagaT], state: State | str
+    ) -> AsyncGenerator[Instance[SagaT], None]:
+        """Yield every saga in *state*, the one that changed longest ago first.
+
+        Whoever leaves the loop early closes it: `contextlib.aclosing`.
+
+        :raises SagaflowError: if the class has no such state.
+        """
+        name = state.name if isinstance(state, State) else state
+        if saga_type.table.state(name) is None:
+            states = ", ".join(known.name for known in saga_type.table.states)
+            raise SagaflowError(f"{saga_type.__name__} has no state {name!r}; it has: {states}")
+        async with closing(self.scan_documents(saga_type.table.saga, state=name)) as documents:
+            async for document in documents:
+                yield read_instance(saga_type, document)
+
+    async def find_stale(
+        self, saga_type: type[SagaT], older_than: timedelta | datetime
+    ) -> AsyncGenerator[Instance[SagaT], None]:
+        """Yield every unfinished saga that has not changed for so long, or since that instant.
+
+        Whoever leaves the loop early closes it: `contextlib.aclosing`.
+
+        :param older_than: how long ago by the repository's clock, or an aware instant.
+        :raises SagaflowError: if it is neither.
+        """
+        limit = _instant(older_than, self._clock)
+        scanned = self.scan_documents(saga_type.table.saga, unchanged_since=limit)
+        async with closing(scanned) as documents:
+            async for document in documents:
+                yield read_instance(saga_type, document)
+
+    async def count_by_state(self, saga_type: type[Saga]) -> dict[State, int]:
+        """Return how many sagas are in each state of the class, 0 included.
+
+        A state that is stored but no longer declared is counted too.
+        """
+        counted = await self.count_states(saga_type.table.saga)
+        states = {state.name: state for state in saga_type.table.states}
+        return {states.get(name, State(name)): counted.get(name, 0) for name in (states | counted)}
+
+    async def delete(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
+        """Remove a saga with all it has, and tell whether there was one."""
+        return await self.delete_document(saga_type.table.saga, check_id(correlation_id))
+
+
+@asynccontextmanager
+async def closing(iterator: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T], None]:
+    """Close *iterator* at the end, if it can be: it may hold a cursor.
+
+    Whoever goes through a generator inside of another has to: trio does not do it later on.
+    """
+    try:
+        yield iterator
+    finally:
+        if isinstance(iterator, AsyncGenerator):
+            await iterator.aclose()
+
+
+def _instant(older_than: object, clock: Clock) -> datetime:
+    if isinstance(older_than, timedelta):
+        try:
+            return clock.now() - older_than
+        except OverflowError:
+            first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+            return first if older_than > timedelta(0) else last
+    if not isinstance(older_than, datetime):
+        raise SagaflowError(
+            f"older_than={older_than!r} is neither a timedelta nor an aware datetime"
+        )
+    if older_than.tzinfo is None:
+        raise SagaflowError(f"older_than={older_than!r} has no time zone: use an aware datetime")
+    return older_than
+
+
+def read_instance(saga_type: type[SagaT], document: Mapping[str, Any]) -> Instance[SagaT]:
+    """Return what people see of *document*."""
+    record = decode_record(document)
+    return Instance(
+        saga=decode_saga(saga_type, record.data),
+        correlation_id=record.correlation_id,
+        state=saga_type.table.state(record.state) or State(record.state),
+        status=record.status,
+        suspension=record.suspension,
+        version=record.version,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        finished_at=record.finished_at,
+        history=record.history,
+        outbox=record.outbox,
+        compensations=record.compensations,
+        timers=record.timers,
+        parked=record.parked,
+    )
+
+
+class Bus(Protocol):
+    """What carries messages. Any object with these two methods will do.
+
+    If it has a method ``unsubscribe(handler)`` too, an orchestrator that closes calls it.
+    """
+
+    def subscribe(
+        self, message_type: type[Any], handler: Callable[..., Any], /, *, envelope: bool
+    ) -> Any:
+        """Have *handler* called with every message of this class or a subclass.
+
+        :param envelope: whether it takes the `Envelope` rather than its body.
+        """
+        ...
+
+    async def publish(
+        self,
+        message: object,
+        /,
+        *,
+        correlation_id: SagaId | None = ...,
+        message_id: SagaId | None = ...,
+        headers: Mapping[str, object] | None = ...,
+    ) -> None:
+        """Accept *message*; once this returns, the bus is responsible for it.
+
+        Raises if it does not accept the message; it is then offered again later, with the same id.
+        """
+        ...

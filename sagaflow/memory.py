@@ -1,0 +1,191 @@
+"""A repository in memory, for tests and for trying things out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from copy import deepcopy
+from datetime import UTC, datetime
+from typing import Final
+
+from sagaflow._codec.data import fields_of
+from sagaflow._codec.documents import Bookkeeping, DocumentChange
+from sagaflow._codec.elements import Document, encode_lease
+from sagaflow._definition.saga import Saga
+from sagaflow.abc import SagaRepository
+from sagaflow.clock import Clock
+from sagaflow.ids import SagaId
+from sagaflow.record import Lease, Status
+
+_Key = tuple[type, SagaId]
+_UNFINISHED: Final = {Status.ACTIVE.value, Status.COMPENSATING.value, Status.SUSPENDED.value}
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class MemoryRepository(SagaRepository):
+    """Keeps stored documents in a dictionary, as MongoDB would keep them.
+
+    Everything is copied on the way in and on the way out. It holds what one process wrote while it
+    lives; otherwise it behaves as `sagaflow.mongo.MongoRepository` does, and passes the same tests.
+
+    :param clock: tells which sagas are stale and which tombstones have expired.
+    """
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        super().__init__(clock=clock)
+        self._collections: dict[str, dict[_Key, Document]] = {}
+
+    async def load_document(
+        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+    ) -> Document | None:
+        """Return a copy of a document; see `SagaRepository.load_document`."""
+        document = self._get(saga, correlation_id)
+        if document is None:
+            return None
+        if message_id is None:
+            return deepcopy(document)
+        wanted = _key(message_id)
+        seen = [known for known in document.get("inbox", ()) if _key(known) == wanted]
+        part = {name: value for name, value in document.items() if name != "history"}
+        return deepcopy(part | {"inbox": seen})
+
+    async def insert_document(self, saga: str, document: Document) -> bool:
+        """Store a copy of a new document; see `SagaRepository.insert_document`."""
+        correlation_id = document["_id"]
+        if self._get(saga, correlation_id) is not None:
+            return False
+        self._collection(saga)[_key(correlation_id)] = deepcopy(document)
+        return True
+
+    async def update_document(self, saga: str, change: DocumentChange) -> bool:
+        """Apply a change to one document; see `SagaRepository.update_document`."""
+        document = self._get(saga, change.correlation_id)
+        if (
+            document is None
+            or document.get("incarnation") != change.incarnation
+            or document.get("version") != change.version
+        ):
+            return False
+        for path, value in change.set.items():
+            _set(document, path, deepcopy(value))
+        for name in change.unset:
+            document.pop(name, None)
+        for name, push in change.push.items():
+            items = document.setdefault(name, [])
+            items.extend(deepcopy(push.items))
+            if push.keep is not None:
+                del items[: -push.keep]
+        return True
+
+    async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
+        """Note something about a saga; see `SagaRepository.bookkeep`."""
+        document = self._get(saga, note.correlation_id)
+        if document is None or document.get("incarnation") != note.incarnation:
+            return False
+        if note.sent:
+            document["outbox"] = [
+                item for item in document.get("outbox", ()) if item["id"] not in note.sent
+            ]
+        if document.get("version") != note.version:
+            return False
+        document.update(deepcopy(dict(note.set)))
+        for name in note.unset:
+            document.pop(name, None)
+        return True
+
+    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
+        """Store a lease on a saga that is due; see `SagaRepository.claim`."""
+        document = self._get(saga, correlation_id)
+        if document is None or not _is_due(document, now, unclaimed=True):
+            return False
+        document["lease"] = encode_lease(lease)
+        return True
+
+    async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+        """Yield the ids of sagas with work to do; see `SagaRepository.due`."""
+        waiting = [
+            (document["wake"], document["_id"])
+            for document in self._living(saga)
+            if _is_due(document, now, unclaimed=unclaimed)
+        ]
+        for _, correlation_id in sorted(waiting, key=lambda item: item[0]):
+            yield correlation_id
+
+    async def scan_documents(
+        self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None
+    ) -> AsyncIterator[Document]:
+        """Yield copies of documents; see `SagaRepository.scan_documents`."""
+        documents = sorted(self._living(saga), key=_changed)
+        for document in documents:
+            if state is not None and document.get("state") != state:
+                continue
+            if unchanged_since is not None and (
+                document.get("status") not in _UNFINISHED or _changed(document) >= unchanged_since
+            ):
+                continue
+            yield deepcopy(document)
+
+    async def count_states(self, saga: str) -> dict[str, int]:
+        """Return how many sagas are in each state."""
+        counted: dict[str, int] = {}
+        for document in self._living(saga):
+            if "state" in document and document.get("status") != Status.EMBRYO.value:
+                counted[document["state"]] = counted.get(document["state"], 0) + 1
+        return counted
+
+    async def delete_document(self, saga: str, correlation_id: SagaId) -> bool:
+        """Remove a document and tell whether there was one."""
+        return self._collection(saga).pop(_key(correlation_id), None) is not None
+
+    async def create_indexes(self, saga_type: type[Saga]) -> None:
+        """Check that the class can be stored; a dictionary needs no indexes."""
+        fields_of(saga_type)
+
+    def _collection(self, saga: str) -> dict[_Key, Document]:
+        return self._collections.setdefault(saga, {})
+
+    def _get(self, saga: str, correlation_id: SagaId) -> Document | None:
+        """Return the stored document itself, unless its tombstone has expired."""
+        collection, key = self._collection(saga), _key(correlation_id)
+        document = collection.get(key)
+        if document is not None and self._has_expired(document):
+            del collection[key]
+            return None
+        return document
+
+    def _living(self, saga: str) -> list[Document]:
+        return [
+            document
+            for document in self._collection(saga).values()
+            if not self._has_expired(document)
+        ]
+
+    def _has_expired(self, document: Document) -> bool:
+        return "expire_at" in document and document["expire_at"] <= self._clock.now()
+
+
+def _changed(document: Document) -> datetime:
+    """Return when a document was changed; one that is not sagaflow's comes first."""
+    changed: datetime = document.get("updated_at", _NEVER)
+    return changed
+
+
+def _is_due(document: Document, now: datetime, *, unclaimed: bool) -> bool:
+    if "wake" not in document or document["wake"] > now:
+        return False
+    return not unclaimed or "lease" not in document or document["lease"]["until"] <= now
+
+
+def _key(correlation_id: SagaId) -> _Key:
+    """Tell ids of different types apart, whatever they are equal to."""
+    return (int if isinstance(correlation_id, int) else type(correlation_id), correlation_id)
+
+
+def _set(document: Document, path: str, value: object) -> None:
+    """Set one of the paths that a change may name."""
+    name, _, rest = path.partition(".")
+    if not rest:
+        document[name] = value
+    elif name == "compensations":
+        document[name][int(rest)] = value
+    else:
+        document.setdefault(name, {})[rest] = value

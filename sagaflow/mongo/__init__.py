@@ -1,0 +1,6 @@
+"""Sagas in MongoDB."""
+
+from sagaflow.mongo.embedded import EmbeddedServer as EmbeddedServer
+from sagaflow.mongo.repository import MongoRepository as MongoRepository
+
+__all__ = ["EmbeddedServer", "MongoRepository"]

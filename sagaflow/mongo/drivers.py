@@ -1,0 +1,234 @@
+"""One small adapter for each driver, so that the repository knows none of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from functools import partial
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions
+from motor.motor_asyncio import AsyncIOMotorDatabase
+from pymongo import ASCENDING, ReadPreference, WriteConcern
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
+
+from sagaflow.exceptions import SagaflowError
+
+Document = dict[str, Any]
+ResultT = TypeVar("ResultT")
+
+_OPTIONS: Final[dict[str, Any]] = {
+    # A decision that ends without a write must not rest on what may be rolled back, and nothing is
+    # sent before its transition is durable.
+    "read_concern": ReadConcern("majority"),
+    "write_concern": WriteConcern(w="majority", j=True),
+    "read_preference": ReadPreference.PRIMARY,
+    "codec_options": CodecOptions(
+        tz_aware=True, uuid_representation=UuidRepresentation.STANDARD, document_class=dict
+    ),
+}
+_BATCH: Final = 500
+
+
+class Driver(ABC):
+    """What the repository asks of a driver. Driver errors pass through."""
+
+    @abstractmethod
+    async def find_one(self, collection: str, query: Document, fields: Document | None) -> Any:
+        """Return one document or None."""
+
+    @abstractmethod
+    async def insert_one(self, collection: str, document: Document) -> bool:
+        """Insert a document and tell whether its id was free."""
+
+    @abstractmethod
+    async def update_one(self, collection: str, query: Document, update: Document) -> int:
+        """Update at most one document and return how many matched."""
+
+    @abstractmethod
+    async def delete_one(self, collection: str, query: Document) -> int:
+        """Delete at most one document and return how many there were."""
+
+    @abstractmethod
+    def find(
+        self, collection: str, query: Document, fields: Document | None, sort: str
+    ) -> AsyncIterator[Document]:
+        """Yield every document that matches, by ascending *sort*."""
+
+    @abstractmethod
+    def aggregate(self, collection: str, pipeline: list[Document]) -> AsyncIterator[Document]:
+        """Yield what the pipeline yields."""
+
+    @abstractmethod
+    async def create_index(self, collection: str, keys: list[str], **options: Any) -> None:
+        """Make an index, if it is not there yet."""
+
+
+class _AwaitedDriver(Driver):
+    """A driver whose collections are awaited. Runs on asyncio only."""
+
+    _name: str
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    def _collection(self, name: str) -> Any:
+        if running_on_trio():
+            raise SagaflowError(
+                f"{self._name} runs on asyncio only: "
+                "on trio, pass a database of pymongo.MongoClient"
+            )
+        return self._database.get_collection(name, **_OPTIONS)
+
+    async def find_one(self, collection: str, query: Document, fields: Document | None) -> Any:
+        return await self._collection(collection).find_one(query, fields)
+
+    async def insert_one(self, collection: str, document: Document) -> bool:
+        try:
+            await self._collection(collection).insert_one(document)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def update_one(self, collection: str, query: Document, update: Document) -> int:
+        result = await self._collection(collection).update_one(query, update)
+        return int(result.matched_count)
+
+    async def delete_one(self, collection: str, query: Document) -> int:
+        result = await self._collection(collection).delete_one(query)
+        return int(result.deleted_count)
+
+    async def find(
+        self, collection: str, query: Document, fields: Document | None, sort: str
+    ) -> AsyncIterator[Document]:
+        cursor = self._collection(collection).find(query, fields).sort(sort, ASCENDING)
+        try:
+            async for document in cursor:
+                yield document
+        finally:
+            with anyio.CancelScope(shield=True):
+                await cursor.close()
+
+    async def create_index(self, collection: str, keys: list[str], **options: Any) -> None:
+        await self._collection(collection).create_index(_ascending(keys), **options)
+
+
+class MotorDriver(_AwaitedDriver):
+    """Motor, on asyncio."""
+
+    _name = "Motor"
+
+    async def aggregate(self, collection: str, pipeline: list[Document]) -> AsyncIterator[Document]:
+        async for document in self._collection(collection).aggregate(pipeline):
+            yield document
+
+
+class PyMongoAsyncDriver(_AwaitedDriver):
+    """PyMongo's own asynchronous client, on asyncio."""
+
+    _name = "PyMongo's asynchronous client"
+
+    async def aggregate(self, collection: str, pipeline: list[Document]) -> AsyncIterator[Document]:
+        async for document in await self._collection(collection).aggregate(pipeline):
+            yield document
+
+
+class PyMongoThreadsDriver(Driver):
+    """PyMongo's synchronous client in worker threads, on asyncio and on trio."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._database = database
+        # As many threads as the client has connections: more would wait for one anyway.
+        self._limiter = CapacityLimiter(database.client.options.pool_options.max_pool_size or 100)
+
+    def _collection(self, name: str) -> Any:
+        return self._database.get_collection(name, **_OPTIONS)
+
+    async def _run(self, work: Callable[[], ResultT], *, abandon: bool = False) -> ResultT:
+        return await to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=abandon)
+
+    async def find_one(self, collection: str, query: Document, fields: Document | None) -> Any:
+        target = self._collection(collection)
+        return await self._run(lambda: target.find_one(query, fields), abandon=True)
+
+    async def insert_one(self, collection: str, document: Document) -> bool:
+        target = self._collection(collection)
+        try:
+            await self._run(lambda: target.insert_one(document))
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def update_one(self, collection: str, query: Document, update: Document) -> int:
+        target = self._collection(collection)
+        return int(await self._run(lambda: target.update_one(query, update).matched_count))
+
+    async def delete_one(self, collection: str, query: Document) -> int:
+        target = self._collection(collection)
+        return int(await self._run(lambda: target.delete_one(query).deleted_count))
+
+    async def find(
+        self, collection: str, query: Document, fields: Document | None, sort: str
+    ) -> AsyncIterator[Document]:
+        cursor = self._collection(collection).find(query, fields).sort(sort, ASCENDING)
+        async with aclosing(self._batches(cursor)) as documents:
+            async for document in documents:
+                yield document
+
+    async def aggregate(self, collection: str, pipeline: list[Document]) -> AsyncIterator[Document]:
+        target = self._collection(collection)
+        cursor = await self._run(lambda: target.aggregate(pipeline))
+        async with aclosing(self._batches(cursor)) as documents:
+            async for document in documents:
+                yield document
+
+    async def _batches(self, cursor: Any) -> AsyncGenerator[Document, None]:
+        try:
+            while batch := await self._run(partial(_take, cursor)):
+                for document in batch:
+                    yield document
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._run(cursor.close)
+
+    async def create_index(self, collection: str, keys: list[str], **options: Any) -> None:
+        target = self._collection(collection)
+        await self._run(lambda: target.create_index(_ascending(keys), **options))
+
+
+def _take(cursor: Any) -> list[Document]:
+    return list(islice(cursor, _BATCH))
+
+
+def driver_for(database: object) -> Driver:
+    """Return the adapter for a database of one of the three drivers.
+
+    :raises SagaflowError: if it is none.
+    """
+    if isinstance(database, Database):
+        return PyMongoThreadsDriver(database)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(database, AsyncDatabase):
+        return PyMongoAsyncDriver(database)
+    if isinstance(database, AsyncIOMotorDatabase):
+        return MotorDriver(database)
+    raise SagaflowError(
+        f"MongoRepository takes a database of Motor, of pymongo.AsyncMongoClient or of "
+        f'pymongo.MongoClient, such as client["shop"], not {type(database).__qualname__}'
+    )
+
+
+def running_on_trio() -> bool:
+    """Tell whether this task runs on trio."""
+    return anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio"
+
+
+def _ascending(keys: list[str]) -> list[tuple[str, int]]:
+    return [(key, ASCENDING) for key in keys]

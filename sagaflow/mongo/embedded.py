@@ -1,0 +1,149 @@
+"""A MongoDB-protocol server for development, tests and the demo, in a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Timer
+from types import TracebackType
+from typing import Final, Self
+
+from sagaflow.exceptions import SagaflowError
+
+# Runs in the child. It ends with its parent, however that ends: its standard input is closed then.
+# Ctrl-C reaches it as well as its parent, which needs it a little longer.
+_PROGRAM: Final = """\
+import signal
+import sys
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from secantus import SecantusDBServer
+
+server = SecantusDBServer(
+    port=int(sys.argv[2]), storage_path=sys.argv[1], enable_test_commands=False
+)
+server.start()
+print(server.port, flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+_LAST_PORT: Final = 65535
+_START_TIMEOUT: Final = timedelta(minutes=1)
+
+
+class EmbeddedServer:
+    """SecantusDB, started as a child process: MongoDB's wire protocol on WiredTiger.
+
+    A context manager; needs the extra ``sagaflow[embedded]``. For development: it is one process
+    without a replica.
+
+    :param path: where it keeps its data; a temporary directory, removed at the end, if missing.
+    :param port: where it listens on the loopback interface; a free one by default.
+    :raises SagaflowError: if there can be no such port.
+    """
+
+    def __init__(self, path: Path | str | None = None, *, port: int = 0) -> None:
+        if not 0 <= port <= _LAST_PORT:
+            raise SagaflowError(f"port={port} cannot be: a port is a number up to {_LAST_PORT}")
+        self._temporary = path is None
+        self._path = None if path is None else Path(path)
+        self._port = port
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where it is reached.
+
+        :raises SagaflowError: if it has not been started.
+        """
+        if self._process is None:
+            raise SagaflowError("this EmbeddedServer is not running: use it in a `with` block")
+        # Its bookkeeping of retryable writes grows with every write; tokens make them needless.
+        return f"mongodb://127.0.0.1:{self._port}/?retryWrites=false"
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        :raises SagaflowError: if SecantusDB is not installed, does not start, or runs already.
+        """
+        if self._process is not None:
+            raise SagaflowError(f"this EmbeddedServer is running already, at {self.uri}")
+        if find_spec("secantus") is None:
+            raise SagaflowError(
+                "the embedded server is not installed: pip install 'sagaflow[embedded]' (CPython "
+                "3.11 to 3.13), or pass the URI of a MongoDB server"
+            )
+        fresh = self._path is None
+        path = Path(tempfile.mkdtemp(prefix="sagaflow-")) if self._path is None else self._path
+        self._path = path
+        try:
+            self._port = self._spawn(path)
+        except BaseException:
+            self.kill()
+            if fresh:
+                self.stop()
+            raise
+
+    def _spawn(self, path: Path) -> int:
+        """Start the child and return its port."""
+        command = [sys.executable, "-c", _PROGRAM, str(path), str(self._port)]
+        # A file, since nobody would read a pipe: once full, it would stop the server.
+        with tempfile.TemporaryFile("w+", errors="replace") as errors:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, constant arguments
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+            assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+            too_late = Timer(_START_TIMEOUT.total_seconds(), self._process.kill)
+            too_late.start()
+            try:
+                line = self._process.stdout.readline()
+            finally:
+                too_late.cancel()
+            if not line:
+                self._process.communicate()
+                self._process = None
+                errors.seek(0)
+                reason = errors.read().strip().rpartition("\n")[2] or "it said nothing"
+                raise SagaflowError(f"the embedded server did not start: {reason}")
+        return int(line)
+
+    def stop(self) -> None:
+        """Stop it in good order, and remove its data if the directory was temporary."""
+        if self._process is not None:
+            try:
+                self._process.communicate(timeout=15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+            self._process = None
+        if self._temporary and self._path is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
+            self._path = None
+
+    def kill(self) -> None:
+        """Kill it, as a power cut would. `start` starts it again with what was durable."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,297 @@
+"""Sagas in MongoDB: one document each, changed by conditional updates."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final, NoReturn
+
+import anyio
+from motor.motor_asyncio import AsyncIOMotorDatabase
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.database import Database
+
+from sagaflow._codec.data import fields_of
+from sagaflow._codec.documents import Bookkeeping, DocumentChange, decode_id
+from sagaflow._codec.elements import Document, encode_lease
+from sagaflow._codec.size import field_sizes
+from sagaflow._definition.saga import Saga
+from sagaflow.abc import SagaRepository, closing
+from sagaflow.clock import Clock
+from sagaflow.exceptions import RepositoryError, SerializationError
+from sagaflow.ids import SagaId
+from sagaflow.mongo.drivers import driver_for, running_on_trio
+from sagaflow.mongo.errors import TooLargeError, translated
+from sagaflow.record import Lease
+
+_HOT_FIELDS: Final = (
+    "version",
+    "token",
+    "incarnation",
+    "schema",
+    "state",
+    "status",
+    "goal",
+    "data",
+    "sequence",
+    "outbox",
+    "sending",
+    "compensations",
+    "timers",
+    "parked",
+    "suspension",
+    "cancelled",
+    "wake",
+    "lease",
+    "created_at",
+    "updated_at",
+    "finished_at",
+    "expire_at",
+)
+_LIMIT: Final = 16 * 1024 * 1024
+
+
+class MongoRepository(SagaRepository):
+    """Keeps each saga in one document, each class of sagas in a collection of its name.
+
+    Writes are acknowledged by a majority and journaled, whatever the client's defaults are; reads
+    see what a majority has. Needs neither transactions nor a replica set.
+
+    :param database: of Motor or PyMongo's ``AsyncMongoClient`` (on asyncio), or of PyMongo's
+        ``MongoClient``, which is used in worker threads (on asyncio and trio). Not closed here.
+    :param clock: tells which sagas are stale.
+    :raises SagaflowError: if it is no such database.
+    """
+
+    def __init__(
+        self,
+        database: AsyncIOMotorDatabase[Any] | AsyncDatabase[Any] | Database[Any],
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(clock=clock)
+        self._driver = driver_for(database)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls, uri: str, *, database: str, clock: Clock | None = None, **options: Any
+    ) -> AsyncGenerator[MongoRepository, None]:
+        """Connect to a server, check that it answers, and close the connection at the end.
+
+        :param uri: such as ``mongodb://localhost:27017``.
+        :param database: the name of the database.
+        :param options: further options of the driver's client.
+        :raises ServerUnavailableError: if no server answers within its selection timeout.
+        :raises RepositoryError: if the URI is wrong, or the server refuses.
+        """
+        _refuse_ambiguous(uri)
+        client_type: Any = MongoClient if running_on_trio() else AsyncMongoClient
+        with translated("connect", writing=False):
+            try:
+                client: Any = client_type(uri, **options)
+            except (ValueError, TypeError, OSError) as exc:  # no port, a missing certificate
+                raise RepositoryError(f"cannot connect: {exc}") from exc
+        try:
+            with translated("connect", writing=False):
+                try:
+                    found = client[database]
+                except TypeError as exc:  # a name that is no str
+                    raise RepositoryError(f"cannot connect: {exc}") from exc
+            repository = cls(found, clock=clock)
+            await repository.ping()
+            yield repository
+        finally:
+            closed = client.close()
+            if closed is not None:
+                with anyio.CancelScope(shield=True):
+                    await closed
+
+    async def ping(self) -> None:
+        """Check that the server answers.
+
+        :raises ServerUnavailableError: if it does not within the driver's selection timeout.
+        """
+        with translated("reach the server", writing=False):
+            await self._driver.find_one("sagaflow", {"_id": 0}, {"_id": 1})
+
+    async def load_document(
+        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+    ) -> Document | None:
+        """Read a document; see `SagaRepository.load_document`."""
+        fields: Document | None = None
+        if message_id is not None:
+            fields = dict.fromkeys(_HOT_FIELDS, 1)
+            fields["inbox"] = {"$elemMatch": {"$eq": message_id}}
+        with translated(f"read {saga} {correlation_id!r}", writing=False):
+            found: Document | None = await self._driver.find_one(
+                saga, {"_id": correlation_id}, fields
+            )
+        return found
+
+    async def insert_document(self, saga: str, document: Document) -> bool:
+        """Store a new document; see `SagaRepository.insert_document`."""
+        try:
+            with translated(f"store {saga} {document['_id']!r}", writing=True):
+                return await self._driver.insert_one(saga, document)
+        except TooLargeError as exc:
+            _refuse_size(saga, document, document["data"], exc)
+
+    async def update_document(self, saga: str, change: DocumentChange) -> bool:
+        """Apply a change to one document; see `SagaRepository.update_document`."""
+        query = {
+            "_id": change.correlation_id,
+            "incarnation": change.incarnation,
+            "version": change.version,
+        }
+        update: Document = {"$set": dict(change.set)}
+        if change.unset:
+            update["$unset"] = dict.fromkeys(change.unset, "")
+        if change.push:
+            update["$push"] = {
+                name: {"$each": push.items} | ({} if push.keep is None else {"$slice": -push.keep})
+                for name, push in change.push.items()
+            }
+        try:
+            with translated(f"store {saga} {change.correlation_id!r}", writing=True):
+                return await self._driver.update_one(saga, query, update) == 1
+        except TooLargeError as exc:
+            data = {
+                path.partition(".")[2]: value
+                for path, value in change.set.items()
+                if path.startswith("data.")
+            }
+            pushed = {name: push.items for name, push in change.push.items()}
+            _refuse_size(saga, dict(change.set) | pushed, data, exc)
+
+    async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
+        """Note something about a saga; see `SagaRepository.bookkeep`."""
+        living = {"_id": note.correlation_id, "incarnation": note.incarnation}
+        pull: Document = {}
+        if note.sent:
+            pull["$pull"] = {"outbox": {"id": {"$in": list(note.sent)}}}
+        update = dict(pull)
+        if note.set:
+            update["$set"] = dict(note.set)
+        if note.unset:
+            update["$unset"] = dict.fromkeys(note.unset, "")
+        with translated(f"note something about {saga} {note.correlation_id!r}", writing=True):
+            query = living | {"version": note.version}
+            if await self._driver.update_one(saga, query, update) == 1:
+                return True
+            if pull:
+                await self._driver.update_one(saga, living, pull)
+            return False
+
+    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
+        """Store a lease on a saga that is due; see `SagaRepository.claim`."""
+        query = {"_id": correlation_id} | _due(now, unclaimed=True)
+        with translated(f"claim {saga} {correlation_id!r}", writing=True):
+            update = {"$set": {"lease": encode_lease(lease)}}
+            return await self._driver.update_one(saga, query, update) == 1
+
+    async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+        """Yield the ids of sagas with work to do; see `SagaRepository.due`."""
+        query = _due(now, unclaimed=unclaimed)
+        with translated(f"read what is due of {saga}", writing=False):
+            async with closing(self._driver.find(saga, query, {"_id": 1}, "wake")) as found:
+                async for document in found:
+                    yield decode_id(document["_id"])
+
+    async def scan_documents(
+        self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None
+    ) -> AsyncIterator[Document]:
+        """Yield documents; see `SagaRepository.scan_documents`."""
+        query: Document = {}
+        if state is not None:
+            query["state"] = state
+        if unchanged_since is not None:
+            query["status"] = {"$in": ["active", "compensating", "suspended"]}
+            query["updated_at"] = {"$lt": unchanged_since}
+        with translated(f"read sagas of {saga}", writing=False):
+            async with closing(self._driver.find(saga, query, None, "updated_at")) as found:
+                async for document in found:
+                    yield document
+
+    async def count_states(self, saga: str) -> dict[str, int]:
+        """Return how many sagas are in each state."""
+        pipeline: list[Document] = [
+            # Any str but the empty one, which is that of a saga that has not started: the index
+            # will do.
+            {"$match": {"state": {"$gt": ""}}},
+            {"$group": {"_id": "$state", "count": {"$sum": 1}}},
+        ]
+        with translated(f"count sagas of {saga}", writing=False):
+            async with closing(self._driver.aggregate(saga, pipeline)) as groups:
+                return {group["_id"]: group["count"] async for group in groups}
+
+    async def delete_document(self, saga: str, correlation_id: SagaId) -> bool:
+        """Remove a document and tell whether there was one."""
+        with translated(f"delete {saga} {correlation_id!r}", writing=True):
+            return await self._driver.delete_one(saga, {"_id": correlation_id}) == 1
+
+    async def create_indexes(self, saga_type: type[Saga]) -> None:
+        """Make the indexes that the queries and workers use. Call it once, at deployment.
+
+        :raises RepositoryError: if the server refuses, or has other indexes of these names.
+        """
+        fields_of(saga_type)
+        saga, driver = saga_type.table.saga, self._driver
+        with translated(f"make the indexes of {saga}", writing=False):
+            # Partial: a saga that waits for nothing has no entry.
+            await driver.create_index(
+                saga,
+                ["wake"],
+                name="sagaflow_wake",
+                partialFilterExpression={"wake": {"$exists": True}},
+            )
+            await driver.create_index(saga, ["state", "updated_at"], name="sagaflow_state")
+            await driver.create_index(saga, ["status", "updated_at"], name="sagaflow_stale")
+            await driver.create_index(
+                saga,
+                ["expire_at"],
+                name="sagaflow_expire",
+                expireAfterSeconds=0,
+                partialFilterExpression={"expire_at": {"$exists": True}},
+            )
+
+
+def _refuse_ambiguous(uri: object) -> None:
+    """Refuse a URI of which the driver would take a part of the password for something else.
+
+    Its errors, or the name server, would then be told that part.
+    """
+    if not isinstance(uri, str):
+        raise RepositoryError(
+            f"a server is named by a URI such as 'mongodb://localhost', not by {type(uri).__name__}"
+        )
+    location, _, options = uri.partition("://")[2].partition("?")
+    authority, _, path = location.partition("/")
+    if "@" in path or ("@" in options and "@" not in authority):
+        raise RepositoryError(
+            "the URI has an '@' behind its '/' or '?': percent-encode these characters where they "
+            "stand in a user name, a password or an option (%40, %2F, %3F)"
+        )
+
+
+def _due(now: datetime, *, unclaimed: bool) -> Document:
+    query: Document = {"wake": {"$lte": now}}
+    if unclaimed:
+        query["$or"] = [{"lease": {"$exists": False}}, {"lease.until": {"$lte": now}}]
+    return query
+
+
+def _refuse_size(
+    saga: str, document: Mapping[str, Any], data: Mapping[str, Any], cause: Exception
+) -> NoReturn:
+    parts = {f"{saga}.{name}": size for name, size in field_sizes(data).items()}
+    if not parts or max(parts.values()) < _LIMIT // 2:
+        parts |= {f"{saga} {name}": size for name, size in field_sizes(document).items()}
+    largest, size = max(parts.items(), key=lambda part: part[1])
+    raise SerializationError(
+        largest,
+        f"the saga would be larger than the {_LIMIT:,} bytes that MongoDB allows; this part has "
+        f"{size:,} bytes. Keep large content elsewhere and store a reference to it",
+    ) from cause

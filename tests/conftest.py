@@ -1,0 +1,121 @@
+"""Every asynchronous test runs on asyncio and trio; a test that takes `repository` also runs on
+memory and on a real MongoDB-protocol server with each driver that the runtime has.
+
+`SAGAFLOW_TEST_MONGODB_URI` names a server to use instead of the embedded one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pymongo
+import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
+
+from sagaflow import MemoryRepository, SagaRepository
+from sagaflow.mongo import EmbeddedServer, MongoRepository
+from sagaflow.testing import ManualClock
+
+RUNTIMES = ("asyncio", "trio")
+STORES = (
+    ("asyncio", "memory"),
+    ("trio", "memory"),
+    ("asyncio", "motor"),
+    ("asyncio", "pymongo-async"),
+    ("asyncio", "pymongo-threads"),
+    ("trio", "pymongo-threads"),
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run on every runtime, and with a store on every pair of runtime and store."""
+    names = metafunc.fixturenames
+    if "store" in names:
+        ids = [f"{runtime}-{store}" for runtime, store in STORES]
+        metafunc.parametrize(("anyio_backend", "store"), STORES, ids=ids, indirect=True)
+    elif "anyio_backend" in names:
+        metafunc.parametrize("anyio_backend", RUNTIMES, indirect=True)
+
+
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """The runtime of this run of the test."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest) -> str:
+    """The kind of repository that this run of the test is about."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri() -> Iterator[str]:
+    """Where the MongoDB-protocol server of this test run is."""
+    given = os.environ.get("SAGAFLOW_TEST_MONGODB_URI")
+    if given is not None:
+        yield given
+        return
+    with EmbeddedServer() as server:
+        yield server.uri
+
+
+@pytest.fixture(scope="session")
+def mongodb_client(mongodb_uri: str) -> Iterator[pymongo.MongoClient[dict[str, Any]]]:
+    """A plain client for looking behind the library's back."""
+    client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(mongodb_uri)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def database_name() -> str:
+    """A database that no other test uses."""
+    return f"test_{uuid4().hex}"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands still."""
+    return ManualClock()
+
+
+@pytest.fixture
+async def repository(
+    anyio_backend: str,
+    store: str,
+    clock: ManualClock,
+    database_name: str,
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[SagaRepository]:
+    """An empty repository of the kind that this run of the test is about."""
+    if store == "memory":
+        yield MemoryRepository(clock=clock)
+        return
+    uri: str = request.getfixturevalue("mongodb_uri")
+    admin: pymongo.MongoClient[dict[str, Any]] = request.getfixturevalue("mongodb_client")
+    try:
+        if store == "motor":
+            motor: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(uri)
+            yield MongoRepository(motor[database_name], clock=clock)
+            motor.close()
+        elif store == "pymongo-async":
+            async with MongoRepository.connect(uri, database=database_name, clock=clock) as made:
+                yield made
+        else:
+            client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri)
+            yield MongoRepository(client[database_name], clock=clock)
+            client.close()
+    finally:
+        admin.drop_database(database_name)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_driver(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="pymongo")
