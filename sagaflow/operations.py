@@ -1,0 +1,123 @@
+"""What an operator can do to one saga: each an audited conditional write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from sagaflow._codec.documents import Bookkeeping
+from sagaflow._definition.saga import Saga
+from sagaflow._definition.state import State
+from sagaflow._engine.failure import cancelled, resumed, skipped
+from sagaflow.commits import Commits
+from sagaflow.exceptions import ConcurrencyError, OperationError
+from sagaflow.ids import SagaId, check_id
+from sagaflow.record import SagaRecord, Status, SuspensionReason
+
+_ATTEMPTS = 50
+
+
+@frozen(kw_only=True)
+class Operations:
+    """Lifts a suspension, or ends a saga. What follows from it is work for whoever calls."""
+
+    commits: Commits
+
+    async def resume(self, saga_type: type[Saga], correlation_id: SagaId, action: str) -> None:
+        """Lift a suspension: what failed is tried again, and what came later after it.
+
+        :raises OperationError: if there is no such saga, or it is not suspended.
+        """
+        machine = self.commits.machine(saga_type)
+
+        def change(record: SagaRecord) -> SagaRecord:
+            self._check_suspended(saga_type, record, action)
+            return resumed(record, action, machine, self.commits.write())
+
+        await self._change(saga_type, correlation_id, action, change)
+
+    async def skip(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+        """Lift a suspension and leave out what failed.
+
+        :raises OperationError: if there is no such saga, it is not suspended, or it is on its way
+            to a state that its class no longer has.
+        """
+        machine = self.commits.machine(saga_type)
+
+        def change(record: SagaRecord) -> SagaRecord:
+            self._check_suspended(saga_type, record, "skip")
+            goal = None if record.goal is None else machine.table.state(record.goal)
+            if record.goal is not None and goal is None:  # it could never end
+                raise OperationError(
+                    f"{machine.table.saga} {correlation_id!r}: cannot skip, since its compensation "
+                    f"leads to the state {record.goal!r}, which the class no longer has: put it "
+                    "back, or cancel the saga"
+                )
+            return skipped(record, goal, machine, self.commits.write())
+
+        before = await self._change(saga_type, correlation_id, "skip", change)
+        suspension = before.suspension
+        if suspension is not None and suspension.reason is SuspensionReason.MESSAGE:
+            note = Bookkeeping(
+                correlation_id=before.correlation_id,
+                incarnation=before.incarnation,
+                version=before.version,
+                sent=(str(suspension.subject),),
+            )
+            await self.commits.repository.bookkeep(saga_type.table.saga, note)
+
+    async def cancel(
+        self, saga_type: type[Saga], correlation_id: SagaId, state: State | None
+    ) -> None:
+        """Have a saga undo what it has done, and end.
+
+        :param state: the final state it ends in; the one it is in by default.
+        :raises OperationError: if there is no such saga or state, or it has ended.
+        """
+        machine = self.commits.machine(saga_type)
+        if state is not None and (machine.table.state(state.name) is None or not state.final):
+            finals = ", ".join(known.name for known in machine.table.states if known.final)
+            raise OperationError(
+                f"{machine.table.saga} cannot end in {state.name!r}; its final states: {finals}"
+            )
+
+        def change(record: SagaRecord) -> SagaRecord:
+            if record.finished_at is not None:
+                raise self._refused(saga_type, record, "cancel", "it has ended")
+            goal = state or machine.table.state(record.state) or State(record.state)
+            return cancelled(record, goal, machine, self.commits.write())
+
+        await self._change(saga_type, correlation_id, "cancel", change)
+
+    async def _change(
+        self,
+        saga_type: type[Saga],
+        correlation_id: SagaId,
+        action: str,
+        change: Callable[[SagaRecord], SagaRecord],
+    ) -> SagaRecord:
+        """Apply *change*, however often others are faster; return the saga as it was before."""
+        saga = saga_type.table.saga
+        for _ in range(_ATTEMPTS):
+            record = await self.commits.load(saga_type, check_id(correlation_id), None)
+            if record is None or record.status is Status.EMBRYO:
+                raise OperationError(
+                    f"{saga} {correlation_id!r}: there is no such saga to {action}"
+                )
+            if await self.commits.update(saga_type, record, change(record)):
+                return record
+        raise ConcurrencyError(saga, correlation_id, _ATTEMPTS, 0)
+
+    def _check_suspended(self, saga_type: type[Saga], record: SagaRecord, action: str) -> None:
+        if record.suspension is None:
+            raise self._refused(saga_type, record, action, f"it is {record.status.value}")
+
+    def _refused(
+        self, saga_type: type[Saga], record: SagaRecord, action: str, why: str
+    ) -> OperationError:
+        saga = saga_type.table.saga
+        return OperationError(
+            f"{saga} {record.correlation_id!r}: cannot {action}, since {why}"
+            + ("" if action == "cancel" else "; only a suspended saga can be put back to work")
+        )

@@ -1,0 +1,412 @@
+"""The shell around the engine: load, decide, run the handler, commit, send."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+import anyio
+from anyio.abc import TaskGroup
+from svcs import Registry
+
+from sagaflow._codec.data import fields_of
+from sagaflow._codec.messages import MessageTypes
+from sagaflow._codec.values import cannot_encode, encode_dynamic
+from sagaflow._definition.saga import Saga
+from sagaflow._definition.state import State
+from sagaflow._engine.correlation import correlate
+from sagaflow.abc import Bus, SagaRepository
+from sagaflow.clock import Clock, SystemClock
+from sagaflow.commits import Commits
+from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, Envelope, current_envelope
+from sagaflow.exceptions import (
+    AmbiguousSagaError,
+    OrchestratorClosedError,
+    SagaDefinitionError,
+    SagaflowError,
+    ServerUnavailableError,
+    UnknownEventError,
+)
+from sagaflow.handling import Event, Handling
+from sagaflow.ids import SagaId, check_id
+from sagaflow.instance import Instance
+from sagaflow.operations import Operations
+from sagaflow.outcome import Outcome, OutcomeKind
+from sagaflow.policy import Limits, RetryPolicy
+from sagaflow.processing import Processing
+from sagaflow.relay import Relay
+from sagaflow.workers import Workers
+from sagaflow.working import Working
+
+logger = logging.getLogger("sagaflow")
+
+SagaT = TypeVar("SagaT", bound=Saga)
+
+
+class Orchestrator:
+    """Runs sagas: takes events, runs handlers, stores what they do and sends what they say.
+
+    Used as an async context manager it listens to the bus and does in the background what is due:
+    timers, retries, messages, and what a dead process has left. What was passed in is not closed.
+    Outside of that, `handle` and `run_due` do all of their work before they return.
+
+    :param sagas: the saga classes.
+    :param repository: where they are stored.
+    :param bus: where their messages go, and their events come from; without one, messages wait in
+        the stored saga.
+    :param services: what ``ctx.services`` offers; each event has a container of its own.
+    :param clock: where the time comes from.
+    :param messages: message classes that the sagas' own code does not mention, or a mapping of the
+        names under which classes are stored.
+    :param retry: how failing work is tried again.
+    :param limits: how large a saga may become.
+    :param background: whether to do due work in the background; without it, call `run_due`.
+    :param poll: how often the background looks for work that other processes have left.
+    :param concurrency: for how many sagas the background works at the same time.
+    :param lease: how long others leave it to this process to finish what it has stored.
+    :param shutdown_timeout: how long closing waits for what is being sent or worked on; the rest
+        is handed back.
+    :param conflict_deadline: how long an event competes for a saga that others change as well.
+    :raises SagaDefinitionError: if two sagas or two message classes share a name, a class has no
+        transitions, or the type of a field cannot be stored.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        sagas: Iterable[type[Saga]],
+        repository: SagaRepository,
+        *,
+        bus: Bus | None = None,
+        services: Registry | None = None,
+        clock: Clock | None = None,
+        messages: Iterable[type] | Mapping[str, type] = (),
+        retry: RetryPolicy | None = None,
+        limits: Limits | None = None,
+        background: bool = True,
+        poll: timedelta = timedelta(seconds=1),
+        concurrency: int = 20,
+        lease: timedelta = timedelta(seconds=10),
+        shutdown_timeout: timedelta = timedelta(seconds=10),
+        conflict_deadline: timedelta = timedelta(seconds=30),
+    ) -> None:
+        self._sagas = _checked(sagas)
+        self._bus = bus
+        self._background = background
+        self._shutdown_timeout = shutdown_timeout
+        chance = random.Random().random  # noqa: S311 - it only spreads retries
+        types = MessageTypes(self._sagas, messages)
+        policy = retry or RetryPolicy()
+        self._commits = Commits(
+            repository=repository,
+            clock=clock or SystemClock(),
+            limits=limits or Limits(),
+            random=chance,
+            lease=lease,
+            class_of=types.find,
+        )
+        handling = Handling(messages=types, clock=self._commits.clock, services=services)
+        self._relay = Relay(self._commits, bus, types, policy)
+        self._processing = Processing(
+            commits=self._commits,
+            handling=handling,
+            working=Working(commits=self._commits, handling=handling, retry=policy, random=chance),
+            relay=self._relay,
+            conflict_deadline=conflict_deadline,
+        )
+        self._operations = Operations(commits=self._commits)
+        self._workers = Workers(
+            commits=self._commits,
+            sagas=self._sagas,
+            resume=self._resume,
+            poll=poll,
+            concurrency=concurrency,
+        )
+        self._tasks: TaskGroup | None = None
+        self._workers_scope: anyio.CancelScope | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        if self._tasks is not None or self._closed:
+            raise SagaflowError("an Orchestrator is entered once: make another one")
+        self._tasks = await anyio.create_task_group().__aenter__()
+        if self._bus is not None:
+            for event in dict.fromkeys(e for saga in self._sagas for e in saga.table.events):
+                self._bus.subscribe(event, self._receive, envelope=True)
+        self._workers_scope = anyio.CancelScope()
+        if self._background:
+            self._commits.on_stored = self._workers.note
+            self._tasks.start_soon(self._run_workers, name="sagaflow workers")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._tasks is not None  # noqa: S101 - __aenter__ has run
+        assert self._workers_scope is not None  # noqa: S101
+        self._workers_scope.cancel()
+        try:
+            if exc is None:
+                # Answers to what is being sent are still taken meanwhile.
+                with anyio.move_on_after(self._shutdown_timeout.total_seconds()):
+                    await self._relay.wait_until_idle()
+                    await self._workers.wait_until_idle()
+            self._tasks.cancel_scope.cancel()
+        finally:
+            try:
+                # What the body raised goes on as it is: given to the task group, it would come
+                # out in a group.
+                await self._tasks.__aexit__(None, None, None)
+            finally:
+                self._closed = True
+                self._tasks = None
+                unsubscribe = getattr(self._bus, "unsubscribe", None)
+                if unsubscribe is not None:
+                    unsubscribe(self._receive)
+
+    async def handle(
+        self,
+        event: object,
+        *,
+        correlation_id: SagaId | None = None,
+        message_id: SagaId | None = None,
+        headers: Mapping[str, object] | None = None,
+        saga_type: type[Saga] | None = None,
+    ) -> Outcome:
+        """Have a saga take *event*; returns once that is stored and its messages are sent.
+
+        :param event: an instance of a class that a saga takes.
+        :param correlation_id: which saga; otherwise the event says so (``by=``, ``correlate_by=``
+            or an attribute ``correlation_id``).
+        :param message_id: what a second delivery of this event is recognised by; without one, it
+            is not.
+        :param headers: what goes along with the messages that this event causes.
+        :param saga_type: the class of the saga, where several take such events.
+        :return: what became of the event.
+        :raises UnknownEventError: if no saga takes such events.
+        :raises AmbiguousSagaError: if several do and *saga_type* is missing.
+        :raises CorrelationError: if an id is of no allowed type.
+        :raises ConcurrencyError: if it was overtaken until the deadline; nothing was stored.
+        :raises SerializationError: if something cannot be stored; nothing was.
+        :raises RepositoryError: if the store failed.
+        :raises Exception: whatever the handler raises; then nothing was stored and nothing sent.
+        """
+        self._refuse_if_closed()
+        saga = self._saga_for(type(event), saga_type)
+        found = correlate(saga.table, event, correlation_id)
+        known = None if message_id is None else check_id(message_id, "message id")
+        nested = current_envelope.get() is not None
+        return await self._take(
+            saga, event, found, known, headers or {}, wait=not nested, keep_failures=False
+        )
+
+    async def run_due(self) -> int:
+        """Do once all work that is due now: timers, retries, compensation, messages that wait.
+
+        Leases are not looked at: this is for tests, cron jobs and tools, which mean it. A saga
+        that fails does not keep the others from their turn.
+
+        :return: how many sagas there was work for.
+        :raises RepositoryError: if the store failed.
+        :raises SerializationError: if a saga that is to be undone cannot be read.
+        :raises ExceptionGroup: if several sagas failed.
+        """
+        self._refuse_if_closed()
+        worked, errors = 0, list[Exception]()
+        for saga in self._sagas:
+            name, now = saga.table.saga, self._commits.clock.now()
+            due = [
+                found async for found in self._commits.repository.due(name, now, unclaimed=False)
+            ]
+            self._commits.report_recovery()
+            for correlation_id in due:
+                try:
+                    await self._processing.resume(saga, correlation_id, self._tasks, take_over=True)
+                except ServerUnavailableError:
+                    raise
+                except Exception as exc:  # noqa: BLE001 - raised below
+                    errors.append(exc)
+                worked += 1
+        _raise("several sagas failed", errors)
+        return worked
+
+    async def retry(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+        """Try what suspended a saga again, now, and then what has been parked, in order.
+
+        :raises OperationError: if there is no such saga, or it is not suspended.
+        """
+        self._refuse_if_closed()
+        await self._operations.resume(saga_type, correlation_id, "retry")
+        await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
+
+    async def resume(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+        """Put a suspended saga back to work: the background tries what failed again.
+
+        :raises OperationError: if there is no such saga, or it is not suspended.
+        """
+        self._refuse_if_closed()
+        await self._operations.resume(saga_type, correlation_id, "resume")
+
+    async def skip(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+        """Leave out what suspended a saga, and go on with what has been parked, in order.
+
+        :raises OperationError: if there is no such saga, or it is not suspended.
+        """
+        self._refuse_if_closed()
+        await self._operations.skip(saga_type, correlation_id)
+        await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
+
+    async def cancel(
+        self, saga_type: type[Saga], correlation_id: SagaId, *, state: State | None = None
+    ) -> None:
+        """Have a saga undo its completed steps, last first, and end. Parked events are dropped.
+
+        :param state: the final state it ends in; the one it is in by default.
+        :raises OperationError: if there is no such saga or state, or it has ended.
+        """
+        self._refuse_if_closed()
+        await self._operations.cancel(saga_type, correlation_id, state)
+        await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
+
+    async def find(self, saga_type: type[SagaT], correlation_id: SagaId) -> Instance[SagaT] | None:
+        """Return a copy of one saga as it is stored, or None.
+
+        :raises CorrelationError: if *correlation_id* cannot be an id.
+        """
+        return await self._commits.repository.find(saga_type, correlation_id)
+
+    async def _take(
+        self,
+        saga: type[Saga],
+        event: object,
+        correlation_id: SagaId | None,
+        message_id: SagaId | None,
+        headers: Mapping[str, object],
+        *,
+        wait: bool,
+        keep_failures: bool,
+    ) -> Outcome:
+        if correlation_id is None:
+            logger.warning(
+                "%s: %s says nowhere which saga it belongs to; it was dropped. Declare by= or "
+                "correlate_by=, give it a correlation_id attribute, or pass correlation_id=",
+                saga.table.saga,
+                type(event).__name__,
+            )
+            return Outcome(OutcomeKind.UNCORRELATED, saga)
+        taken = Event(
+            body=event,
+            correlation_id=correlation_id,
+            message_id=uuid4().hex if message_id is None else message_id,
+            headers=_stored_headers(headers),
+        )
+        return await self._processing.take(
+            saga, taken, self._tasks, wait=wait, keep_failures=keep_failures
+        )
+
+    async def _resume(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+        await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=False)
+
+    async def _run_workers(self) -> None:
+        assert self._tasks is not None  # noqa: S101 - they run in it
+        assert self._workers_scope is not None  # noqa: S101
+        with self._workers_scope:
+            await self._workers.run(self._tasks)
+
+    async def _receive(self, envelope: Envelope[object]) -> None:
+        """Have every saga that takes it take a message from the bus."""
+        self._refuse_if_closed()
+        event, errors = envelope.body, list[Exception]()
+        for saga in self._sagas:
+            if not saga.table.takes(type(event)):
+                continue
+            try:
+                found = correlate(saga.table, event, None, envelope.correlation_id)
+                await self._take(
+                    saga,
+                    event,
+                    found,
+                    envelope.id,
+                    envelope.headers,
+                    wait=False,
+                    keep_failures=True,
+                )
+            except Exception as exc:  # noqa: BLE001 - raised below, once every saga had its turn
+                errors.append(exc)
+        _raise(f"several sagas failed on {type(event).__name__}", errors)
+
+    def _saga_for(self, event_type: type, saga_type: type[Saga] | None) -> type[Saga]:
+        if saga_type is not None:
+            if saga_type not in self._sagas:
+                raise SagaflowError(
+                    f"{saga_type!r} is not run by this orchestrator: pass it in "
+                    "Orchestrator([...], ...)"
+                )
+            if not saga_type.table.takes(event_type):
+                raise UnknownEventError(event_type, (saga_type.table.saga,))
+            return saga_type
+        found = tuple(saga for saga in self._sagas if saga.table.takes(event_type))
+        match found:
+            case ():
+                raise UnknownEventError(event_type, tuple(saga.table.saga for saga in self._sagas))
+            case (only,):
+                return only
+            case _:
+                raise AmbiguousSagaError(event_type, tuple(saga.__name__ for saga in found))
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise OrchestratorClosedError(
+                "this Orchestrator is closed: use it inside its `async with` block"
+            )
+
+
+def _checked(sagas: Iterable[type[Saga]]) -> tuple[type[Saga], ...]:
+    found: list[type[Saga]] = []
+    names: dict[str, type[Saga]] = {}
+    for saga in sagas:
+        given: Any = saga
+        if not (isinstance(given, type) and issubclass(given, Saga)):
+            raise SagaDefinitionError(f"an Orchestrator runs subclasses of Saga, not {saga!r}")
+        if saga in found:
+            continue
+        if not saga.table.initial:
+            raise SagaDefinitionError("this class has no transitions to run", saga=saga.__name__)
+        other = names.setdefault(saga.table.saga, saga)
+        if other is not saga:
+            raise SagaDefinitionError(
+                f"{saga.__module__}.{saga.__qualname__} and {other.__module__}."
+                f"{other.__qualname__} are stored under one name: give one of them another, "
+                f"class {saga.__name__}(Saga, name=...)",
+                saga=saga.__name__,
+            )
+        fields_of(saga)
+        found.append(saga)
+    if not found:
+        raise SagaDefinitionError(
+            "an Orchestrator needs a saga class: Orchestrator([OrderSaga], …)"
+        )
+    return tuple(found)
+
+
+def _raise(message: str, errors: list[Exception]) -> None:
+    """Raise what there is to raise: one error as it is, several as a group."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ExceptionGroup(message, errors)
+
+
+def _stored_headers(headers: Mapping[str, object]) -> object:
+    passed_on = {k: v for k, v in headers.items() if k not in (CAUSATION_ID, MESSAGE_KIND)}
+    try:
+        return encode_dynamic(passed_on)
+    except ValueError as exc:
+        raise cannot_encode("headers", exc) from exc

@@ -1,0 +1,303 @@
+"""Hands stored messages to the bus, in order per saga, and removes them once it has them."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from attrs import define, evolve, field
+
+from sagaflow._codec.documents import Bookkeeping
+from sagaflow._codec.elements import encode_failing
+from sagaflow._codec.messages import MessageTypes
+from sagaflow._codec.values import decode_dynamic
+from sagaflow._definition.saga import Saga
+from sagaflow._engine.backoff import failed_again, is_too_old
+from sagaflow._engine.failure import undeliverable
+from sagaflow._engine.work import earliest, is_suspended_by_message
+from sagaflow._engine.writing import is_leased_to_others
+from sagaflow.abc import Bus
+from sagaflow.commits import Commits
+from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, current_envelope
+from sagaflow.exceptions import BusError, RepositoryError, SerializationError
+from sagaflow.ids import SagaId
+from sagaflow.policy import RetryPolicy
+from sagaflow.record import Failing, OutgoingMessage, SagaRecord, Status
+
+logger = logging.getLogger("sagaflow")
+
+_Key = tuple[str, type, SagaId, str]
+_REMEMBERED = 4096
+
+
+@define
+class _Lane:
+    """The messages of one saga. They leave one after another."""
+
+    latest: SagaRecord
+    waiting: deque[OutgoingMessage] = field(factory=deque[OutgoingMessage])
+    last: int = 0
+    unnoted: tuple[str, ...] = ()
+    idle: anyio.Event = field(factory=anyio.Event)
+
+
+@define
+class Relay:
+    """Publishes what sagas have sent.
+
+    A message is removed from its saga after the bus accepted it: a crash in between delivers it
+    again, with the same id. A message that the bus refuses stays, and those behind it wait; it is
+    offered again later, and if that fails for too long its saga is suspended.
+    """
+
+    _commits: Commits
+    _bus: Bus | None
+    _messages: MessageTypes
+    _retry: RetryPolicy
+    _lanes: dict[_Key, _Lane] = field(factory=dict[_Key, _Lane], init=False)
+    _sent: dict[_Key, int] = field(factory=dict[_Key, int], init=False)
+    _outages: dict[str, str] = field(factory=dict[str, str], init=False)
+
+    async def wait_until_idle(self) -> None:
+        """Return once nothing is being sent."""
+        while self._lanes:
+            await next(iter(self._lanes.values())).idle.wait()
+
+    async def send(
+        self,
+        saga_type: type[Saga],
+        record: SagaRecord,
+        tasks: TaskGroup | None,
+        *,
+        wait: bool,
+    ) -> None:
+        """Send the outbox of *record*, which has just been stored or read.
+
+        :param tasks: where the sending goes on if the caller is cancelled or does not wait.
+        :param wait: return when the saga has nothing left to send. The caller must not be part of
+            a delivery, which might be the very one that is waited for. Does not wait for a sending
+            that is under way already, for the same reason.
+        """
+        if tasks is None and not wait:
+            return  # nobody is there to send it now: it stays in the saga for the next run_due()
+        lane = self._enqueue(saga_type, record)
+        if lane is None:
+            return
+        if tasks is None:
+            await self._drain(saga_type, lane)
+            return
+        try:
+            tasks.start_soon(self._drain, saga_type, lane, name=f"relay of {saga_type.table.saga}")
+        except RuntimeError:  # closed meanwhile: it stays in the saga for others
+            del self._lanes[_key(saga_type, record)]
+            return
+        if wait:
+            await lane.idle.wait()
+
+    def _enqueue(self, saga_type: type[Saga], record: SagaRecord) -> _Lane | None:
+        """Queue what is not queued yet; return the lane if nobody drains it so far."""
+        if self._bus is None or not record.outbox:
+            return None
+        if is_suspended_by_message(record):
+            return None  # an operator decides first
+        key = _key(saga_type, record)
+        lane = self._lanes.get(key)
+        if lane is not None:
+            self._extend(lane, record)
+            return None
+        lane = _Lane(record, last=self._sent.get(key, 0))
+        self._extend(lane, record)
+        if not lane.waiting:  # read before they were removed
+            return None
+        self._lanes[key] = lane
+        return lane
+
+    def _extend(self, lane: _Lane, record: SagaRecord) -> None:
+        if record.version > lane.latest.version:
+            lane.latest = record
+        for message in record.outbox:
+            if message.sequence > lane.last:
+                lane.waiting.append(message)
+                lane.last = message.sequence
+
+    async def _drain(self, saga_type: type[Saga], lane: _Lane) -> None:
+        # The relay delivers for the saga, not for the message that its caller may be handling.
+        handled = current_envelope.set(None)
+        try:
+            while lane.waiting:
+                if not await self._publish_waiting(saga_type, lane):
+                    break  # what has come meanwhile must not overtake what was refused
+        except Exception:
+            # One saga that cannot be sent for must not keep the others from it.
+            logger.exception(
+                "%s %r: sending failed", saga_type.table.saga, lane.latest.correlation_id
+            )
+        finally:
+            self._lanes.pop(_key(saga_type, lane.latest), None)
+            lane.idle.set()
+            current_envelope.reset(handled)
+
+    async def _publish_waiting(self, saga_type: type[Saga], lane: _Lane) -> bool:
+        """Publish what waits and then remove it from the saga; tell whether all was accepted."""
+        sent: list[str] = []
+        failing: Failing | None = None
+        try:
+            while lane.waiting:
+                failing = await self._publish(saga_type, lane.latest, lane.waiting[0])
+                if failing is not None:
+                    break
+                sent.append(lane.waiting.popleft().id)
+        finally:
+            # Also when cancelled: what the bus has accepted should not be sent again.
+            with anyio.CancelScope(shield=True):
+                await self._note(saga_type, lane, tuple(sent), failing)
+        return failing is None
+
+    async def _publish(
+        self, saga_type: type[Saga], record: SagaRecord, message: OutgoingMessage
+    ) -> Failing | None:
+        assert self._bus is not None  # noqa: S101 - there are no lanes without a bus
+        saga, name = saga_type.table.saga, message.message.type
+        try:
+            body = self._messages.decode(
+                message.message, f"{saga} {record.correlation_id!r}: outbox"
+            )
+            await self._bus.publish(
+                body,
+                correlation_id=record.correlation_id,
+                message_id=message.id,
+                headers=_headers(message),
+            )
+        except Exception as exc:  # noqa: BLE001 - a stranger's bus and handlers may raise anything
+            self._report(saga, record, message, exc)
+            now, random = self._commits.clock.now(), self._commits.random()
+            is_first = bool(record.outbox) and message.id == record.outbox[0].id
+            before = record.sending if is_first else None
+            return failed_again(before, f"{type(exc).__name__}: {exc}", now, self._retry, random)
+        if self._outages.pop(name, None) is not None:
+            logger.warning("the bus accepts %s again", name)
+        return None
+
+    def _report(
+        self, saga: str, record: SagaRecord, message: OutgoingMessage, error: Exception
+    ) -> None:
+        """Log a refusal, once for each class of messages until it is accepted again."""
+        name, reason = message.message.type, f"{type(error).__name__}: {error}"
+        if self._outages.get(name) == reason:
+            return
+        self._outages[name] = reason
+        expected = isinstance(error, BusError | SerializationError)
+        logger.error(
+            "%s %r: the bus did not accept %s %r; it stays in the outbox and is offered again. "
+            "Further %s that are refused for this reason are not logged: %s",
+            saga,
+            record.correlation_id,
+            name,
+            message.id,
+            name,
+            error,
+            exc_info=None if expected else error,
+        )
+
+    async def _note(
+        self,
+        saga_type: type[Saga],
+        lane: _Lane,
+        sent: tuple[str, ...],
+        failing: Failing | None,
+        *,
+        again: int = 3,
+    ) -> None:
+        """Store what was sent and what failed; look for more if the saga has changed meanwhile.
+
+        :param again: how often to store a failure anew that others were faster than.
+        """
+        record = lane.latest
+        # What could not be noted before has been sent as well.
+        sent = (*lane.unnoted, *sent)
+        left = tuple(message for message in record.outbox if message.id not in sent)
+        after = evolve(record, outbox=left, sending=failing)
+        wake = earliest(after, self._commits.machine(saga_type))
+        values = {"sending": encode_failing(failing), "wake": wake, "lease": None}
+        note = Bookkeeping(
+            correlation_id=record.correlation_id,
+            incarnation=record.incarnation,
+            version=record.version,
+            sent=sent,
+            set={name: value for name, value in values.items() if value is not None},
+            unset=tuple(name for name, value in values.items() if value is None),
+        )
+        lane.latest = evolve(after, lease=None)
+        lane.unnoted = sent
+        try:
+            noted = await self._commits.repository.bookkeep(saga_type.table.saga, note)
+            self._remember(_key(saga_type, record), record, sent)
+            lane.unnoted = ()
+            if noted:
+                self._commits.on_stored(saga_type, evolve(after, wake=wake, lease=None))
+                if failing is not None and is_too_old(
+                    failing, self._commits.clock.now(), self._retry
+                ):
+                    await self._suspend(saga_type, after, failing)
+                return
+            newer = await self._commits.load(saga_type, record.correlation_id, None)
+        except RepositoryError as exc:
+            self._commits.report_outage(exc)
+            logger.info(
+                "%s %r: %d sent messages could not be removed and will be sent again: %s",
+                saga_type.table.saga,
+                record.correlation_id,
+                len(sent),
+                exc,
+            )
+            return
+        if newer is None or newer.incarnation != record.incarnation:
+            return
+        if failing is None:
+            self._take_over(lane, newer)
+        elif newer.outbox and again:
+            lane.latest = newer
+            await self._note(saga_type, lane, (), failing, again=again - 1)
+
+    def _remember(self, key: _Key, record: SagaRecord, sent: tuple[str, ...]) -> None:
+        """Remember what was sent and removed, for those who have read the saga before that."""
+        for message in record.outbox:
+            if message.id in sent:
+                self._sent[key] = max(self._sent.get(key, 0), message.sequence)
+        while len(self._sent) > _REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+
+    def _take_over(self, lane: _Lane, newer: SagaRecord) -> None:
+        """Send what others have stored while this lane was sending, as its lease says."""
+        now = self._commits.clock.now()
+        if newer.outbox and not is_leased_to_others(newer, self._commits.owner, now):
+            self._extend(lane, newer)
+        elif newer.version > lane.latest.version:
+            lane.latest = newer
+
+    async def _suspend(self, saga_type: type[Saga], record: SagaRecord, failing: Failing) -> None:
+        if record.status is Status.SUSPENDED or not record.outbox:
+            return
+        machine, write = self._commits.machine(saga_type), self._commits.write()
+        after = undeliverable(record, failing, machine, write)
+        if await self._commits.update(saga_type, record, after):
+            logger.error(
+                "%s %r: suspended, since the bus has refused %s %r for too long",
+                saga_type.table.saga,
+                record.correlation_id,
+                record.outbox[0].message.type,
+                record.outbox[0].id,
+            )
+
+
+def _headers(message: OutgoingMessage) -> dict[str, object]:
+    passed_on: Any = decode_dynamic(message.headers)
+    return {**passed_on, CAUSATION_ID: message.causation_id, MESSAGE_KIND: message.kind}
+
+
+def _key(saga_type: type[Saga], record: SagaRecord) -> _Key:
+    saga = saga_type.table.saga
+    return (saga, type(record.correlation_id), record.correlation_id, record.incarnation)

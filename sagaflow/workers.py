@@ -1,0 +1,181 @@
+"""The background of an orchestrator: does what is due, also what a dead process has left."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+from attrs import define, field
+
+from sagaflow._definition.saga import Saga
+from sagaflow._engine.backoff import delays
+from sagaflow._engine.writing import is_leased_to_others
+from sagaflow.abc import closing
+from sagaflow.commits import Commits
+from sagaflow.exceptions import RepositoryError
+from sagaflow.ids import SagaId
+from sagaflow.record import Lease, SagaRecord
+
+logger = logging.getLogger("sagaflow")
+
+_HORIZON: Final = timedelta(minutes=10)
+"""Timers that are further away are left to the sweep, so that memory is bounded."""
+_SECOND_LOOK: Final = timedelta(milliseconds=100)
+_LONGEST_SLEEP: Final = timedelta(seconds=5)
+_LONGEST_OUTAGE_PAUSE: Final = timedelta(seconds=30)
+_BATCH: Final = 200
+
+_Key = tuple[type[Saga], type, SagaId]
+
+
+@define(kw_only=True)
+class Workers:
+    """Does due work in the background.
+
+    What this process has stored wakes it to the millisecond; a sweep over what is due finds the
+    rest, such as what a dead process has left.
+
+    :ivar resume: does what is due for one saga.
+    :ivar poll: how long the sweep rests when there is work now and then; up to five times that
+        when there is none.
+    :ivar concurrency: for how many sagas work is done at the same time.
+    """
+
+    commits: Commits
+    sagas: tuple[type[Saga], ...]
+    resume: Callable[[type[Saga], SagaId], Awaitable[None]]
+    poll: timedelta
+    concurrency: int
+    _wakes: dict[_Key, datetime] = field(factory=dict[_Key, datetime], init=False)
+    _heap: list[tuple[datetime, int, _Key]] = field(
+        factory=list[tuple[datetime, int, _Key]], init=False
+    )
+    _counter: Iterator[int] = field(factory=count, init=False)
+    _changed: anyio.Event = field(factory=anyio.Event, init=False)
+    _busy: set[_Key] = field(factory=set[_Key], init=False)
+    _finished: anyio.Event = field(factory=anyio.Event, init=False)
+    _limiter: anyio.CapacityLimiter = field(init=False)
+
+    async def wait_until_idle(self) -> None:
+        """Return once no work is being done."""
+        while self._busy:
+            self._finished = anyio.Event()
+            await self._finished.wait()
+
+    def note(self, saga_type: type[Saga], record: SagaRecord) -> None:
+        """Remember when a saga that this process has stored has work to do."""
+        key = (saga_type, type(record.correlation_id), record.correlation_id)
+        wake, now = record.wake, self.commits.clock.now()
+        if is_leased_to_others(record, self.commits.owner, now):
+            # They may be done by now, and not know of what this process has added.
+            wake = now + _SECOND_LOOK
+        elif wake is not None and wake <= now and record.lease is None:
+            # It became due while messages were being sent: nobody is doing it.
+            wake = now + _SECOND_LOOK
+        # Otherwise, whoever stores a saga does what is due there without being woken.
+        elif wake is None or wake <= now or wake - now > _HORIZON:
+            self._wakes.pop(key, None)
+            return
+        self._wakes[key] = wake
+        heapq.heappush(self._heap, (wake, next(self._counter), key))
+        if self._heap[0][0] == wake:
+            self._changed.set()
+
+    async def run(self, tasks: TaskGroup) -> None:
+        """Do what is due until cancelled. Work goes on in *tasks* when this is cancelled."""
+        self._limiter = anyio.CapacityLimiter(self.concurrency)
+        async with anyio.create_task_group() as loops:
+            loops.start_soon(self._follow_timers, tasks)
+            loops.start_soon(self._sweep, tasks)
+
+    async def _follow_timers(self, tasks: TaskGroup) -> None:
+        while True:
+            self._changed = anyio.Event()
+            pause = self._start_due(tasks)
+            with anyio.move_on_after(pause):
+                await self._changed.wait()
+
+    def _start_due(self, tasks: TaskGroup) -> float:
+        """Start what is due of the timers of this process; return the seconds to the next."""
+        now = self.commits.clock.now()
+        while self._heap:
+            wake, _, key = self._heap[0]
+            if self._wakes.get(key) != wake:
+                heapq.heappop(self._heap)  # the saga has changed since
+                continue
+            if wake > now:
+                return min((wake - now).total_seconds(), _LONGEST_SLEEP.total_seconds())
+            heapq.heappop(self._heap)
+            if key in self._busy:  # who is busy with the saga may have passed it by
+                self._wakes[key] = now + _SECOND_LOOK
+                heapq.heappush(self._heap, (now + _SECOND_LOOK, next(self._counter), key))
+                continue
+            del self._wakes[key]
+            self._start(tasks, key)
+        return _LONGEST_SLEEP.total_seconds()
+
+    def _start(self, tasks: TaskGroup, key: _Key) -> None:
+        if key not in self._busy:
+            self._busy.add(key)
+            tasks.start_soon(self._work, key, name=f"work of {key[0].table.saga}")
+
+    async def _work(self, key: _Key) -> None:
+        saga_type, _, correlation_id = key
+        try:
+            async with self._limiter:
+                await self.resume(saga_type, correlation_id)
+        except RepositoryError as exc:
+            self.commits.report_outage(exc)
+        except Exception:
+            # One saga that cannot be worked on must not keep the others from it.
+            logger.exception("%s %r: its work failed", saga_type.table.saga, correlation_id)
+        finally:
+            self._busy.discard(key)
+            self._finished.set()
+
+    async def _sweep(self, tasks: TaskGroup) -> None:
+        idle = 1
+        outage = self._outage_pauses()
+        while True:
+            pause = self.poll * idle * (0.5 + self.commits.random())
+            await anyio.sleep(pause.total_seconds())
+            try:
+                found = await self._claim_due(tasks)
+            except RepositoryError as exc:
+                self.commits.report_outage(exc)
+                await anyio.sleep(next(outage).total_seconds())
+                continue
+            self.commits.report_recovery()
+            outage = self._outage_pauses()
+            idle = 1 if found else min(idle + 1, 5)
+
+    def _outage_pauses(self) -> Iterator[timedelta]:
+        return delays(self.poll, _LONGEST_OUTAGE_PAUSE, self.commits.random)
+
+    async def _claim_due(self, tasks: TaskGroup) -> bool:
+        """Claim what nobody else works on, and start it."""
+        found = False
+        for saga_type in self.sagas:
+            saga = saga_type.table.saga
+            now = self.commits.clock.now()
+            batch: list[SagaId] = []
+            async with closing(self.commits.repository.due(saga, now, unclaimed=True)) as due:
+                async for correlation_id in due:
+                    batch.append(correlation_id)
+                    if len(batch) == _BATCH:
+                        break
+            for correlation_id in batch:
+                key = (saga_type, type(correlation_id), correlation_id)
+                lease = Lease(owner=self.commits.owner, until=now + self.commits.lease)
+                if key in self._busy:
+                    continue
+                if await self.commits.repository.claim(saga, correlation_id, lease, now):
+                    found = True
+                    self._start(tasks, key)
+        return found

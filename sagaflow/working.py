@@ -1,0 +1,246 @@
+"""Does what a saga has to do: undoes steps, fires timers, offers parked events."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Final, assert_never
+
+import anyio
+from attrs import frozen
+
+from sagaflow._definition.saga import Saga
+from sagaflow._definition.table import Action, TransitionRow
+from sagaflow._engine.backoff import failed_again
+from sagaflow._engine.conclusion import concluded, dropped, parked, undone
+from sagaflow._engine.decision import choose, timeout_row
+from sagaflow._engine.failure import attempts_of, failed, timed_out
+from sagaflow._engine.work import Fire, Offer, Undo, Work, next_work
+from sagaflow._engine.writing import Write
+from sagaflow.commits import Commits
+from sagaflow.exceptions import (
+    CompensationError,
+    LimitExceededError,
+    RepositoryError,
+    SerializationError,
+)
+from sagaflow.handling import Event, Handling, read_saga
+from sagaflow.policy import RetryPolicy
+from sagaflow.record import Failing, ParkedEvent, SagaRecord, StoredMessage, TimerKind
+
+logger = logging.getLogger("sagaflow")
+
+_ERROR_LENGTH: Final = 4000
+
+
+@frozen(kw_only=True)
+class Working:
+    """Does the work of a saga, each piece stored before the next.
+
+    A failure is stored as well: the work is tried again later, with growing delays, until it has
+    failed for too long; then its saga is suspended, and only that.
+    """
+
+    commits: Commits
+    handling: Handling
+    retry: RetryPolicy
+    random: Callable[[], float]
+
+    async def advance(self, saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
+        """Do what is due, until nothing is, and return the saga as it is then.
+
+        Goes on where another process has changed the saga meanwhile.
+        """
+        machine = self.commits.machine(saga_type)
+        pauses = self.commits.conflict_delays()
+        while True:
+            work = next_work(record, machine, self.commits.clock.now())
+            if work is None:
+                return record
+            after = await self._done(saga_type, record, work)
+            if after is not None:
+                record = after
+                continue
+            await anyio.sleep(next(pauses).total_seconds())
+            newer = await self.commits.load(saga_type, record.correlation_id, None)
+            if newer is None:
+                return record
+            record = newer
+
+    async def undo_next(self, saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
+        """Do what is due of a compensation, and leave everything else."""
+        machine = self.commits.machine(saga_type)
+        pauses = self.commits.conflict_delays()
+        while True:
+            work = next_work(record, machine, self.commits.clock.now())
+            if not isinstance(work, Undo):
+                return record
+            after = await self._done(saga_type, record, work)
+            if after is not None:
+                record = after
+                continue
+            # Another process was faster, or the write was lost on its way.
+            await anyio.sleep(next(pauses).total_seconds())
+            newer = await self.commits.load(saga_type, record.correlation_id, None)
+            if newer is None:
+                return record
+            record = newer
+
+    def failing(self, error: Exception, write: Write) -> Failing:
+        """Return how work has failed that failed for the first time."""
+        return failed_again(None, described(error), write.now, self.retry, self.random())
+
+    async def _done(
+        self, saga_type: type[Saga], record: SagaRecord, work: Work
+    ) -> SagaRecord | None:
+        """Do *work* and store it, or that it failed; None if another write came first."""
+        after = await self._attempt(saga_type, record, work)
+        try:
+            stored = await self.commits.update(saga_type, record, after)
+        except (LimitExceededError, SerializationError) as exc:  # refused: it counts as a failure
+            after = self._failed(saga_type, record, work, exc)
+            stored = await self.commits.update(saga_type, record, after)
+        return after if stored else None
+
+    async def _attempt(self, saga_type: type[Saga], record: SagaRecord, work: Work) -> SagaRecord:
+        """Return the saga as it is after *work*, or after its failure."""
+        machine = self.commits.machine(saga_type)
+        try:
+            match work:
+                case Undo():
+                    return await self._undo(saga_type, record, work)
+                case Fire(timer) if timer.kind is TimerKind.DEFAULT:
+                    return timed_out(record, work, machine, self.commits.write())
+                case Fire(timer) if timer.event is None:
+                    return await self._time_out(saga_type, record, work)
+                case Fire(timer):
+                    assert timer.event is not None  # noqa: S101 - for the type checkers
+                    return await self._offer(saga_type, record, work, timer.event, {})
+                case Offer(event):
+                    return await self._offer(saga_type, record, work, event.message, event.headers)
+                case _:
+                    assert_never(work)
+        except RepositoryError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - user code; stored where an operator sees it
+            return self._failed(saga_type, record, work, exc)
+
+    def _failed(
+        self, saga_type: type[Saga], record: SagaRecord, work: Work, exc: Exception
+    ) -> SagaRecord:
+        after = failed(
+            record,
+            work,
+            described(exc),
+            self.retry,
+            self.random(),
+            self.commits.machine(saga_type),
+            self.commits.write(),
+        )
+        logger.error(
+            "%s %r: %s failed (attempt %d): %s; %s",
+            saga_type.table.saga,
+            record.correlation_id,
+            _name(work),
+            attempts_of(work),
+            exc,
+            "it is tried again" if after.suspension is None else "the saga is suspended",
+            exc_info=exc,
+        )
+        return after
+
+    async def _undo(self, saga_type: type[Saga], record: SagaRecord, work: Undo) -> SagaRecord:
+        table = saga_type.table
+        saga = read_saga(saga_type, record)
+        goal = table.state(record.goal or record.state)
+        if goal is None:  # asked before a step is undone in vain
+            raise CompensationError(
+                table.saga,
+                record.correlation_id,
+                work.entry.step,
+                f"the saga is to enter the state {record.goal!r} then, which the class no longer "
+                "has: put it back",
+            )
+        data, sent = await self.handling.undo(saga, work.entry, record)
+        machine = self.commits.machine(saga_type)
+        return undone(record, work.entry, data, sent, goal, machine, self.commits.write())
+
+    async def _time_out(self, saga_type: type[Saga], record: SagaRecord, work: Fire) -> SagaRecord:
+        timer = work.timer
+        row = timeout_row(saga_type.table, record, timer.name, timer.delay)
+        if row is None:
+            return self._dropped(saga_type, record, work, "no longer declared")
+        event = Event(
+            body=None, correlation_id=record.correlation_id, message_id=timer.id, headers={}
+        )
+        return await self._take(saga_type, record, work, row, read_saga(saga_type, record), event)
+
+    async def _offer(
+        self,
+        saga_type: type[Saga],
+        record: SagaRecord,
+        work: Fire | Offer,
+        message: StoredMessage,
+        headers: object,
+    ) -> SagaRecord:
+        table = saga_type.table
+        body = self.handling.decode(message, record, table.saga)
+        subject = work.timer.id if isinstance(work, Fire) else work.event.id
+        event = Event(
+            body=body, correlation_id=record.correlation_id, message_id=subject, headers=headers
+        )
+        saga = read_saga(saga_type, record)
+        row = choose(table, record.state, saga, body)
+        if row is None:
+            return self._dropped(saga_type, record, work, "unhandled")
+        if row.action is Action.IGNORE:
+            return self._dropped(saga_type, record, work, "ignored")
+        if row.action is Action.DEFER:
+            write = self.commits.write()
+            waiting = ParkedEvent(id=subject, message=message, headers=headers, parked_at=write.now)
+            return parked(record, waiting, work, self.commits.machine(saga_type), write)
+        return await self._take(saga_type, record, work, row, saga, event)
+
+    async def _take(
+        self,
+        saga_type: type[Saga],
+        record: SagaRecord,
+        work: Fire | Offer,
+        row: TransitionRow,
+        saga: Saga,
+        event: Event,
+    ) -> SagaRecord:
+        run = await self.handling.run(row, saga, event, record)
+        machine = self.commits.machine(saga_type)
+        return concluded(record, run, work, machine, self.commits.write())
+
+    def _dropped(
+        self, saga_type: type[Saga], record: SagaRecord, work: Fire | Offer, why: str
+    ) -> SagaRecord:
+        if why != "ignored":
+            logger.warning(
+                "%s %r: %s is %s in state %s; it was dropped",
+                saga_type.table.saga,
+                record.correlation_id,
+                _name(work),
+                why,
+                record.state,
+            )
+        machine = self.commits.machine(saga_type)
+        return dropped(record, work, why, machine, self.commits.write())
+
+
+def described(error: Exception) -> str:
+    """Return the end of the traceback of *error*, as it is kept in the saga."""
+    return "".join(traceback.format_exception(error))[-_ERROR_LENGTH:]
+
+
+def _name(work: Work) -> str:
+    match work:
+        case Undo(entry):
+            return f"undoing {entry.step!r}"
+        case Fire(timer):
+            return f"the timer {timer.name!r}"
+        case Offer(event):
+            return f"the parked {event.message.type} {event.id!r}"

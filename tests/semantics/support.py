@@ -1,0 +1,240 @@
+"""Repositories and buses that go wrong on purpose, and a look at what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import anyio
+from attrs import define, field, frozen
+from bson import encode
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions
+
+from sagaflow import Saga, SagaId, SagaRepository, UnknownOutcomeError
+from sagaflow._codec.documents import Bookkeeping, DocumentChange
+from sagaflow._codec.elements import Document
+from sagaflow.record import Lease
+
+
+async def stored(
+    repository: SagaRepository, saga: type[Saga], correlation_id: SagaId
+) -> Document | None:
+    """Return the whole document of a saga."""
+    return await repository.load_document(saga.table.saga, correlation_id, message_id=None)
+
+
+async def stored_bytes(
+    repository: SagaRepository, saga: type[Saga], correlation_id: SagaId
+) -> bytes:
+    """Return the document of a saga as the database keeps it."""
+    document = await stored(repository, saga, correlation_id)
+    assert document is not None
+    options: CodecOptions[Any] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
+    return encode(document, codec_options=options)
+
+
+class Crash(BaseException):
+    """The process dies here. Nothing may catch it."""
+
+
+class Passing(SagaRepository):
+    """Passes everything on to the repository that it is made of."""
+
+    def __init__(self, inner: SagaRepository) -> None:
+        super().__init__()
+        self.inner = inner
+
+    async def load_document(
+        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+    ) -> Document | None:
+        return await self.inner.load_document(saga, correlation_id, message_id=message_id)
+
+    async def insert_document(self, saga: str, document: Document) -> bool:
+        return await self.inner.insert_document(saga, document)
+
+    async def update_document(self, saga: str, change: DocumentChange) -> bool:
+        return await self.inner.update_document(saga, change)
+
+    async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
+        return await self.inner.bookkeep(saga, note)
+
+    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
+        return await self.inner.claim(saga, correlation_id, lease, now)
+
+    def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+        return self.inner.due(saga, now, unclaimed=unclaimed)
+
+    def scan_documents(
+        self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None
+    ) -> AsyncIterator[Document]:
+        return self.inner.scan_documents(saga, state=state, unchanged_since=unchanged_since)
+
+    async def count_states(self, saga: str) -> dict[str, int]:
+        return await self.inner.count_states(saga)
+
+    async def delete_document(self, saga: str, correlation_id: SagaId) -> bool:
+        return await self.inner.delete_document(saga, correlation_id)
+
+    async def create_indexes(self, saga_type: type[Saga]) -> None:
+        await self.inner.create_indexes(saga_type)
+
+
+class PausesAfterRead(Passing):
+    """Stops between its first read and the write that follows, until it is told to go on."""
+
+    def __init__(self, inner: SagaRepository) -> None:
+        super().__init__(inner)
+        self.has_read = anyio.Event()
+        self.go_on = anyio.Event()
+
+    async def load_document(
+        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+    ) -> Document | None:
+        found = await super().load_document(saga, correlation_id, message_id=message_id)
+        self.has_read.set()
+        await self.go_on.wait()
+        return found
+
+
+class ReadsTogether(Passing):
+    """Holds reads back until so many have been made: all of them see the same version."""
+
+    def __init__(self, inner: SagaRepository, readers: int) -> None:
+        super().__init__(inner)
+        self._missing = readers
+        self._complete = anyio.Event()
+
+    async def load_document(
+        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+    ) -> Document | None:
+        found = await super().load_document(saga, correlation_id, message_id=message_id)
+        self._missing -= 1
+        if self._missing == 0:
+            self._complete.set()
+        await self._complete.wait()
+        return found
+
+
+class LosesAnswers(Passing):
+    """Loses the answer to a number of writes.
+
+    :param applies: whether those writes take place.
+    :param times: how many answers are lost.
+    :param skip: how many writes are answered before.
+    :param failing_read: what reads raise from then on, *failing_reads* times.
+    """
+
+    def __init__(
+        self,
+        inner: SagaRepository,
+        *,
+        applies: bool,
+        times: int = 1,
+        skip: int = 0,
+        failing_read: Callable[[], Exception] | None = None,
+        failing_reads: int = 0,
+    ) -> None:
+        super().__init__(inner)
+        self._applies = applies
+        self._times = times
+        self._skip = skip
+        self._failing_read = failing_read
+        self._failing_reads = failing_reads
+        self.lost = 0
+
+    async def load_document(
+        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+    ) -> Document | None:
+        if self.lost and self._failing_read is not None and self._failing_reads:
+            self._failing_reads -= 1
+            raise self._failing_read()
+        return await super().load_document(saga, correlation_id, message_id=message_id)
+
+    async def insert_document(self, saga: str, document: Document) -> bool:
+        if self._loses():
+            if self._applies:
+                await super().insert_document(saga, document)
+            raise UnknownOutcomeError("the connection was lost")
+        return await super().insert_document(saga, document)
+
+    async def update_document(self, saga: str, change: DocumentChange) -> bool:
+        if self._loses():
+            if self._applies:
+                await super().update_document(saga, change)
+            raise UnknownOutcomeError("the connection was lost")
+        return await super().update_document(saga, change)
+
+    def _loses(self) -> bool:
+        if self._skip or self.lost == self._times:
+            self._skip = max(self._skip - 1, 0)
+            return False
+        self.lost += 1
+        return True
+
+
+class DiesAfterUpdate(Passing):
+    """The process dies after so many updates have been stored."""
+
+    def __init__(self, inner: SagaRepository, updates: int) -> None:
+        super().__init__(inner)
+        self._left = updates
+
+    async def update_document(self, saga: str, change: DocumentChange) -> bool:
+        done = await super().update_document(saga, change)
+        self._left -= 1
+        if self._left == 0:
+            raise Crash
+        return done
+
+
+@frozen
+class Published:
+    """A message that reached the bus."""
+
+    body: object
+    correlation_id: SagaId | None
+    message_id: SagaId | None
+    headers: Mapping[str, object]
+
+
+@define
+class RecordingBus:
+    """Takes every message and keeps it; refuses as long as `refusal` is set.
+
+    :ivar on_publish: what happens before a message is taken or refused.
+    """
+
+    published: list[Published] = field(factory=list[Published])
+    attempts: list[Published] = field(factory=list[Published])
+    refusal: Exception | None = None
+    on_publish: Callable[[Published], Any] | None = None
+
+    @property
+    def bodies(self) -> list[object]:
+        """The messages themselves."""
+        return [message.body for message in self.published]
+
+    def subscribe(
+        self, message_type: type[Any], handler: Callable[..., Any], /, *, envelope: bool = False
+    ) -> None:
+        """Forget it: nothing comes from this bus."""
+
+    async def publish(
+        self,
+        message: object,
+        /,
+        *,
+        correlation_id: SagaId | None = None,
+        message_id: SagaId | None = None,
+        headers: Mapping[str, object] | None = None,
+    ) -> None:
+        """Take the message, or refuse it."""
+        offered = Published(message, correlation_id, message_id, headers or {})
+        self.attempts.append(offered)
+        if self.on_publish is not None:
+            await self.on_publish(offered)
+        if self.refusal is not None:
+            raise self.refusal
+        self.published.append(offered)

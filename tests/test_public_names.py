@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pytest
+
+import sagaflow
+import sagaflow.exceptions
+import sagaflow.mongo
+import sagaflow.testing
+from sagaflow import (
+    Context,
+    Envelope,
+    Instance,
+    MemoryBus,
+    MemoryRepository,
+    Orchestrator,
+    Outcome,
+    OutcomeKind,
+    Saga,
+    SagaDefinitionError,
+    SagaflowError,
+    State,
+    Status,
+    during,
+    during_any,
+    initially,
+)
+from sagaflow._definition import chain, sources
+from sagaflow.mongo import MongoRepository
+from sagaflow.testing import ManualClock
+
+MODULES = [sagaflow, sagaflow.exceptions, sagaflow.mongo, sagaflow.testing]
+
+
+@attrs.frozen
+class Happened:
+    pass
+
+
+EVENT_CHAIN = during(State("here")).on(Happened)
+
+# What the design fixes.
+NAMES: list[tuple[ModuleType, str]] = [
+    (sagaflow, "Saga State initially during during_any compensates Context"),
+    (sagaflow, "Orchestrator Outcome OutcomeKind Instance MemoryBus Envelope MemoryRepository"),
+    (sagaflow, "SystemClock SagaflowError SagaDefinitionError ConcurrencyError CompensationError"),
+    (sagaflow, "SerializationError RepositoryError __version__"),
+    (sagaflow.mongo, "MongoRepository"),
+    (sagaflow.testing, "ManualClock"),
+]
+MEMBERS: list[tuple[object, str]] = [
+    (initially, "on"),
+    (during(State("here")), "on after"),
+    (during_any, "on after"),
+    (EVENT_CHAIN, "when goto stay branch ignore defer compensate"),
+    (EVENT_CHAIN.compensate(), "goto branch"),
+    (during(State("here")).after(timedelta(1)), "goto stay branch compensate"),
+    (type(Saga), "table"),
+    (Context, "correlation_id message_id version state now services"),
+    (Context, "send publish schedule cancel compensate add_compensation idempotency_key"),
+    (Orchestrator, "handle run_due find retry skip resume cancel __aenter__ __aexit__"),
+    (Instance, "saga state status suspension version created_at updated_at finished_at"),
+    (Instance, "history outbox timers compensations parked"),
+    (Outcome, "kind saga_type correlation_id state version"),
+    (OutcomeKind, "STARTED TRANSITIONED STAYED DUPLICATE IGNORED UNHANDLED FINISHED NOT_FOUND"),
+    (OutcomeKind, "UNCORRELATED COMPENSATING DEFERRED SUSPENDED"),
+    (Status, "ACTIVE COMPENSATING SUSPENDED FINISHED"),
+    (MemoryBus, "subscribe publish"),
+    (Envelope, "body id correlation_id causation_id headers"),
+    (ManualClock, "now advance"),
+    (MemoryRepository, "find find_by_state find_stale count_by_state delete create_indexes"),
+    (MongoRepository, "find find_by_state find_stale count_by_state delete create_indexes connect"),
+]
+KEYWORDS: list[tuple[Any, str]] = [
+    (State, "final"),
+    (EVENT_CHAIN.when, "predicate"),
+    (Orchestrator, "sagas repository bus services clock"),
+    (Orchestrator.handle, "event correlation_id message_id headers saga_type"),
+    (Context.send, "command"),
+    (Context.publish, "event"),
+    (Context.schedule, "event after at name"),
+    (Context.cancel, "name"),
+    (Context.idempotency_key, "name"),
+    (MemoryBus.publish, "message correlation_id message_id headers"),
+    (MemoryBus.subscribe, "envelope"),
+    (MemoryRepository.find_stale, "saga_type older_than"),
+    (MongoRepository.connect, "uri database"),
+    (ManualClock, "start"),
+]
+
+
+def exported(module: ModuleType) -> list[str]:
+    names: list[str] = module.__all__
+    return names
+
+
+def public_classes() -> Iterator[type]:
+    """Yield every class that users meet: by name, or as a part of a chain."""
+    found = [getattr(module, name) for module in MODULES for name in exported(module)]
+    for module in (chain, sources):
+        found += [value for name, value in vars(module).items() if not name.startswith("_")]
+    for value in dict.fromkeys(v for v in found if inspect.isclass(v)):
+        if value.__module__.startswith("sagaflow"):
+            yield value
+
+
+def public_members() -> Iterator[tuple[str, object]]:
+    """Yield every method and property of these classes that is not private."""
+    for owner in public_classes():
+        for name, value in vars(owner).items():
+            given: object = getattr(value, "__func__", value)
+            if not name.startswith("_") and (
+                inspect.isfunction(given) or isinstance(given, property)
+            ):
+                yield f"{owner.__module__}.{owner.__qualname__}.{name}", getattr(owner, name)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_exported_names_are_sorted_and_there(module: ModuleType) -> None:
+    names = exported(module)
+    assert names == sorted(set(names))
+    assert [name for name in names if not hasattr(module, name)] == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_nothing_is_public_by_accident(module: ModuleType) -> None:
+    names = {name for name in vars(module) if not name.startswith("_")}
+    submodules = {n for n in names if getattr(module, n).__class__ is ModuleType}
+    found = names - submodules - {"annotations"}
+    assert found == {name for name in exported(module) if not name.startswith("_")}
+    foreign = {n for n in submodules if getattr(module, n).__name__ != f"{module.__name__}.{n}"}
+    assert foreign == set()
+
+
+def test_star_import_gives_the_exported_names() -> None:
+    namespace: dict[str, object] = {}
+    exec("from sagaflow import *", namespace)  # noqa: S102
+    assert sorted(namespace.keys() - {"__builtins__"}) == exported(sagaflow)
+
+
+def test_facade_has_every_error() -> None:
+    assert set(exported(sagaflow.exceptions)) <= set(exported(sagaflow))
+    defined = {n for n, v in vars(sagaflow.exceptions).items() if inspect.isclass(v)}
+    assert {n for n in defined if not n.startswith("_")} == set(exported(sagaflow.exceptions))
+
+
+def test_every_error_belongs_to_the_family() -> None:
+    errors = [getattr(sagaflow.exceptions, name) for name in exported(sagaflow.exceptions)]
+    assert [error for error in errors if not issubclass(error, SagaflowError)] == []
+    assert issubclass(SagaDefinitionError, TypeError)
+
+
+@pytest.mark.parametrize(("module", "names"), NAMES)
+def test_module_has_the_fixed_names(module: ModuleType, names: str) -> None:
+    assert set(names.split()) <= set(exported(module))
+
+
+@pytest.mark.parametrize(("owner", "names"), MEMBERS)
+def test_object_has_the_fixed_members(owner: object, names: str) -> None:
+    assert [name for name in names.split() if not hasattr(owner, name)] == []
+
+
+@pytest.mark.parametrize(("function", "names"), KEYWORDS)
+def test_function_takes_the_fixed_parameters(function: Any, names: str) -> None:
+    assert [n for n in names.split() if n not in inspect.signature(function).parameters] == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_public_name_says_what_it_is_for(module: ModuleType) -> None:
+    assert inspect.getdoc(module)
+    for name in exported(module):
+        value = getattr(module, name)
+        if inspect.isclass(value) and value.__module__.startswith("sagaflow"):
+            # Not one that it inherits.
+            assert value.__dict__.get("__doc__"), name
+        elif inspect.isfunction(value):
+            assert value.__doc__, name
+
+
+@pytest.mark.parametrize("name", ["SagaId", "during_any", "initially"])
+def test_every_public_value_says_what_it_is_for(name: str) -> None:
+    """A value has no docstring of its own: a string under it is what editors show."""
+    paths = Path(sagaflow.__file__).parent.rglob("*.py")
+    source = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    assert re.search(rf'^{name}: (Final|TypeAlias) = .+\n"""\w', source, re.MULTILINE)
+
+
+def test_every_public_member_says_what_it_does() -> None:
+    members = dict(public_members())
+    assert len(members) > 50
+    assert [name for name, member in members.items() if not inspect.getdoc(member)] == []

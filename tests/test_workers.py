@@ -1,0 +1,415 @@
+"""The background by itself: whom it works for, and what becomes of failures."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from attrs import define, field, frozen
+
+from sagaflow import (
+    Limits,
+    MemoryRepository,
+    RepositoryError,
+    Saga,
+    SagaId,
+    SagaRepository,
+    State,
+    Status,
+    initially,
+)
+from sagaflow._codec.documents import encode_record
+from sagaflow.commits import Commits
+from sagaflow.record import Lease, SagaRecord
+from sagaflow.testing import ManualClock
+from sagaflow.workers import Workers
+from tests.semantics.support import Passing
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+SWEEPS = timedelta(milliseconds=1)
+TICK = timedelta(milliseconds=20)
+
+
+@frozen
+class Started:
+    """Starts the saga."""
+
+
+class Job(Saga):
+    over = State(final=True)
+    start = initially.on(Started).goto(over)
+
+
+class Other(Saga, name="Another"):
+    over = State(final=True)
+    start = initially.on(Started).goto(over)
+
+
+def record(correlation_id: SagaId, wake: datetime | None, lease: Lease | None = None) -> SagaRecord:
+    return SagaRecord(
+        correlation_id=correlation_id,
+        incarnation="life",
+        version=1,
+        token="t",
+        state="over",
+        status=Status.ACTIVE,
+        data={},
+        wake=wake,
+        lease=lease,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+@define
+class World:
+    """Workers with their surroundings; `work` is what they do for a saga."""
+
+    repository: SagaRepository = field(factory=MemoryRepository)
+    clock: ManualClock = field(factory=lambda: ManualClock(NOW))
+    poll: timedelta = timedelta(hours=1)
+    concurrency: int = 5
+    worked: list[SagaId] = field(factory=list[SagaId])
+    arrived: anyio.Event = field(factory=anyio.Event)
+    work: Callable[[SagaId], Awaitable[None]] | None = None
+
+    def workers(self) -> Workers:
+        commits = Commits(
+            repository=self.repository,
+            clock=self.clock,
+            limits=Limits(),
+            random=lambda: 0.5,
+            lease=MINUTE,
+            class_of=lambda _: None,
+            owner="this process",
+        )
+        return Workers(
+            commits=commits,
+            sagas=(Job, Other),
+            resume=self._resume,
+            poll=self.poll,
+            concurrency=self.concurrency,
+        )
+
+    async def _resume(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+        self.worked.append(correlation_id)
+        if self.work is not None:
+            await self.work(correlation_id)
+        self.arrived.set()
+
+    async def store(self, *records: SagaRecord) -> None:
+        for stored in records:
+            await self.repository.insert_document("Job", encode_record(stored))
+
+    async def until(self, number: int) -> None:
+        """Return when so many pieces of work were begun; the time limit of the test bounds it."""
+        while len(self.worked) < number:
+            self.arrived = anyio.Event()
+            with anyio.move_on_after(0.01):
+                await self.arrived.wait()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@asynccontextmanager
+async def running(workers: Workers) -> AsyncGenerator[None]:
+    """Run workers, and end them with all that they have begun."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(workers.run, tasks)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+# What this process has stored
+
+
+async def test_saga_is_worked_on_when_it_wakes_and_once(world: World) -> None:
+    workers = world.workers()
+    workers.note(Job, record("a", NOW + TICK))
+    workers.note(Job, record("b", NOW + 2 * TICK))
+    async with running(workers):
+        await anyio.wait_all_tasks_blocked()
+        assert world.worked == []
+        world.clock.advance(TICK)
+        await world.until(1)
+        assert world.worked == ["a"]
+        world.clock.advance(TICK)
+        await world.until(2)
+        await anyio.wait_all_tasks_blocked()
+    assert world.worked == ["a", "b"]
+
+
+async def test_earlier_wake_is_not_slept_through(world: World) -> None:
+    workers = world.workers()
+    async with running(workers):
+        workers.note(Job, record("late", NOW + 9 * MINUTE))
+        await anyio.wait_all_tasks_blocked()
+        workers.note(Job, record("soon", NOW + TICK))
+        world.clock.advance(TICK)
+        with anyio.fail_after(3):  # the longest sleep is 5 seconds
+            await world.until(1)
+    assert world.worked == ["soon"]
+
+
+@pytest.mark.parametrize("wake", [None, NOW + 2 * MINUTE, NOW + timedelta(days=30)])
+async def test_later_write_of_a_saga_replaces_its_wake(world: World, wake: datetime | None) -> None:
+    workers = world.workers()
+    workers.note(Job, record("a", NOW + MINUTE))
+    workers.note(Job, record("a", wake))
+    workers.note(Job, record("b", NOW + MINUTE))
+    world.clock.advance(MINUTE)
+    async with running(workers):
+        await world.until(1)
+        await anyio.wait_all_tasks_blocked()
+    assert world.worked == ["b"]
+
+
+async def test_ids_of_two_types_are_two_sagas(world: World) -> None:
+    workers = world.workers()
+    workers.note(Job, record(7, NOW + MINUTE))
+    workers.note(Job, record("7", NOW + MINUTE))
+    workers.note(Other, record("7", NOW + MINUTE))
+    world.clock.advance(MINUTE)
+    async with running(workers):
+        await world.until(3)
+    assert sorted(world.worked, key=repr) == ["7", "7", 7]
+
+
+async def test_saga_that_others_work_on_is_looked_at_again_soon(world: World) -> None:
+    workers = world.workers()
+    others = Lease(owner="another process", until=NOW + MINUTE)
+    workers.note(Job, record("a", NOW, others))
+    async with running(workers):
+        for _ in range(5):
+            await checkpoint()
+        assert world.worked == []
+        world.clock.advance(timedelta(milliseconds=100))
+        await world.until(1)
+
+
+async def test_who_stores_what_is_due_does_it_without_being_woken(world: World) -> None:
+    workers = world.workers()
+    workers.note(Job, record("a", NOW, Lease(owner="this process", until=NOW + MINUTE)))
+    world.clock.advance(MINUTE)
+    async with running(workers):
+        await anyio.wait_all_tasks_blocked()
+    assert world.worked == []
+
+
+async def test_wake_of_a_saga_that_is_being_worked_on_comes_after_that(world: World) -> None:
+    """Who is busy with it may have read it before the wake was stored."""
+    go_on = anyio.Event()
+
+    async def wait(_: SagaId) -> None:
+        await go_on.wait()
+
+    world.work = wait
+    workers = world.workers()
+    workers.note(Job, record("a", NOW + TICK))
+    world.clock.advance(TICK)
+    async with running(workers):
+        await world.until(1)
+        workers.note(Job, record("a", NOW + 2 * TICK))
+        world.clock.advance(TICK)
+        await anyio.sleep(3 * TICK.total_seconds())  # the wake passes meanwhile
+        world.clock.advance(MINUTE)
+        go_on.set()
+        await world.until(2)
+    assert world.worked == ["a", "a"]
+
+
+# What others have left
+
+
+async def test_sweep_claims_what_is_due_and_no_one_holds(world: World) -> None:
+    ended = Lease(owner="dead", until=NOW)
+    held = Lease(owner="another process", until=NOW + MINUTE)
+    await world.store(
+        record("free", NOW),
+        record("held", NOW, held),
+        record("ended", NOW, ended),
+        record("later", NOW + MINUTE),
+        record("idle", None),
+    )
+    world.poll = SWEEPS
+    async with running(world.workers()):
+        await world.until(2)
+    assert sorted(map(str, world.worked)) == ["ended", "free"]
+    document = await world.repository.load_document("Job", "free", message_id=None)
+    assert document is not None
+    assert document["lease"] == {"owner": "this process", "until": NOW + MINUTE}
+
+
+async def test_saga_that_is_being_worked_on_is_not_begun_again(world: World) -> None:
+    class Counting(MemoryRepository):
+        asked = 0
+
+        def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+            self.asked += 1
+            if self.asked == 9:
+                swept.set()
+            return super().due(saga, now, unclaimed=unclaimed)
+
+    async def hang(_: SagaId) -> None:
+        await anyio.sleep_forever()
+
+    swept = anyio.Event()
+    world.repository, world.work, world.poll = Counting(), hang, SWEEPS
+    await world.store(record("a", NOW))
+    async with running(world.workers()):
+        await world.until(1)
+        world.clock.advance(2 * MINUTE)  # its lease has ended
+        await swept.wait()
+    assert world.worked == ["a"]
+
+
+async def test_more_than_one_batch_is_worked_on(world: World) -> None:
+    await world.store(*(record(number, NOW) for number in range(250)))
+    world.poll = SWEEPS
+    async with running(world.workers()):
+        await world.until(250)
+    assert sorted(map(int, map(str, world.worked))) == list(range(250))
+
+
+async def test_no_more_sagas_are_worked_on_at_once_than_allowed(world: World) -> None:
+    at_once: list[int] = []
+    active = 0
+
+    async def count(_: SagaId) -> None:
+        nonlocal active
+        active += 1
+        at_once.append(active)
+        await anyio.wait_all_tasks_blocked()
+        active -= 1
+
+    world.work, world.poll, world.concurrency = count, SWEEPS, 2
+    await world.store(*(record(number, NOW) for number in range(6)))
+    async with running(world.workers()):
+        await world.until(6)
+    assert max(at_once) == 2
+
+
+async def test_claim_that_another_process_wins_is_no_work(world: World) -> None:
+    class Slower(Passing):
+        async def claim(
+            self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime
+        ) -> bool:
+            if correlation_id == "a":
+                others = Lease(owner="another process", until=now + MINUTE)
+                assert await super().claim(saga, correlation_id, others, now)
+            return await super().claim(saga, correlation_id, lease, now)
+
+    await world.store(record("a", NOW), record("b", NOW))
+    world.repository, world.poll = Slower(world.repository), SWEEPS
+    async with running(world.workers()):
+        await world.until(1)
+    assert world.worked == ["b"]
+
+
+# Failures and the end
+
+
+async def test_saga_that_cannot_be_worked_on_keeps_no_other_from_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(correlation_id: SagaId) -> None:
+        if correlation_id == "bad":
+            raise LookupError("a bug")
+
+    world.work, world.concurrency = fail, 1
+    workers = world.workers()
+    for name in ("good", "bad", "better"):
+        workers.note(Job, record(name, NOW + MINUTE))
+    world.clock.advance(MINUTE)
+    async with running(workers):
+        await world.until(3)
+        await workers.wait_until_idle()
+    assert sorted(map(str, world.worked)) == ["bad", "better", "good"]
+    assert "Job 'bad': its work failed" in caplog.text
+
+
+async def test_store_that_fails_during_work_is_an_outage_until_a_sweep_succeeds(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_: SagaId) -> None:
+        raise RepositoryError("away")
+
+    class Hidden(MemoryRepository):
+        def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+            swept.set()
+            return super().due(saga, now, unclaimed=unclaimed)
+
+    swept = anyio.Event()
+    world.repository, world.work = Hidden(), fail
+    workers = world.workers()
+    for name in ("a", "b"):
+        workers.note(Job, record(name, NOW + MINUTE))
+    world.clock.advance(MINUTE)
+    async with running(workers):
+        await world.until(2)
+        await workers.wait_until_idle()
+    assert [line.message for line in caplog.records] == [
+        "the store fails; work is tried again until it is back: away"
+    ]
+    world.poll = SWEEPS
+    fresh = world.workers()
+    fresh.commits = workers.commits
+    async with running(fresh):
+        await swept.wait()
+        await anyio.wait_all_tasks_blocked()
+    assert caplog.records[-1].message == "the store is back: work goes on"
+
+
+async def test_idle_means_that_all_begun_work_is_done(world: World) -> None:
+    go_on, done = anyio.Event(), list[SagaId]()
+
+    async def wait(correlation_id: SagaId) -> None:
+        await go_on.wait()
+        done.append(correlation_id)
+
+    world.work = wait
+    workers = world.workers()
+    await workers.wait_until_idle()
+    for name in ("a", "b"):
+        workers.note(Job, record(name, NOW + MINUTE))
+    world.clock.advance(MINUTE)
+    async with running(workers):
+        await world.until(2)
+        with anyio.move_on_after(0) as scope:
+            await workers.wait_until_idle()
+        assert scope.cancelled_caught
+        go_on.set()
+        await workers.wait_until_idle()
+        assert sorted(map(str, done)) == ["a", "b"]
+
+
+async def test_work_goes_on_when_the_workers_are_stopped(world: World) -> None:
+    """It is in the task group of the orchestrator, which waits for it a while."""
+    begun, go_on, done = anyio.Event(), anyio.Event(), list[SagaId]()
+
+    async def wait(correlation_id: SagaId) -> None:
+        begun.set()
+        await go_on.wait()
+        done.append(correlation_id)
+
+    world.work = wait
+    workers = world.workers()
+    workers.note(Job, record("a", NOW + MINUTE))
+    world.clock.advance(MINUTE)
+    async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as loops:
+            loops.start_soon(workers.run, tasks)
+            await begun.wait()
+            loops.cancel_scope.cancel()
+        go_on.set()
+    assert done == ["a"]
