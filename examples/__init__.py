@@ -1,0 +1,1 @@
+"""Sagas as a user would write them."""
