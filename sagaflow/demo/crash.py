@@ -1,0 +1,176 @@
+"""``sagaflow demo --crash``: the work is done by a process that is killed, again and again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+import attrs
+from attrs import define, frozen
+
+from sagaflow.demo.server import Server
+from sagaflow.demo.settings import Settings, Watcher
+from sagaflow.demo.worker import Job
+from sagaflow.exceptions import SagaflowError
+
+KILLS: Final = 5
+"""How often the process is killed."""
+
+logger = logging.getLogger("sagaflow")
+
+
+@frozen(kw_only=True)
+class Crashes:
+    """What came of it.
+
+    :ivar kills: how often the process was killed.
+    :ivar leftovers: how many sagas it has left half done, all in all, and then finished.
+    """
+
+    kills: int = 0
+    leftovers: int = 0
+
+
+def work_and_crash(
+    settings: Settings, server: Server, waiting: Collection[str], watcher: Watcher
+) -> Crashes:
+    """Have a process place orders, kill it on the way, and have another one go on.
+
+    :param waiting: the ids of the orders.
+    :raises SagaflowError: if a process ends by itself.
+    """
+    draw = random.Random(settings.seed)  # noqa: S311 - to be repeated, not to be secret
+    job = Job(
+        uri=server.uri,
+        options=server.options,
+        database=server.database,
+        runtime=settings.runtime,
+        orders=settings.orders,
+        failures=settings.failures,
+        seed=settings.seed,
+        concurrency=settings.concurrency,
+    )
+    progress = _Progress(watcher)
+    queue, kills = tuple(waiting), 0
+    for life in range(KILLS + 1):
+        # Each has its share of the orders, and what those before it have not got accepted.
+        share = -(-len(queue) * (life + 1) // (KILLS + 1))
+        left = tuple(order for order in queue[:share] if order not in progress.placed)
+        task = attrs.evolve(job, waiting=left, last=life == KILLS)
+        enough = None if task.last else _enough(draw, life, len(progress.placed), share)
+        with Process(task) as process:
+            if progress.follow(process, enough) and process.kill():
+                kills += 1
+                watcher.killed()
+    return Crashes(kills=kills, leftovers=progress.leftovers)
+
+
+def _enough(draw: random.Random, life: int, placed: int, share: int) -> int:
+    """Return how many orders shall have been placed when this process is killed.
+
+    Before it has got all of them accepted, and one of them at once: while it does what the one
+    before it has left.
+    """
+    if life == KILLS // 2 or placed >= share:
+        return placed
+    return draw.randint(min(placed + 1, share - 1), share - 1)
+
+
+@define
+class _Progress:
+    """What the processes have told."""
+
+    watcher: Watcher
+    placed: set[str] = attrs.field(factory=set[str])
+    leftovers: int = 0
+
+    def follow(self, process: Process, enough: int | None) -> bool:
+        """Listen to a process until it has done all, or enough; tell whether it is the latter.
+
+        :raises SagaflowError: if it ends before.
+        """
+        for kind, what in process.told():
+            match kind, what:
+                case "placed", str(order) if order not in self.placed:
+                    self.placed.add(order)
+                    self.watcher.order_done()
+                case "leftovers", int(number):
+                    self.leftovers += number
+                case "log", [int(level), str(text)]:
+                    logger.log(level, "%s", text)
+                    continue
+                case "error", str(text):
+                    raise SagaflowError(text)
+                case "done", _:
+                    process.wait()
+                    return False
+                case _:
+                    pass
+            if enough is not None and len(self.placed) >= enough:
+                return True
+        raise SagaflowError(
+            f"the process that does the work has ended by itself, with status {process.wait()}"
+        )
+
+
+class Process:
+    """A process that does a job. A context manager that leaves none behind."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        # In a session of its own: Ctrl-C is for its parent, which ends it. What the driver has to
+        # warn of has been said.
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "sagaflow.demo.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def told(self) -> Iterator[tuple[str, object]]:
+        """Give it its job, and yield what it tells until it ends."""
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdout is not None  # noqa: S101
+        try:
+            self._process.stdin.write(self._job.to_json().encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return
+        for line in self._process.stdout:
+            if line.endswith(b"\n"):  # else it has ended while it spoke
+                kind, what = json.loads(line)
+                yield kind, what
+
+    def kill(self) -> bool:
+        """Kill it; tell whether it was alive."""
+        alive = self._process.poll() is None
+        self._process.kill()
+        self._process.wait()
+        return alive
+
+    def wait(self) -> int:
+        """Wait until it has ended, and return its exit status; a signal's is negative."""
+        return self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdout is not None  # noqa: S101
+        self._process.stdout.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()

@@ -1,0 +1,59 @@
+"""What the demo was asked to do, and who is told how it gets on."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from sagaflow.demo.plan import Order, plan
+from sagaflow.demo.server import Server
+
+
+@frozen(kw_only=True)
+class Settings:
+    """What the demo was asked to do.
+
+    :ivar orders: how many orders.
+    :ivar failures: the share of them that somebody refuses, from 0 to 1.
+    :ivar concurrency: how many are placed at a time.
+    :ivar seed: decides which orders are refused where, and how much they cost.
+    :ivar mongodb: the URI of a server; without one, a server is started. May hold credentials.
+    :ivar database: the database there; a new one if missing.
+    :ivar resume: go on with the demo that is in the database. It says itself what was ordered;
+        what is said here must agree, if it is among `given`.
+    :ivar given: the names of what was said, and is not just a default.
+    :ivar crash: do the work in a process that is killed several times.
+    :ivar runtime: ``asyncio`` or ``trio``.
+    """
+
+    orders: int = 200
+    failures: float = 0.2
+    concurrency: int = 50
+    seed: int = 0
+    mongodb: str | None = field(default=None, repr=False)
+    database: str | None = None
+    resume: bool = False
+    given: frozenset[str] = frozenset()
+    crash: bool = False
+    runtime: str = "asyncio"
+
+    @property
+    def planned(self) -> tuple[Order, ...]:
+        """All orders of this demo."""
+        return plan(self.orders, self.failures, self.seed)
+
+
+class Watcher:
+    """Is told how a run gets on. This one does not care."""
+
+    def begun(self, settings: Settings, server: Server, placed: int) -> None:
+        """Note that the server answers.
+
+        :param settings: what is done now; a demo that is continued has its own.
+        :param placed: how many orders have been placed before.
+        """
+
+    def order_done(self) -> None:
+        """Note that one more order has been dealt with."""
+
+    def killed(self) -> None:
+        """Note that the process that does the work was killed."""

@@ -1,0 +1,139 @@
+"""The process that does the work of ``sagaflow demo --crash``, until it is killed.
+
+It is given its job in one line of its input, and tells how it gets on in lines of its output, all
+of them JSON. It ends with its parent, however that ends: its input is closed then.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from threading import Thread
+from typing import Any, BinaryIO, TextIO
+
+import anyio
+from attrs import asdict, frozen
+
+from sagaflow.demo.books import Ledger
+from sagaflow.demo.plan import Order, plan
+from sagaflow.demo.shop import Shop, cause_of
+from sagaflow.exceptions import SagaflowError
+from sagaflow.mongo import MongoRepository
+
+Tell = Callable[[str, object], None]
+"""Tells the parent something: of what kind it is, and what."""
+
+
+@frozen(kw_only=True)
+class Job:
+    """What a process is to do.
+
+    :ivar uri: where the server is; may hold credentials, so that it is not an argument.
+    :ivar waiting: the ids of the orders to place now.
+    :ivar last: end when all is done; otherwise wait for the end.
+    """
+
+    uri: str
+    options: dict[str, Any]
+    database: str
+    runtime: str
+    orders: int
+    failures: float
+    seed: int
+    concurrency: int
+    waiting: tuple[str, ...] = ()
+    last: bool = False
+
+    def to_json(self) -> str:
+        """Return it as one line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_json(cls, line: bytes) -> Job:
+        """Return the job that *line* says."""
+        given: dict[str, Any] = json.loads(line)
+        given["waiting"] = tuple(given["waiting"])
+        return cls(**given)
+
+
+async def work(job: Job, tell: Tell) -> None:
+    """Finish what the process before has left, and place the orders that are waiting."""
+
+    def placed(order: Order) -> None:
+        tell("placed", order.order_id)
+
+    planned = plan(job.orders, job.failures, job.seed)
+    waiting = set(job.waiting)
+    async with (
+        MongoRepository.connect(job.uri, database=job.database, **job.options) as repository,
+        Shop.open(repository, Ledger(repository), planned) as shop,
+    ):
+        tell("ready", None)
+        tell("leftovers", await shop.catch_up())
+        orders = [order for order in planned if order.order_id in waiting]
+        await shop.place(orders, job.concurrency, placed)
+        if not job.last:
+            await anyio.sleep_forever()
+        await shop.settle()
+    tell("done", None)
+
+
+def main(source: BinaryIO, sink: TextIO, end: Callable[[int], object] = os._exit) -> int:
+    """Do the job that is in *source*; return the exit status.
+
+    :param end: what to do with this process when *source* is closed.
+    """
+    line = source.readline()
+    if not line.endswith(b"\n"):
+        return 1  # the parent has ended while it wrote
+    job = Job.of_json(line)
+    # Not through `source`: a thread that waits in there would keep the process from its end.
+    watch = Thread(target=_end_with_parent, args=(source.fileno(), end), daemon=True)
+    watch.start()
+
+    def tell(kind: str, what: object) -> None:
+        try:
+            print(json.dumps([kind, what]), file=sink, flush=True)
+        except BrokenPipeError:
+            end(1)
+
+    log = _Log(tell)
+    logger = logging.getLogger("sagaflow")
+    logger.addHandler(log)
+    try:
+        anyio.run(work, job, tell, backend=job.runtime)
+    except SagaflowError as exc:
+        tell("error", str(exc))
+        return 1
+    except BaseExceptionGroup as group:
+        cause = cause_of(group)
+        if not isinstance(cause, SagaflowError):
+            raise
+        tell("error", str(cause))
+        return 1
+    finally:
+        logger.removeHandler(log)
+    return 0
+
+
+class _Log(logging.Handler):
+    """Has the parent log what is logged here."""
+
+    def __init__(self, tell: Tell) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell("log", [record.levelno, record.getMessage()])
+
+
+def _end_with_parent(descriptor: int, end: Callable[[int], object]) -> None:
+    os.read(descriptor, 1)  # the parent says nothing more
+    end(1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.stdin.buffer, sys.stdout))

@@ -1,0 +1,69 @@
+"""The demo with a terminal, as a person has it. POSIX only."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+class OnTerminal:
+    """The demo with a terminal as its output.
+
+    :param directory: where it makes its temporary directories.
+    """
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        self._controller, terminal = pty.openpty()
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in {"NO_COLOR", "FORCE_COLOR", "CI", "TTY_COMPATIBLE"}
+        }
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sagaflow", "demo", *arguments],
+                stdout=terminal,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                env=environment | {"TERM": "xterm", "TMPDIR": str(directory), "COLUMNS": "100"},
+            )
+        finally:
+            os.close(terminal)
+
+    def watch(self, until: str, then: Callable[[int], object]) -> tuple[int, str, str]:
+        """Read to the end, do *then* to the process group when *until* has been seen.
+
+        :return: the exit status, the output and the errors.
+        """
+        seen, met = "", False
+        while True:
+            try:
+                piece = os.read(self._controller, 65536)
+            except OSError:  # how Linux says that nobody holds the terminal any more
+                break
+            if not piece:
+                break
+            seen += piece.decode(errors="replace")
+            if not met and re.search(until, seen):
+                met = True
+                then(self._process.pid)
+        os.close(self._controller)
+        _, errors = self._process.communicate(timeout=60)
+        assert met, seen
+        return self._process.returncode, seen, errors.decode()
+
+
+def interrupt(group: int) -> None:
+    """Press Ctrl-C: the whole group of the terminal gets it, the server as well."""
+    os.killpg(group, signal.SIGINT)
+
+
+def kill(process: int) -> None:
+    """Kill the demo, and nothing that it has started."""
+    os.kill(process, signal.SIGKILL)

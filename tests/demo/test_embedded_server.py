@@ -1,0 +1,95 @@
+"""The embedded server: it leaves nothing behind, and Ctrl-C does not take it from its user."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+
+from sagaflow.exceptions import SagaflowError
+from sagaflow.mongo import EmbeddedServer, embedded
+
+pytestmark = pytest.mark.skipif(
+    "SAGAFLOW_TEST_MONGODB_URI" in os.environ, reason="another server is tested"
+)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary directories are made."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_server_that_does_not_start_says_why_and_leaves_no_directory(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_PROGRAM", "raise SystemExit('the disk is full')")
+    with pytest.raises(SagaflowError, match="did not start: the disk is full"):
+        EmbeddedServer().start()
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interrupt_while_it_starts_ends_it_and_leaves_no_directory(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import os, signal, sys; os.kill(os.getppid(), signal.SIGINT); sys.stdin.read()"
+    monkeypatch.setattr(embedded, "_PROGRAM", program)
+    server = EmbeddedServer()
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    assert list(temporary.iterdir()) == []
+    with pytest.raises(SagaflowError, match="not running"):
+        _ = server.uri
+
+
+def test_a_directory_of_the_user_stays_when_the_server_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_PROGRAM", "raise SystemExit('no')")
+    with pytest.raises(SagaflowError):
+        EmbeddedServer(tmp_path).start()
+    assert tmp_path.is_dir()
+
+
+def test_a_port_that_cannot_be_is_refused() -> None:
+    with pytest.raises(SagaflowError, match="port=65536 cannot be"):
+        EmbeddedServer(port=65536)
+
+
+def test_a_talkative_server_is_not_held_up_and_leaves_no_file(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says fits in no pipe, and nobody reads it."""
+    program = "import sys; sys.stderr.write('x' * 10**6); print(1, flush=True); sys.stdin.read()"
+    monkeypatch.setattr(embedded, "_PROGRAM", program)
+    monkeypatch.setattr(embedded, "_START_TIMEOUT", timedelta(seconds=10))
+    with EmbeddedServer() as server:
+        assert server.uri.startswith("mongodb://127.0.0.1:1/")
+        with pytest.raises(SagaflowError, match=r"running already, at mongodb://127.0.0.1:1/"):
+            server.start()
+        assert [path.is_dir() for path in temporary.iterdir()] == [True]
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_of_the_terminal_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
+    program = embedded._PROGRAM.replace("sys.stdin.read()", interrupt + "sys.stdin.read()")  # pyright: ignore[reportPrivateUsage]
+    assert interrupt in program
+    monkeypatch.setattr(embedded, "_PROGRAM", program)
+    with EmbeddedServer() as server:
+        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
+            server.uri, serverSelectionTimeoutMS=2000
+        )
+        try:
+            assert client.admin.command("ping")["ok"] == 1
+        finally:
+            client.close()
