@@ -1,0 +1,97 @@
+"""The server itself is killed and started again: workers go on by themselves, and lose nothing."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+
+from sagaflow.mongo import EmbeddedServer
+from tests.reliability.books import audit
+from tests.reliability.fleet import Fleet, Worker
+from tests.reliability.shop import FATES, order_ids
+from tests.reliability.worker import Plan
+
+Document = dict[str, Any]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A server of this test's own, with data that outlives it."""
+    with EmbeddedServer(tmp_path / "data") as server:
+        yield server
+
+
+def test_workers_outlive_the_server(fleet: Fleet, server: EmbeddedServer, tmp_path: Path) -> None:
+    crew = _kill_server(fleet, server, tmp_path, rounds=10, outages=1, chance=random.Random())
+    _check_logs(crew, outages=1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(4))
+def test_workers_outlive_the_server_many_times(
+    seed: int, fleet: Fleet, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    crew = _kill_server(fleet, server, tmp_path, rounds=60, outages=10, chance=chance)
+    _check_logs(crew, outages=10)
+
+
+def _kill_server(
+    fleet: Fleet,
+    server: EmbeddedServer,
+    path: Path,
+    *,
+    rounds: int,
+    outages: int,
+    chance: random.Random,
+) -> list[Worker]:
+    """Kill the server now and then while two workers place orders on it; audit the orders."""
+    orders = tuple(order_ids(rounds * len(FATES)))
+    uri = server.uri
+    crew = [
+        fleet.start(
+            Plan(
+                uri=uri,
+                database="shop",
+                orders=orders,
+                log=str(path / f"{runtime}.log"),
+                runtime=runtime,
+            )
+        )
+        for runtime in ("asyncio", "trio")
+    ]
+    for worker in crew:
+        worker.wait_until_at_work()
+    for _ in range(outages):
+        if crew[0].has_ended_within(chance.uniform(0.1, 0.4)):
+            break  # there is nothing left to do
+        server.kill()
+        server.start()
+        assert server.uri == uri
+    for worker in crew:
+        worker.finish(240)
+    client: pymongo.MongoClient[Document] = pymongo.MongoClient(uri)
+    audit(client["shop"], orders)
+    client.close()
+    return crew
+
+
+def _check_logs(crew: list[Worker], *, outages: int) -> None:
+    """Check that each outage was announced once, and its end, and nothing else about it."""
+    for worker in crew:
+        lines = [line for line in worker.log().splitlines() if re.match(r"\d+ [A-Z]+ .*stor", line)]
+        print(*lines, sep="\n")
+        fails = [line for line in lines if "ERROR the store fails" in line]
+        back = [line for line in lines if "WARNING the store is back" in line]
+        assert 1 <= len(fails) <= outages
+        # A worker that finds nothing left to do may end before it has looked again.
+        assert len(back) in (len(fails), len(fails) - 1)
+        assert len(lines) == len(fails) + len(back)

@@ -1,0 +1,159 @@
+"""The simulation notices when a mechanism is missing: each is taken out here in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+from attrs import evolve
+
+from sagaflow import MemoryRepository
+from sagaflow._codec import documents
+from sagaflow._codec.documents import Bookkeeping, DocumentChange
+from sagaflow._codec.elements import Document
+from sagaflow._engine import conclusion, writing
+from sagaflow._engine.conclusion import Source
+from sagaflow._engine.work import Fire
+from sagaflow.commits import Commits
+from sagaflow.ids import SagaId
+from sagaflow.record import SagaRecord
+from sagaflow.relay import Relay
+from tests.simulation.test_simulation import simulate
+
+SEEDS: Final = 150
+"""By when a mistake must have been noticed."""
+
+Patch = pytest.MonkeyPatch
+
+
+def no_version_in_the_filter(patch: Patch) -> None:
+    update = MemoryRepository.update_document
+
+    async def careless(self: MemoryRepository, saga: str, change: DocumentChange) -> bool:
+        document = await self.load_document(saga, change.correlation_id, message_id=None)
+        version = change.version if document is None else document["version"]
+        return await update(self, saga, evolve(change, version=version))
+
+    patch.setattr(MemoryRepository, "update_document", careless)
+
+
+def unknown_outcome_taken_for_success(patch: Patch) -> None:
+    async def resolve(*_: object) -> bool:
+        return True
+
+    patch.setattr(Commits, "_resolve", resolve)
+
+
+def unknown_outcome_raised_unresolved(patch: Patch) -> None:
+    async def resolve(_: object, saga: str, after: SagaRecord, cause: Exception) -> bool:
+        raise RuntimeError(f"{saga} {after.correlation_id!r} failed") from cause
+
+    patch.setattr(Commits, "_resolve", resolve)
+
+
+def removed_before_it_is_published(patch: Patch) -> None:
+    publish: Callable[..., Any] = Relay._publish  # pyright: ignore[reportPrivateUsage]
+
+    async def careless(self: Relay, saga_type: Any, record: SagaRecord, message: Any) -> Any:
+        note = Bookkeeping(
+            correlation_id=record.correlation_id,
+            incarnation=record.incarnation,
+            version=record.version,
+            sent=(message.id,),
+        )
+        await self._commits.repository.bookkeep(saga_type.table.saga, note)  # pyright: ignore[reportPrivateUsage]
+        return await publish(self, saga_type, record, message)
+
+    patch.setattr(Relay, "_publish", careless)
+
+
+def outbox_emptied(patch: Patch) -> None:
+    bookkeep = MemoryRepository.bookkeep
+
+    async def careless(self: MemoryRepository, saga: str, note: Bookkeeping) -> bool:
+        document = await self.load_document(saga, note.correlation_id, message_id=None)
+        everything = () if document is None else tuple(m["id"] for m in document["outbox"])
+        return await bookkeep(self, saga, evolve(note, sent=everything if note.sent else ()))
+
+    patch.setattr(MemoryRepository, "bookkeep", careless)
+
+
+def wake_noted_whatever_the_version(patch: Patch) -> None:
+    bookkeep = MemoryRepository.bookkeep
+
+    async def careless(self: MemoryRepository, saga: str, note: Bookkeeping) -> bool:
+        document = await self.load_document(saga, note.correlation_id, message_id=None)
+        version = note.version if document is None else document["version"]
+        return await bookkeep(self, saga, evolve(note, version=version))
+
+    patch.setattr(MemoryRepository, "bookkeep", careless)
+
+
+def wake_not_recorded(patch: Patch) -> None:
+    def careless(*_: object) -> None:
+        """Nothing is ever due."""
+
+    patch.setattr(writing, "earliest", careless)
+
+
+def wake_not_rewritten(patch: Patch) -> None:
+    patch.setattr(documents, "_BOOKKEPT", frozenset[str]())
+
+
+def duplicates_not_recognised(patch: Patch) -> None:
+    load = MemoryRepository.load_document
+
+    async def careless(
+        self: MemoryRepository, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+    ) -> Document | None:
+        document = await load(self, saga, correlation_id, message_id=message_id)
+        if document is not None and message_id is not None:
+            document["inbox"] = []
+        return document
+
+    patch.setattr(MemoryRepository, "load_document", careless)
+
+
+def fired_timer_not_removed(patch: Patch) -> None:
+    consumed = conclusion.consumed
+
+    def careless(record: SagaRecord, source: Source, message_id: SagaId) -> SagaRecord:
+        return record if isinstance(source, Fire) else consumed(record, source, message_id)
+
+    patch.setattr(conclusion, "consumed", careless)
+
+
+def undone_step_not_noted(patch: Patch) -> None:
+    def careless(record: SagaRecord, _: object) -> SagaRecord:
+        return record
+
+    patch.setattr(conclusion, "with_compensation", careless)
+
+
+MISTAKES = (
+    no_version_in_the_filter,
+    unknown_outcome_taken_for_success,
+    unknown_outcome_raised_unresolved,
+    removed_before_it_is_published,
+    outbox_emptied,
+    wake_noted_whatever_the_version,
+    wake_not_recorded,
+    wake_not_rewritten,
+    duplicates_not_recognised,
+    fired_timer_not_removed,
+    undone_step_not_noted,
+)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+def test_mistake_is_noticed(mistake: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    mistake(monkeypatch)
+    for seed in range(SEEDS):
+        try:
+            simulate(seed)
+        except (AssertionError, ExceptionGroup):
+            return
+    pytest.fail(f"{SEEDS} seeds have not noticed it")
