@@ -199,7 +199,7 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest versions of the dependencies."""
     _install_wheel(session, *_group("tests"), *_lower_bounds())
-    _run_tests(session, "lowest", *PROOFS)
+    _run_tests(session, "lowest", TERMINALS, *PROOFS)
 
 
 @nox.session(python=SUPPORTED, requires=["build"], default=False)
