@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from queue import Queue
 from typing import Any, Final, Self
@@ -55,12 +56,16 @@ class Worker:
         """Tell whether it ends within so many seconds."""
         return self._ended.wait(seconds)
 
+    def wait_until(self, holds: Callable[[Worker], bool]) -> None:
+        """Return once *holds* is true of it, or it has ended."""
+        for _ in range(3_000):
+            if holds(self) or self.has_ended_within(0.01):
+                return
+        raise AssertionError(f"{holds.__name__} does not hold within 30 s:\n{self.log()}")
+
     def wait_until_at_work(self) -> None:
         """Return once it has reached the server."""
-        for _ in range(3_000):
-            if AT_WORK in self.log() or self.has_ended_within(0.01):
-                return
-        raise AssertionError("a worker has not begun within 30 s")
+        self.wait_until(_is_at_work)
 
     def finish(self, seconds: float = _PATIENCE) -> None:
         """Wait until it has done all its work."""
@@ -72,6 +77,10 @@ class Worker:
         """Return what it has logged."""
         path = Path(self.plan.log)
         return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _is_at_work(worker: Worker) -> bool:
+    return AT_WORK in worker.log()
 
 
 class Fleet:
