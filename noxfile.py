@@ -143,6 +143,10 @@ def _run_tests(session: nox.Session, name: str, *options: str) -> None:
             "run",
             "-m",
             "pytest",
+            # A worker for each core has a server of its own; more than a few would not pay.
+            "--numprocesses=auto",
+            "--maxprocesses=4",
+            "--dist=worksteal",
             "--durations=10",
             f"--junit-xml={RESULTS / f'{name}.xml'}",
             *(session.posargs or options),

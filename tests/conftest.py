@@ -31,6 +31,12 @@ STORES = (
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure the coverage of the workers of a parallel run, but not of what they start."""
+    if hasattr(config, "workerinput"):
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run on every runtime, and with a store on every pair of runtime and store."""
     names = metafunc.fixturenames
