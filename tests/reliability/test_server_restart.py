@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 import pymongo
 import pytest
 
-from sagaflow.mongo import EmbeddedServer
+from sagaflow import Orchestrator, OutcomeKind
+from sagaflow.mongo import EmbeddedServer, MongoRepository
 from tests.reliability.books import audit
 from tests.reliability.fleet import Fleet, Worker
-from tests.reliability.shop import FATES, order_ids
+from tests.reliability.shop import FATES, Opened, Tally, order_ids
 from tests.reliability.worker import Plan
 
 Document = dict[str, Any]
@@ -33,6 +35,31 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 def test_workers_outlive_the_server(fleet: Fleet, server: EmbeddedServer, tmp_path: Path) -> None:
     crew = _kill_server(fleet, server, tmp_path, rounds=10, outages=1, chance=random.Random())
     _check_logs(crew, outages=1)
+
+
+@pytest.mark.anyio
+async def test_acknowledged_writes_outlive_the_server(
+    server: EmbeddedServer, anyio_backend: str
+) -> None:
+    del anyio_backend
+    stored: list[str] = []
+    with pymongo.MongoClient[Document](server.uri, serverSelectionTimeoutMS=500) as client:
+        orchestrator = Orchestrator([Tally], MongoRepository(client["shop"]))
+
+        async def open_some(first: int) -> None:
+            for number in range(first, 200, 10):
+                outcome = await orchestrator.handle(Opened(str(number)))
+                assert outcome.kind is OutcomeKind.STARTED
+                stored.append(str(number))
+
+        async with anyio.create_task_group() as tasks:
+            for first in range(10):
+                tasks.start_soon(open_some, first)
+        server.kill()
+    server.start()
+    with pymongo.MongoClient[Document](server.uri) as client:
+        found = {document["_id"] for document in client["shop"]["Tally"].find()}
+    assert found == set(stored)
 
 
 @pytest.mark.soak
