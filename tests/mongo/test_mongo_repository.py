@@ -154,7 +154,7 @@ async def test_unreachable_server_is_one_clear_error_at_once(credentials: str) -
         ("mongodb://user:pa/s3cret@localhost/shop", "percent-encode"),
         ("mongodb://user:p@ss/s3cret@localhost", "percent-encode"),
         ("mongodb://user:pa?s3cret@localhost", "percent-encode"),
-        ("mongodb://localhost/?tls=true&tlsCAFile=/no/such/file", "No such file"),
+        ("mongodb://localhost/?tls=true&tlsCAFile=/no/such/file", "Errno 2"),
         (None, "such as 'mongodb://localhost', not by NoneType"),
         (27017, "such as 'mongodb://localhost', not by int"),
     ],
