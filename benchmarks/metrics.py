@@ -1,0 +1,41 @@
+"""What is measured, and in which unit."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class Metric:
+    """A kind of figure.
+
+    :ivar title: the head of its column.
+    :ivar unit: what the figure counts.
+    """
+
+    title: str
+    unit: str
+
+
+METRICS: dict[str, Metric] = {
+    "wall": Metric("wall time", "µs/event"),
+    "cpu": Metric("CPU of the client", "µs/event"),
+    "new": Metric("wall time", "µs/instance"),
+    "round_trips": Metric("round trips", "/event"),
+    "writes": Metric("writes", ""),
+    "attempted": Metric("transitions attempted", ""),
+    "lost": Metric("lost", ""),
+    "sweep": Metric("sweep, nothing due", "ms"),
+    "fire": Metric("due timer", "µs/timer"),
+    "memory": Metric("memory", "KiB/saga"),
+    "process": Metric("process", "MiB"),
+    "recovery": Metric("until all sent", "s"),
+    "redelivered": Metric("sent more than once", ""),
+}
+
+
+def shown(value: float) -> str:
+    """Return *value* with about three digits."""
+    if value == 0 or abs(value) >= 100:  # noqa: PLR2004
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"  # noqa: PLR2004

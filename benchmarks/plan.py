@@ -1,0 +1,283 @@
+"""Who is measured against whom, and on how much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import field, frozen
+
+SUITES: Final = ("engine", "durable", "contention", "growth", "recovery")
+
+ENGINE: Final = "four transitions, no store"
+INSTANCES: Final = "a new instance"
+ONE: Final = "four durable steps, 1 in flight"
+HUNDRED: Final = "four durable steps, 100 in flight"
+CONTENTION: Final = "events for one saga, from 50 tasks"
+IDLE_MEMORY: Final = "beside idle sagas, memory"
+IDLE_SERVER: Final = "beside idle sagas, server"
+TIMERS_MEMORY: Final = "beside pending timers, memory"
+TIMERS_SERVER: Final = "beside pending timers, server"
+RECOVERY: Final = "a process died with unsent messages"
+
+BARE: Final = "sagaflow, bare decisions"
+FULL: Final = "sagaflow, in memory"
+FULL_TRIO: Final = "sagaflow, in memory, trio"
+DISPATCH: Final = "dict dispatch by hand"
+COPIES: Final = "dict dispatch by hand, copy and version"
+TRANSITIONS: Final = "transitions"
+STATEMACHINE: Final = "python-statemachine"
+XSTATE_STORE: Final = "xstate-statemachine, memory store"
+SAGA: Final = "a saga"
+PLAIN: Final = "a plain attrs class"
+FLOOR: Final = "floor: PyMongo by hand"
+ASYNC: Final = "sagaflow, PyMongo async"
+DBOS: Final = "DBOS, SQLite"
+IN_MEMORY: Final = "sagaflow, memory"
+
+_DRIVERS: Final = (
+    (ASYNC, "pymongo-async", "asyncio"),
+    ("sagaflow, Motor", "motor", "asyncio"),
+    ("sagaflow, PyMongo in threads", "pymongo-threads", "asyncio"),
+    ("sagaflow, PyMongo in threads, trio", "pymongo-threads", "trio"),
+)
+
+
+@frozen
+class Contestant:
+    """One of those that are compared.
+
+    :ivar name: what it is called in the tables.
+    :ivar module: where it is, within this package.
+    :ivar function: what to call there.
+    :ivar options: with what.
+    :ivar note: what to know about its figures.
+    :ivar on_server: whether it gets the URI of a MongoDB-protocol server.
+    :ivar absent: why it does not take part; it is listed all the same.
+    """
+
+    name: str
+    module: str
+    function: str
+    options: Mapping[str, object] = field(factory=dict[str, object], kw_only=True)
+    note: str = field(default="", kw_only=True)
+    on_server: bool = field(default=False, kw_only=True)
+    absent: str = field(default="", kw_only=True)
+
+
+@frozen
+class Contest:
+    """Contestants that take turns."""
+
+    suite: str
+    scenario: str
+    contestants: tuple[Contestant, ...]
+
+
+@frozen(kw_only=True)
+class Sizes:
+    """How much each contest is about.
+
+    :ivar scale: what the numbers of orders are multiplied by.
+    :ivar stored: how many sagas, or timers, are stored beside those that are measured.
+    :ivar idle: how many idle sagas, if more are asked for.
+    :ivar unsent: how many messages the process that dies has not sent.
+    """
+
+    scale: float = 1.0
+    stored: tuple[int, ...] = (1_000, 10_000, 100_000)
+    idle: int | None = None
+    unsent: int = 10_000
+
+    def of(self, number: int) -> int:
+        """Return *number* as it is here."""
+        return max(int(number * self.scale), 5)
+
+
+QUICK: Final = Sizes(scale=0.1, stored=(100, 1_000), unsent=200)
+FULL_SIZES: Final = Sizes()
+
+
+def plan(sizes: Sizes, *, postgres: str | None = None) -> list[Contest]:
+    """Return all contests, in the order in which they are held."""
+    return [
+        Contest("engine", ENGINE, _engine(sizes)),
+        Contest("engine", INSTANCES, _instances(sizes)),
+        Contest("durable", ONE, _durable(sizes, 1, 100, postgres)),
+        Contest("durable", HUNDRED, _durable(sizes, 100, 300, postgres)),
+        Contest("contention", CONTENTION, _contention()),
+        *_growth(sizes),
+        Contest("recovery", RECOVERY, _recovery(sizes)),
+    ]
+
+
+def _engine(sizes: Sizes) -> tuple[Contestant, ...]:
+    def sized(number: int, **options: object) -> dict[str, object]:
+        return {"number": sizes.of(number), **options}
+
+    store = "loaded and saved for each event; no deduplication, history or outbox"
+    return (
+        Contestant(DISPATCH, "engine", "dispatch", options=sized(20_000)),
+        Contestant(
+            COPIES,
+            "engine",
+            "dispatch_with_copy",
+            options=sized(4_000),
+            note="one deep copy per event; no deduplication, history or outbox",
+        ),
+        Contestant(
+            BARE,
+            "engine",
+            "bare",
+            options=sized(10_000),
+            note="internal functions: sagaflow has no public path without a repository",
+        ),
+        Contestant(FULL, "engine", "in_memory", options=sized(1_000, runtime="asyncio")),
+        Contestant(FULL_TRIO, "engine", "in_memory", options=sized(1_000, runtime="trio")),
+        Contestant(
+            "sagaflow, in memory, examples/orders.py",
+            "engine",
+            "in_memory_example",
+            options=sized(1_000),
+            note="also records two compensations and arms a timeout",
+        ),
+        Contestant(
+            TRANSITIONS,
+            "peers.asynchronous_transitions",
+            "run",
+            options=sized(1_000),
+            note="AsyncMachine, no store; adding the model to the machine included",
+        ),
+        Contestant(
+            STATEMACHINE,
+            "peers.asynchronous_statemachine",
+            "run",
+            options=sized(300),
+            note="asynchronous actions, no store; making the machine included",
+        ),
+        Contestant(
+            "automat",
+            "peers.typed_automat",
+            "run",
+            options=sized(5_000),
+            note="synchronous, no store",
+        ),
+        Contestant(
+            "xstate-statemachine, bare",
+            "peers.xstate",
+            "bare",
+            options=sized(500),
+            note="asynchronous interpreter, waiting for each event; starting and stopping included",
+        ),
+        Contestant(XSTATE_STORE, "peers.xstate", "with_store", options=sized(300), note=store),
+    )
+
+
+def _instances(sizes: Sizes) -> tuple[Contestant, ...]:
+    number = {"number": sizes.of(100_000)}
+    return (
+        Contestant(PLAIN, "engine", "plain_instances", options=number),
+        Contestant(SAGA, "engine", "instances", options=number),
+    )
+
+
+def _durable(sizes: Sizes, tasks: int, number: int, postgres: str | None) -> tuple[Contestant, ...]:
+    options = {"number": sizes.of(number), "tasks": tasks}
+    return (
+        Contestant(
+            FLOOR,
+            "durable",
+            "floor",
+            options=options,
+            note="one find_one and one update_one per event, majority and journaled; no outbox",
+            on_server=True,
+        ),
+        *(
+            Contestant(
+                name,
+                "durable",
+                "saga",
+                options={**options, "driver": driver, "runtime": runtime},
+                on_server=True,
+            )
+            for name, driver, runtime in _DRIVERS
+        ),
+        Contestant(
+            DBOS,
+            "peers.dbos_workflow",
+            "on_sqlite",
+            options=options,
+            note="asynchronous steps in process, on a file with the settings of DBOS; no server",
+        ),
+        Contestant(
+            "DBOS, PostgreSQL",
+            "peers.dbos_workflow",
+            "on_postgresql",
+            options={**options, "uri": postgres or ""},
+            note="on the server that --postgres names",
+            absent="" if postgres else "no server was given: --postgres URI",
+        ),
+        Contestant(
+            "sagaz, SQLite",
+            "peers.sagaz_saga",
+            "on_sqlite",
+            options=options,
+            note="stores a saga at its start and its end only: what happened in between is lost",
+        ),
+    )
+
+
+def _contention() -> tuple[Contestant, ...]:
+    options = {"number": 1_000, "tasks": 50}
+    return (
+        Contestant(IN_MEMORY, "contention", "in_memory", options=options),
+        *(
+            Contestant(
+                name,
+                "contention",
+                "on_server",
+                options={**options, "driver": driver, "runtime": runtime},
+                on_server=True,
+            )
+            for name, driver, runtime in _DRIVERS
+        ),
+    )
+
+
+def _growth(sizes: Sizes) -> list[Contest]:
+    idle = tuple(sorted({*sizes.stored, *([sizes.idle] if sizes.idle else [])}))
+    return [
+        Contest(
+            "growth",
+            scenario,
+            tuple(
+                Contestant(
+                    f"{stored:,}",
+                    "growth",
+                    function,
+                    options={"stored": stored, "number": sizes.of(number)},
+                    on_server=function.endswith("server"),
+                )
+                for stored in numbers
+            ),
+        )
+        for scenario, function, numbers, number in (
+            (IDLE_MEMORY, "idle_in_memory", idle, 500),
+            (IDLE_SERVER, "idle_on_server", idle, 50),
+            (TIMERS_MEMORY, "timers_in_memory", sizes.stored, 500),
+            (TIMERS_SERVER, "timers_on_server", sizes.stored, 100),
+        )
+    ]
+
+
+def _recovery(sizes: Sizes) -> tuple[Contestant, ...]:
+    return (
+        Contestant(
+            f"sagaflow, {sizes.unsent:,} sagas with a message each",
+            "recovery",
+            "killed",
+            options={"number": sizes.unsent},
+            note="the dead process had leases of 10 seconds, which others let pass first",
+            on_server=True,
+        ),
+    )

@@ -1,0 +1,114 @@
+"""Holds the contests: contestants take turns, each run in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import Any, Final
+
+from attrs import define, field
+
+from benchmarks.child import MARK
+from benchmarks.plan import Contest, Contestant
+from benchmarks.results import Entry
+from sagaflow.mongo import EmbeddedServer
+
+_TIME_LIMIT: Final = 1_800
+_REPORTED: Final = 15
+
+Report = Callable[[str], None]
+
+
+@define
+class _Turns:
+    """What one contestant has come to so far."""
+
+    suite: str
+    scenario: str
+    contestant: Contestant
+    runs: list[dict[str, float]] = field(factory=list)
+    failure: str = ""
+    missing: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.failure, self.missing = self.contestant.absent, bool(self.contestant.absent)
+
+    def entry(self) -> Entry:
+        return Entry(
+            suite=self.suite,
+            scenario=self.scenario,
+            contestant=self.contestant.name,
+            note=self.contestant.note,
+            failure=self.failure,
+            missing=self.missing,
+            runs=tuple(self.runs),
+        )
+
+
+def hold(
+    contests: Iterable[Contest], *, runs: int, uri: str | None, report: Report
+) -> tuple[list[Entry], dict[str, str]]:
+    """Measure everybody *runs* times; return what came of it, and versions that were seen.
+
+    :param uri: a MongoDB-protocol server to use; an embedded one for each contest if missing.
+    :param report: is told what happens.
+    """
+    entries: list[Entry] = []
+    versions: dict[str, str] = {}
+    for contest in contests:
+        with _server(contest, uri) as server:
+            found = [_Turns(contest.suite, contest.scenario, one) for one in contest.contestants]
+            for number in range(runs):
+                for turns in found:
+                    if turns.failure:
+                        continue
+                    report(f"{contest.scenario}, run {number + 1}: {turns.contestant.name}")
+                    _take_turn(turns, server, versions)
+        entries += [turns.entry() for turns in found]
+    return entries, versions
+
+
+@contextmanager
+def _server(contest: Contest, uri: str | None) -> Generator[str, None, None]:
+    if uri is not None or not any(one.on_server for one in contest.contestants):
+        yield uri or ""
+        return
+    with EmbeddedServer() as server:
+        yield server.uri
+
+
+def _take_turn(turns: _Turns, uri: str, versions: dict[str, str]) -> None:
+    options = dict(turns.contestant.options)
+    if turns.contestant.on_server:
+        options["uri"] = uri
+    found = run_child(turns.contestant.module, turns.contestant.function, options)
+    if "missing" in found:
+        turns.failure, turns.missing = found["missing"], True
+    elif "failure" in found:
+        turns.failure = found["failure"]
+    else:
+        turns.runs.append(found["metrics"])
+        versions |= found["versions"]
+
+
+def run_child(module: str, function: str, options: dict[str, object]) -> dict[str, Any]:
+    """Run a contestant once, in a process of its own, and return what it says."""
+    command = [
+        *(sys.executable, "-m", "benchmarks.child"),
+        *(f"benchmarks.{module}", function, json.dumps(options)),
+    ]
+    try:
+        done = subprocess.run(  # noqa: S603 - this interpreter, a planned contestant
+            command, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"failure": f"took longer than {_TIME_LIMIT} seconds"}
+    for line in reversed(done.stdout.splitlines()):
+        if line.startswith(MARK):
+            found: dict[str, Any] = json.loads(line.removeprefix(MARK))
+            return found
+    said = "\n".join(done.stderr.strip().splitlines()[-_REPORTED:])
+    return {"failure": said or f"ended with status {done.returncode}"}

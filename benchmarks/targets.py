@@ -1,0 +1,252 @@
+"""Where sagaflow wants to be, and whether it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import frozen
+
+from benchmarks.metrics import shown
+from benchmarks.plan import (
+    ASYNC,
+    CONTENTION,
+    COPIES,
+    DBOS,
+    ENGINE,
+    FLOOR,
+    FULL,
+    FULL_TRIO,
+    HUNDRED,
+    IDLE_MEMORY,
+    IDLE_SERVER,
+    IN_MEMORY,
+    INSTANCES,
+    ONE,
+    PLAIN,
+    SAGA,
+    STATEMACHINE,
+    TRANSITIONS,
+    XSTATE_STORE,
+)
+from benchmarks.results import Results
+
+_HIGHEST_RATE: Final = 100_000
+_MICROSECONDS: Final = 1e6
+
+
+@frozen
+class Judged:
+    """A target and what was measured.
+
+    :ivar measured: None if what it takes was not measured.
+    :ivar limit: what it must reach.
+    """
+
+    name: str
+    at_least: bool
+    limit: float | None
+    measured: float | None
+    unit: str
+
+    @property
+    def met(self) -> bool | None:
+        """Tell whether the target is met; None if it cannot be told."""
+        if self.measured is None or self.limit is None:
+            return None
+        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
+
+    @property
+    def verdict(self) -> str:
+        """Say whether it is met."""
+        return {True: "met", False: "not met", None: "not measured"}[self.met]
+
+    def written(self, value: float | None) -> str:
+        """Return a value with its unit."""
+        return "–" if value is None else f"{shown(value)}{self.unit}"
+
+    @property
+    def bound(self) -> str:
+        """Return the limit as it is shown."""
+        return f"{'≥' if self.at_least else '≤'} {self.written(self.limit)}"
+
+
+@frozen(kw_only=True)
+class Target:
+    """What is to be reached.
+
+    :ivar name: a sentence.
+    :ivar measure: finds the value in results; None if something was not measured.
+    :ivar limit: what it is compared with, which may depend on what others reached.
+    :ivar at_least: whether the value must not be below the limit, rather than not above.
+    """
+
+    name: str
+    measure: Callable[[Results], float | None]
+    limit: float | Callable[[Results], float | None]
+    at_least: bool
+    unit: str = ""
+
+    def judge(self, results: Results) -> Judged:
+        """Compare *results* with the target."""
+        limit = self.limit(results) if callable(self.limit) else self.limit
+        return Judged(self.name, self.at_least, limit, self.measure(results), self.unit)
+
+
+def judged(results: Results) -> list[Judged]:
+    """Compare *results* with every target."""
+    return [target.judge(results) for target in TARGETS]
+
+
+def _ratio(above: float | None, below: float | None) -> float | None:
+    return None if above is None or not below else above / below
+
+
+def _times(
+    scenario: str, slower: str, faster: str, metric: str = "wall"
+) -> Callable[[Results], float | None]:
+    """Return how many times as much *slower* takes as *faster* does."""
+
+    def measure(results: Results) -> float | None:
+        return _ratio(
+            results.median(scenario, slower, metric), results.median(scenario, faster, metric)
+        )
+
+    return measure
+
+
+def _value(scenario: str, contestant: str, metric: str) -> Callable[[Results], float | None]:
+    return lambda results: results.median(scenario, contestant, metric)
+
+
+def _rate(results: Results) -> float | None:
+    return _ratio(_MICROSECONDS, results.median(ENGINE, FULL, "wall"))
+
+
+def _needed_rate(results: Results) -> float | None:
+    by_hand = _ratio(_MICROSECONDS, results.median(ENGINE, COPIES, "wall"))
+    return None if by_hand is None else min(_HIGHEST_RATE, by_hand / 3)
+
+
+def _own_cpu(results: Results) -> float | None:
+    """Return sagaflow's own CPU time beside the driver's, at what the floor's round trips cost."""
+    cpu, trips = (results.median(ONE, ASYNC, name) for name in ("cpu", "round_trips"))
+    floor, floor_trips = (results.median(ONE, FLOOR, name) for name in ("cpu", "round_trips"))
+    per_trip = _ratio(floor, floor_trips)
+    if cpu is None or trips is None or per_trip is None:
+        return None
+    driver = trips * per_trip
+    return (cpu - driver) / driver
+
+
+def _spread(scenario: str, largest: int | None) -> Callable[[Results], float | None]:
+    """Return the slowest time per event over the fastest, whatever is stored."""
+
+    def measure(results: Results) -> float | None:
+        found: list[float] = []
+        for entry in results.contestants(scenario):
+            stored, figure = int(entry.contestant.replace(",", "")), entry.figure("wall")
+            if figure is not None and (largest is None or stored <= largest):
+                found.append(figure.median)
+        return max(found) / min(found) if len(found) > 1 else None
+
+    return measure
+
+
+def _writes(contestant: str) -> Target:
+    return Target(
+        name=f"writes for 1,000 events to one saga from one process, {contestant}",
+        measure=_value(CONTENTION, contestant, "writes"),
+        limit=1_000 / 8,
+        at_least=False,
+    )
+
+
+TARGETS: Final = (
+    Target(
+        name="events per second in memory: 100,000, or a third of the dispatch by hand with copy "
+        "and version, whichever is lower",
+        measure=_rate,
+        limit=_needed_rate,
+        at_least=True,
+        unit="/s",
+    ),
+    *(
+        Target(
+            name=f"in memory, as many times as fast as {peer}",
+            measure=_times(ENGINE, peer, FULL),
+            limit=times,
+            at_least=True,
+            unit=" ×",
+        )
+        for peer, times in ((TRANSITIONS, 5), (STATEMACHINE, 10), (XSTATE_STORE, 20))
+    ),
+    Target(
+        name="trio's in-memory rate over asyncio's",
+        measure=_times(ENGINE, FULL, FULL_TRIO),
+        limit=0.9,
+        at_least=True,
+        unit=" ×",
+    ),
+    Target(
+        name="a new saga, in times of a plain attrs instance",
+        measure=_times(INSTANCES, SAGA, PLAIN, "new"),
+        limit=5,
+        at_least=False,
+        unit=" ×",
+    ),
+    Target(
+        name="MongoDB, 1 in flight: wall time over the floor's",
+        measure=_times(ONE, ASYNC, FLOOR),
+        limit=1.25,
+        at_least=False,
+        unit=" ×",
+    ),
+    Target(
+        name="MongoDB, 1 in flight: round trips per event, fewer than 2",
+        measure=_value(ONE, ASYNC, "round_trips"),
+        limit=1.999,
+        at_least=False,
+    ),
+    Target(
+        name="MongoDB, 100 in flight: wall time over the floor's",
+        measure=_times(HUNDRED, ASYNC, FLOOR),
+        limit=1,
+        at_least=False,
+        unit=" ×",
+    ),
+    Target(
+        name="MongoDB, 1 in flight: sagaflow's own CPU time over the driver's",
+        measure=_own_cpu,
+        limit=0.5,
+        at_least=False,
+        unit=" ×",
+    ),
+    *(
+        Target(
+            name=f"as many times the durable steps per second of {DBOS}, {load}",
+            measure=_times(scenario, DBOS, ASYNC),
+            limit=4,
+            at_least=True,
+            unit=" ×",
+        )
+        for scenario, load in ((ONE, "1 in flight"), (HUNDRED, "100 in flight"))
+    ),
+    _writes(IN_MEMORY),
+    _writes(ASYNC),
+    Target(
+        name="slowest time per event over the fastest, with 10³ to 10⁵ sagas on the server",
+        measure=_spread(IDLE_SERVER, 100_000),
+        limit=1.2,
+        at_least=False,
+        unit=" ×",
+    ),
+    Target(
+        name="slowest time per event over the fastest, with 10³ to 10⁶ sagas in memory "
+        "(10⁶ with --idle 1000000)",
+        measure=_spread(IDLE_MEMORY, None),
+        limit=1.2,
+        at_least=False,
+        unit=" ×",
+    ),
+)
