@@ -51,7 +51,7 @@ def main() -> None:
     show_default=True,
     help="Where to write results.json and benchmarks.svg.",
 )
-def run(  # noqa: PLR0913 - the options of a command
+def run(
     *,
     only: tuple[str, ...],
     quick: bool,

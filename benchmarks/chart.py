@@ -28,7 +28,8 @@ _GAP: Final = 18
 _OWN: Final = "#2f6f9f"
 _OTHERS: Final = "#b9c0c7"
 _STYLE: Final = """\
-text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; font-size: 13px; fill: #24292f }
+text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif }
+text { font-size: 13px; fill: #24292f }
 .title { font-size: 19px; font-weight: 600 }
 .head { font-size: 15px; font-weight: 600 }
 .own { font-weight: 600 }
@@ -53,10 +54,11 @@ def draw(results: Results) -> str:
             y += _HEAD + _ROW * len(measured) + _GAP
     kind = "one quick look" if results.quick else f"median of {results.runs} runs"
     foot = f"{kind}, smallest and largest as a line; {results.machine.get('processor', '')}"
+    height = y + 20
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y + 20}" role="img" '
-            f'width="{_WIDTH}" height="{y + 20}" aria-label="Time per event">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img"',
+            f' width="{_WIDTH}" height="{height}" aria-label="Time per event">',
             f"<style>{_STYLE}</style>",
             '<rect width="100%" height="100%" fill="#ffffff"/>',
             _text(
@@ -93,12 +95,12 @@ def _panel(title: str, rows: list[tuple[Entry, Figure]], top: int) -> list[str]:
 
 def _bar(entry: Entry, figure: Figure, y: int, x: _Scale) -> list[str]:
     own = entry.contestant.startswith("sagaflow")
+    colour = _OWN if own else _OTHERS
     end, middle = x(figure.median), y + _BAR / 2
     width = max(end - _LEFT, 1.0)
     return [
         _text(_LEFT - 10, middle + 4.5, entry.contestant, "own" if own else "", "end"),
-        f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="2" '
-        f'fill="{_OWN if own else _OTHERS}"/>',
+        f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="2" fill="{colour}"/>',
         _line(x(figure.minimum), middle, x(figure.maximum), middle, "range"),
         _text(max(end, x(figure.maximum)) + 8, middle + 4.5, _time(figure.median)),
     ]

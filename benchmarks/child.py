@@ -23,10 +23,8 @@ def run(module: str, function: str, options: Mapping[str, object]) -> dict[str, 
         measure = getattr(importlib.import_module(module), function)
         measured: Measurement = measure(**options)
     except ModuleNotFoundError as exc:
-        return {
-            "missing": f"needs {exc.name}, which is not installed here: `nox -s bench` installs "
-            "all that takes part"
-        }
+        hint = "`nox -s bench` installs all that takes part"
+        return {"missing": f"needs {exc.name}, which is not installed here: {hint}"}
     return {"metrics": dict(measured.metrics), "versions": dict(measured.versions)}
 
 

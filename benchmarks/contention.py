@@ -1,4 +1,4 @@
-"""Many events for one saga at once: how often is it written, and how many writes are lost?"""
+"""Many events for one saga at once: how often it is written, and how many writes are lost."""
 
 from __future__ import annotations
 

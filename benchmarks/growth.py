@@ -10,6 +10,7 @@ from copy import deepcopy
 from datetime import timedelta
 from itertools import islice
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import pymongo
@@ -25,7 +26,7 @@ from benchmarks.orders import (
     orders,
     run_order,
 )
-from benchmarks.server import fresh_database, open_repository
+from benchmarks.server import open_repository
 from sagaflow import (
     MemoryRepository,
     Orchestrator,
@@ -72,10 +73,9 @@ def idle_in_memory(*, stored: int, number: int) -> Measurement:
     return anyio.run(_idle, "", "", stored, number)
 
 
-def idle_on_server(*, stored: int, number: int, uri: str) -> Measurement:
-    """Time orders while others wait for nothing, on the server."""
-    with fresh_database(uri) as database:
-        return anyio.run(_idle, uri, database, stored, number)
+def idle_on_server(*, stored: int, number: int, uri: str, database: str) -> Measurement:
+    """Time orders while others wait for nothing, on the server. The first run stores them."""
+    return anyio.run(_idle, uri, database, stored, number)
 
 
 def timers_in_memory(*, stored: int, number: int) -> Measurement:
@@ -83,16 +83,15 @@ def timers_in_memory(*, stored: int, number: int) -> Measurement:
     return anyio.run(_timers, "", "", stored, number)
 
 
-def timers_on_server(*, stored: int, number: int, uri: str) -> Measurement:
-    """Time starts and timers while other timers are pending, on the server."""
-    with fresh_database(uri) as database:
-        return anyio.run(_timers, uri, database, stored, number)
+def timers_on_server(*, stored: int, number: int, uri: str, database: str) -> Measurement:
+    """Time starts and timers while others are pending, on the server. The first run stores them."""
+    return anyio.run(_timers, uri, database, stored, number)
 
 
 async def _idle(uri: str, database: str, stored: int, number: int) -> Measurement:
     async with _repository(uri, database, OrderSaga) as repository:
         orchestrator = Orchestrator([OrderSaga], repository, bus=command_bus())
-        (first,) = orders(1, prefix="idle")
+        (first,) = orders(1, prefix=f"idle-{_run()}")
         await orchestrator.handle(first.events[0], message_id=first.message_ids[0])
         before = _occupied()
         await _multiply(repository, uri, database, OrderSaga, first.order_id, stored)
@@ -102,7 +101,8 @@ async def _idle(uri: str, database: str, stored: int, number: int) -> Measuremen
             await run_order(orchestrator, order)
 
         warm_up = max(number // 10, 1)
-        timing = await one_at_a_time(run, orders(number + warm_up), warm_up=warm_up)
+        measured = orders(number + warm_up, prefix=_run())
+        timing = await one_at_a_time(run, measured, warm_up=warm_up)
         metrics = timing.per(number * EVENTS_PER_ORDER)
         metrics |= {"sweep": await _sweep(orchestrator), "process": resident()}
         if not uri:
@@ -111,7 +111,7 @@ async def _idle(uri: str, database: str, stored: int, number: int) -> Measuremen
 
 
 async def _timers(uri: str, database: str, stored: int, number: int) -> Measurement:
-    clock = ManualClock()
+    clock, this = ManualClock(), _run()
     async with _repository(uri, database, QuestionSaga) as repository:
         orchestrator = Orchestrator([QuestionSaga], repository, clock=clock)
 
@@ -121,18 +121,20 @@ async def _timers(uri: str, database: str, stored: int, number: int) -> Measurem
             )
 
         for index in range(number):
-            await ask(f"due-{index}")
+            await ask(f"due-{this}-{index}")
         clock.advance(_PATIENCE / 2)
-        await ask("pending")
-        await _multiply(repository, uri, database, QuestionSaga, "pending", stored)
-        timing = await one_at_a_time(ask, [f"new-{n}" for n in range(number)], warm_up=0)
+        await ask(f"pending-{this}")
+        await _multiply(repository, uri, database, QuestionSaga, f"pending-{this}", stored)
+        timing = await one_at_a_time(
+            ask, [f"new-{this}-{index}" for index in range(number)], warm_up=0
+        )
         metrics = timing.per(number) | {"sweep": await _sweep(orchestrator)}
         clock.advance(_PATIENCE / 2)
         with timed() as firing:
             fired = await orchestrator.run_due()
         if fired != number:
             raise RuntimeError(f"{fired} timers fired, {number} were due")
-        late = await orchestrator.handle(Answered(), correlation_id="due-0")
+        late = await orchestrator.handle(Answered(), correlation_id=f"due-{this}-0")
         if late.kind is not OutcomeKind.FINISHED:
             raise RuntimeError(f"a timer had no effect: {late}")
         metrics |= {"fire": firing.per(number)["wall"], "process": resident()}
@@ -170,6 +172,8 @@ async def _multiply(
         return
     with pymongo.MongoClient[dict[str, Any]](uri) as client:
         target = client[database].get_collection(name, write_concern=WriteConcern(w=1, j=False))
+        if target.estimated_document_count() >= number:
+            return  # an earlier run has stored them
         waiting: Iterator[dict[str, Any]] = (
             document | {"_id": f"other-{index}"} for index in range(number)
         )
@@ -186,6 +190,11 @@ async def _sweep(orchestrator: Orchestrator) -> float:
             raise RuntimeError("something was due")
         taken.append((time.perf_counter() - began) * 1000)
     return sorted(taken)[_SWEEPS // 2]
+
+
+def _run() -> str:
+    """Return something that tells the sagas of this run from those of earlier ones."""
+    return uuid4().hex[:8]
 
 
 def _occupied() -> float:

@@ -53,6 +53,7 @@ class Contestant:
     :ivar options: with what.
     :ivar note: what to know about its figures.
     :ivar on_server: whether it gets the URI of a MongoDB-protocol server.
+    :ivar keeps_database: whether it also gets the name of a database, the same in each run.
     :ivar absent: why it does not take part; it is listed all the same.
     """
 
@@ -62,6 +63,7 @@ class Contestant:
     options: Mapping[str, object] = field(factory=dict[str, object], kw_only=True)
     note: str = field(default="", kw_only=True)
     on_server: bool = field(default=False, kw_only=True)
+    keeps_database: bool = field(default=False, kw_only=True)
     absent: str = field(default="", kw_only=True)
 
 
@@ -257,6 +259,7 @@ def _growth(sizes: Sizes) -> list[Contest]:
                     function,
                     options={"stored": stored, "number": sizes.of(number)},
                     on_server=function.endswith("server"),
+                    keeps_database=function.endswith("server"),
                 )
                 for stored in numbers
             ),

@@ -1,4 +1,4 @@
-"""A process dies with messages that it has stored and not sent. When has another sent them all?
+"""A process dies with messages that it has stored and not sent, and another sends them.
 
 Run as a program, this is the process that dies.
 """
@@ -49,6 +49,8 @@ class _Bus:
 
     :ivar wanted: how many different ones there will be.
     :ivar accepts: whether it ever takes responsibility for one.
+    :ivar complete: is set once it has been given all of them.
+    :ivar storing: is released for each one.
     """
 
     wanted: int
@@ -56,6 +58,7 @@ class _Bus:
     ids: set[SagaId] = field(factory=set[SagaId])
     given: int = 0
     complete: anyio.Event = field(factory=anyio.Event)
+    storing: anyio.Semaphore = field(factory=lambda: anyio.Semaphore(_TASKS))
 
     def subscribe(
         self, message_type: type[Any], handler: Callable[..., Any], /, *, envelope: bool
@@ -78,6 +81,7 @@ class _Bus:
         if len(self.ids) >= self.wanted:
             self.complete.set()
         if not self.accepts:
+            self.storing.release()
             await anyio.sleep_forever()
 
 
@@ -100,11 +104,13 @@ def killed(*, number: int, uri: str) -> Measurement:
 
 async def _send_all(uri: str, database: str, number: int, died: float) -> Measurement:
     bus = _Bus(number, accepts=True)
-    async with open_repository("pymongo-async", uri, database, NoticeSaga) as repository:
-        async with Orchestrator([NoticeSaga], repository, bus=bus):
-            with anyio.fail_after(_PATIENCE):
-                await bus.complete.wait()
-            taken = time.perf_counter() - died
+    async with (
+        open_repository("pymongo-async", uri, database, NoticeSaga) as repository,
+        Orchestrator([NoticeSaga], repository, bus=bus),
+    ):
+        with anyio.fail_after(_PATIENCE):
+            await bus.complete.wait()
+        taken = time.perf_counter() - died
     return Measurement({"recovery": taken, "redelivered": bus.given - number})
 
 
@@ -115,15 +121,12 @@ async def _die(uri: str, database: str, number: int) -> None:
         Orchestrator([NoticeSaga], repository, bus=bus) as orchestrator,
         anyio.create_task_group() as tasks,
     ):
-        # `handle` returns when its messages are sent, so it never does: what bounds the number of
-        # tasks at work is how many have stored their saga.
-        started = 0
-        while started < number:
-            for _ in range(min(_TASKS, number - started)):
-                tasks.start_soon(_ask, orchestrator, started)
-                started += 1
-            while len(bus.ids) < started:
-                await anyio.sleep(0.001)
+        # `handle` returns when its messages are sent, so here it never does: as many tasks as there
+        # are messages end up waiting for the bus, and the semaphore bounds how many still store.
+        for index in range(number):
+            await bus.storing.acquire()
+            tasks.start_soon(_ask, orchestrator, index)
+        await bus.complete.wait()
         print("stored", flush=True)
         await anyio.sleep_forever()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -93,7 +93,7 @@ class Results:
         return [entry for entry in self.entries if entry.scenario == scenario]
 
 
-def save(results: Results, targets: list[dict[str, object]], path: Path) -> None:
+def save(results: Results, targets: Sequence[Mapping[str, object]], path: Path) -> None:
     """Write a file of results, with what they say about the targets."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"results": asdict(results), "targets": targets}

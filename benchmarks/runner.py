@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from attrs import define, field
@@ -14,6 +14,7 @@ from attrs import define, field
 from benchmarks.child import MARK
 from benchmarks.plan import Contest, Contestant
 from benchmarks.results import Entry
+from benchmarks.server import fresh_database
 from sagaflow.mongo import EmbeddedServer
 
 _TIME_LIMIT: Final = 1_800
@@ -32,6 +33,7 @@ class _Turns:
     runs: list[dict[str, float]] = field(factory=list)
     failure: str = ""
     missing: bool = False
+    database: str | None = None
 
     def __attrs_post_init__(self) -> None:
         self.failure, self.missing = self.contestant.absent, bool(self.contestant.absent)
@@ -59,8 +61,11 @@ def hold(
     entries: list[Entry] = []
     versions: dict[str, str] = {}
     for contest in contests:
-        with _server(contest, uri) as server:
+        with _server(contest, uri) as server, ExitStack() as databases:
             found = [_Turns(contest.suite, contest.scenario, one) for one in contest.contestants]
+            for turns in found:
+                if turns.contestant.keeps_database:
+                    turns.database = databases.enter_context(fresh_database(server))
             for number in range(runs):
                 for turns in found:
                     if turns.failure:
@@ -84,6 +89,8 @@ def _take_turn(turns: _Turns, uri: str, versions: dict[str, str]) -> None:
     options = dict(turns.contestant.options)
     if turns.contestant.on_server:
         options["uri"] = uri
+    if turns.database is not None:
+        options["database"] = turns.database
     found = run_child(turns.contestant.module, turns.contestant.function, options)
     if "missing" in found:
         turns.failure, turns.missing = found["missing"], True

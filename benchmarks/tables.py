@@ -32,8 +32,10 @@ def foot(results: Results) -> list[str]:
     described = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return [
-        f"{kind}each figure is the median of {runs} (smallest – largest), each in a fresh "
-        f"process, contestants taking turns. Started {results.started}.",
+        (
+            f"{kind}each figure is the median of {runs} (smallest – largest), each in a fresh "
+            f"process, contestants taking turns. Started {results.started}."
+        ),
         f"Machine: {described}.",
         f"Versions: {versions}.",
     ]
