@@ -226,6 +226,18 @@ def examples(session: nox.Session) -> None:
             session.run("sagaflow", "demo", "--orders=40", "--seed=1", f"--runtime={runtime}")
 
 
+@nox.session(
+    python=max(FOUND, key=SUPPORTED.index, default=None), requires=["build"], default=False
+)
+def bench(session: nox.Session) -> None:
+    """Measure sagaflow beside its peers; `nox -s bench -- --help` lists the options."""
+    _install_wheel(session, *_group("bench"))
+    # What is measured is the wheel, and not the package beside this file.
+    env = {"PYTHONPATH": str(_checkout_without_package(session)), "PYTHONSAFEPATH": "1"}
+    session.run("python", "tools/check_installed.py", PROJECT["version"], env=env)
+    session.run("python", "-m", "benchmarks", "run", *session.posargs, env=env)
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Add up the coverage of all test runs; refuse a file that is covered too little."""

@@ -17,8 +17,8 @@ from benchmarks.results import Entry, Figure, Results
 _Scale = Callable[[float], float]
 
 _SCENARIOS: Final = (ENGINE, ONE, HUNDRED)
-_WIDTH: Final = 900
-_LEFT: Final = 270
+_WIDTH: Final = 960
+_LEFT: Final = 330
 _RIGHT: Final = 90
 _ROW: Final = 26
 _BAR: Final = 16
@@ -83,7 +83,7 @@ def _panel(title: str, rows: list[tuple[Entry, Figure]], top: int) -> list[str]:
         return _LEFT + (math.log10(value) - low) * scale
 
     bottom = top + _HEAD + _ROW * len(rows) - 6
-    parts = [_text(24, top + 20, title, "head")]
+    parts = [_text(24, top + 20, title[0].upper() + title[1:], "head")]
     for power in range(low, high + 1):
         at = x(10.0**power)
         parts.append(_line(at, top + _HEAD - 8, at, bottom, "grid"))

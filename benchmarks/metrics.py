@@ -17,6 +17,8 @@ class Metric:
     unit: str
 
 
+_WHOLE = 100
+
 METRICS: dict[str, Metric] = {
     "wall": Metric("wall time", "µs/event"),
     "cpu": Metric("CPU of the client", "µs/event"),
@@ -35,7 +37,5 @@ METRICS: dict[str, Metric] = {
 
 
 def shown(value: float) -> str:
-    """Return *value* with about three digits."""
-    if value == 0 or abs(value) >= 100:  # noqa: PLR2004
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"  # noqa: PLR2004
+    """Return *value* with three digits, or as many as it has before the point."""
+    return f"{value:,.0f}" if abs(value) >= _WHOLE else f"{value:.3g}"

@@ -220,7 +220,7 @@ def _durable(sizes: Sizes, tasks: int, number: int, postgres: str | None) -> tup
             absent="" if postgres else "no server was given: --postgres URI",
         ),
         Contestant(
-            "sagaz, SQLite",
+            "sagaz, SQLite, start and end only",
             "peers.sagaz_saga",
             "on_sqlite",
             options=options,
