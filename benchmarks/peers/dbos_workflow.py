@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import anyio
+import psycopg
 from dbos import DBOS
 
 from benchmarks.measuring import Measurement, in_flight
@@ -61,7 +62,10 @@ def on_sqlite(*, number: int, tasks: int) -> Measurement:
 
 def on_postgresql(*, number: int, tasks: int, uri: str) -> Measurement:
     """Time the flow on a PostgreSQL server."""
-    return Measurement(_measure(uri, {}, number, tasks))
+    metrics = _measure(uri, {}, number, tasks)
+    with psycopg.connect(uri) as connection:
+        server = connection.info.parameter_status("server_version")
+    return Measurement(metrics, {"PostgreSQL (DBOS)": str(server)})
 
 
 def _measure(url: str, engine: dict[str, Any], number: int, tasks: int) -> dict[str, float]:
