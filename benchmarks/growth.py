@@ -6,15 +6,16 @@ import gc
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from copy import deepcopy
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 from uuid import uuid4
 
 import anyio
+import bson
 import pymongo
 from attrs import frozen
+from bson.codec_options import CodecOptions
 from pymongo import WriteConcern
 
 from benchmarks.measuring import Measurement, one_at_a_time, resident, timed
@@ -41,6 +42,7 @@ from sagaflow.testing import ManualClock
 
 _BATCH = 1_000
 _SWEEPS = 5
+_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
 _PATIENCE = timedelta(minutes=30)
 
 
@@ -166,9 +168,11 @@ async def _multiply(
     if document is None:
         raise RuntimeError(f"{correlation_id} is not stored")
     if not uri:
+        encoded = bson.encode(document)
         for index in range(number):
-            # Stored ids and values of their own, as a real saga's are.
-            await repository.insert_document(name, deepcopy(document) | {"_id": f"other-{index}"})
+            # With values of its own, as a real saga has them: a deep copy would share its strings.
+            other = bson.decode(encoded, _OPTIONS)
+            await repository.insert_document(name, other | {"_id": f"other-{index}"})
         return
     with pymongo.MongoClient[dict[str, Any]](uri) as client:
         target = client[database].get_collection(name, write_concern=WriteConcern(w=1, j=False))
