@@ -28,12 +28,12 @@ def tables(results: Results) -> list[Table]:
 def foot(results: Results) -> list[str]:
     """Return what is to be said below all tables."""
     runs = "1 run" if results.runs == 1 else f"{results.runs} runs"
-    kind = "A quick look, whose figures mean little: " if results.quick else ""
+    kind = "A quick look, whose figures mean little: each" if results.quick else "Each"
     described = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return [
         (
-            f"{kind}each figure is the median of {runs} (smallest – largest), each in a fresh "
+            f"{kind} figure is the median of {runs} (smallest – largest), each in a fresh "
             f"process, contestants taking turns. Started {results.started}."
         ),
         f"Machine: {described}.",
