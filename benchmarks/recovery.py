@@ -19,7 +19,7 @@ from benchmarks.server import fresh_database, open_repository
 from sagaflow import Context, Orchestrator, Saga, SagaId, State, initially
 
 _TASKS = 200
-_PATIENCE = 600.0
+_PATIENCE = 1_800.0
 
 
 @frozen

@@ -17,7 +17,7 @@ from benchmarks.results import Entry
 from benchmarks.server import fresh_database
 from sagaflow.mongo import EmbeddedServer
 
-_TIME_LIMIT: Final = 1_800
+_TIME_LIMIT: Final = 3_600
 _REPORTED: Final = 15
 
 Report = Callable[[str], None]

@@ -45,14 +45,13 @@ async def open_repository(
 ) -> AsyncGenerator[MongoRepository, None]:
     """Yield a repository with the indexes of these sagas, on this driver's client."""
     options: dict[str, Any] = {"event_listeners": list(listeners)} if listeners else {}
-    closed: Any = None
     client: Any
     if driver == "motor":
-        client = AsyncIOMotorClient[dict[str, Any]](uri, **options)
+        client = AsyncIOMotorClient(uri, **options)
     elif driver == "pymongo-async":
-        client = AsyncMongoClient[dict[str, Any]](uri, **options)
+        client = AsyncMongoClient(uri, **options)
     elif driver == "pymongo-threads":
-        client = pymongo.MongoClient[dict[str, Any]](uri, **options)
+        client = pymongo.MongoClient(uri, **options)
     else:
         raise ValueError(f"there is no driver {driver!r}")
     try:
@@ -61,9 +60,9 @@ async def open_repository(
             await repository.create_indexes(saga_type)
         yield repository
     finally:
-        closed = client.close()
-        if closed is not None:
-            await closed
+        closing = client.close()
+        if closing is not None:
+            await closing
 
 
 class Commands(monitoring.CommandListener):

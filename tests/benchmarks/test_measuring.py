@@ -120,6 +120,11 @@ def test_a_peer_that_is_not_installed_is_named(
     assert "a_peer_that_nobody_has, which is not installed" in str(found["missing"])
 
 
+def test_a_module_of_this_repository_that_is_not_found_is_an_error() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        run("benchmarks.no_such_module", "run", {})
+
+
 def test_contestants_take_turns_in_processes_of_their_own() -> None:
     said: list[str] = []
     broken = Contestant("broken", "engine", "dispatch", options={"number": "many"})
