@@ -107,7 +107,7 @@ def report(results: Path, into: Path | None) -> None:
         if into is None:
             click.echo(text)
             return
-        output.put_into(into, text)
+        output.put_into(into, f"![Time per event]({_CHART})\n\n{text}")
     except ValueError as exc:
         raise click.ClickException(str(exc)) from exc
     (into.parent / _CHART).write_text(chart.draw(found), encoding="utf-8")

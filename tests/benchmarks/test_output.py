@@ -87,6 +87,7 @@ def test_report_puts_tables_and_chart_into_the_docs(tmp_path: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert "30 (20 \N{EN DASH} 40)" in page.read_text()
+    assert "(benchmarks.svg)" in page.read_text()
     ET.fromstring((tmp_path / "benchmarks.svg").read_text())  # noqa: S314 - likewise
 
 
