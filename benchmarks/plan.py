@@ -184,7 +184,8 @@ def _instances(sizes: Sizes) -> tuple[Contestant, ...]:
 
 
 def _durable(sizes: Sizes, tasks: int, number: int, postgres: str | None) -> tuple[Contestant, ...]:
-    options = {"number": sizes.of(number), "tasks": tasks}
+    # Fewer orders than tasks would not keep so many in flight.
+    options = {"number": max(sizes.of(number), tasks), "tasks": tasks}
     return (
         Contestant(
             FLOOR,
