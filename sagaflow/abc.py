@@ -53,6 +53,17 @@ class SagaRepository(ABC):
             the inbox just this id, if it is there. With None, the whole document.
         """
 
+    async def load_recent(self, saga: str, correlation_id: SagaId) -> Document | None:
+        """Return the document of a saga without its history, or None.
+
+        This is what events are handled with. It reads the whole document, unless a store knows how
+        to leave the history where it is.
+        """
+        document = await self.load_document(saga, correlation_id, message_id=None)
+        if document is not None:
+            document.pop("history", None)
+        return document
+
     @abstractmethod
     async def insert_document(self, saga: str, document: Document) -> bool:
         """Store a new document, and tell whether its ``_id`` was free. Never replaces one.

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
 import anyio
-from attrs import define, field
+from attrs import define, evolve, field
 
-from sagaflow._codec.documents import decode_record, encode_change, encode_record
-from sagaflow._codec.elements import Document
+from sagaflow._codec.documents import (
+    Bookkeeping,
+    DocumentChange,
+    decode_record,
+    encode_change,
+    encode_record,
+)
+from sagaflow._codec.elements import encode_failing
 from sagaflow._codec.size import document_size, field_sizes
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.backoff import delays
@@ -21,9 +27,10 @@ from sagaflow._engine.writing import Write
 from sagaflow.abc import SagaRepository
 from sagaflow.clock import Clock
 from sagaflow.exceptions import LimitExceededError, RepositoryError, UnknownOutcomeError
+from sagaflow.hot import HotSagas, removed
 from sagaflow.ids import SagaId
 from sagaflow.policy import Limits
-from sagaflow.record import SagaRecord
+from sagaflow.record import Failing, SagaRecord
 
 logger = logging.getLogger("sagaflow")
 
@@ -42,6 +49,7 @@ class Commits:
 
     :ivar owner: what its leases are known by.
     :ivar lease: how long others leave work to it.
+    :ivar hot: the sagas that it has used last, perhaps no longer as they are stored.
     :ivar on_stored: called with each record that was stored.
     """
 
@@ -51,6 +59,7 @@ class Commits:
     random: Callable[[], float]
     lease: timedelta
     class_of: Callable[[str], type | None]
+    hot: HotSagas = field(factory=lambda: HotSagas(0))
     owner: str = field(factory=lambda: uuid4().hex)
     on_stored: Callable[[type[Saga], SagaRecord], None] = field(default=_nobody)
     _in_outage: bool = field(default=False, init=False)
@@ -94,6 +103,18 @@ class Commits:
         )
         return None if document is None else decode_record(document)
 
+    async def load_hot(self, saga_type: type[Saga], correlation_id: SagaId) -> SagaRecord | None:
+        """Read a saga with its whole inbox and without its history, and remember it."""
+        saga = saga_type.table.saga
+        document = await self.repository.load_recent(saga, correlation_id)
+        if document is None:
+            self.hot.drop(saga, correlation_id)
+            return None
+        record = decode_record(document)
+        known = self.hot.version_of(saga, record)
+        self.hot.keep(saga, record, None if known is None else known.size)
+        return record
+
     async def insert(self, saga_type: type[Saga], record: SagaRecord) -> bool:
         """Store a new saga, and tell whether its id was free.
 
@@ -101,10 +122,13 @@ class Commits:
         """
         saga = saga_type.table.saga
         document = encode_record(record)
-        self._check(saga, record, document)
-        return await self._committed(
+        size = self._check(saga, record, document_size(document))
+        stored = await self._committed(
             saga_type, record, lambda: self.repository.insert_document(saga, document)
         )
+        if stored:
+            self.hot.keep(saga, evolve(record, history=()), size)
+        return stored
 
     async def update(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> bool:
         """Store a changed saga, and tell whether no other write came first.
@@ -112,12 +136,58 @@ class Commits:
         :raises LimitExceededError: if it became too large; nothing was stored.
         """
         saga = saga_type.table.saga
-        self._check(saga, after, None)
         inbox_size = definition_of(saga_type).options.inbox_size
         change = encode_change(before, after, inbox_size=inbox_size)
-        return await self._committed(
-            saga_type, after, lambda: self.repository.update_document(saga, change)
+        known = self.hot.version_of(saga, before)
+        bound = None if known is None or known.size is None else known.size + _growth(change)
+        size = self._check(saga, after, bound)
+        stored = False
+        try:
+            stored = await self._committed(
+                saga_type, after, lambda: self.repository.update_document(saga, change)
+            )
+        finally:
+            # What was noted meanwhile is noted of the version before.
+            noted = None if known is None else self.hot.version_of(saga, before)
+            self.hot.drop(saga, before.correlation_id)
+        if stored and noted is not None and before.incarnation == after.incarnation:
+            inbox = (*noted.record.inbox, *after.inbox)[-inbox_size:]
+            gone = removed(before, noted.record)
+            left = tuple(message for message in after.outbox if message.id not in gone)
+            self.hot.keep(saga, evolve(after, outbox=left, inbox=inbox, history=()), size)
+        return stored
+
+    async def bookkeep(
+        self,
+        saga_type: type[Saga],
+        record: SagaRecord,
+        *,
+        sent: tuple[str, ...] = (),
+        sending: Failing | None = None,
+        wake: datetime | None,
+    ) -> bool:
+        """Note about a saga what was sent, whatever its version is, and when it is due.
+
+        Gives up its lease. Tells whether it still has the version of *record*; otherwise, only the
+        messages were removed.
+        """
+        saga = saga_type.table.saga
+        values = {"sending": encode_failing(sending), "wake": wake, "lease": None}
+        note = Bookkeeping(
+            correlation_id=record.correlation_id,
+            incarnation=record.incarnation,
+            version=record.version,
+            sent=sent,
+            set={name: value for name, value in values.items() if value is not None},
+            unset=tuple(name for name, value in values.items() if value is None),
         )
+        noted = await self.repository.bookkeep(saga, note)
+        self.hot.note_sent(saga, record, sent)
+        if noted:
+            self.hot.note_work(saga, record, sending=sending, wake=wake, lease=None)
+        elif self.hot.version_of(saga, record) is not None:
+            self.hot.drop(saga, record.correlation_id)  # somebody else has written it
+        return noted
 
     async def _committed(
         self, saga_type: type[Saga], after: SagaRecord, write: Callable[[], Awaitable[bool]]
@@ -154,7 +224,12 @@ class Commits:
             return False
         return any(entry.token == after.token for entry in record.history)
 
-    def _check(self, saga: str, record: SagaRecord, document: Document | None) -> None:
+    def _check(self, saga: str, record: SagaRecord, bound: int | None) -> int:
+        """Refuse what is too large; return how many bytes *record* takes, or a bound of that.
+
+        :param bound: no fewer bytes than it takes. As long as that is little enough, its size is
+            not counted: a large saga need not be encoded as a whole for each small change.
+        """
         limits = self.limits
         counts = (
             ("outgoing messages", len(record.outbox), limits.outbox),
@@ -165,7 +240,9 @@ class Commits:
         for what, count, most in counts:
             if count > most:
                 raise LimitExceededError(saga, record.correlation_id, what, count, most)
-        size = document_size(encode_record(record) if document is None else document)
+        if bound is not None and bound <= limits.warn_bytes and bound <= limits.most_bytes:
+            return bound
+        size = document_size(encode_record(record))
         if size > limits.most_bytes:
             raise LimitExceededError(
                 saga, record.correlation_id, "bytes", size, limits.most_bytes, _largest(record)
@@ -178,6 +255,13 @@ class Commits:
                 size,
                 limits.most_bytes,
             )
+        return size
+
+
+def _growth(change: DocumentChange) -> int:
+    """Return by how much a change makes a document larger at most."""
+    pushed = {name: push.items for name, push in change.push.items()}
+    return document_size({**change.set, **pushed})
 
 
 def _largest(record: SagaRecord) -> str:

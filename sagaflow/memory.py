@@ -48,6 +48,13 @@ class MemoryRepository(SagaRepository):
         part = {name: value for name, value in document.items() if name != "history"}
         return deepcopy(part | {"inbox": seen})
 
+    async def load_recent(self, saga: str, correlation_id: SagaId) -> Document | None:
+        """Return a copy of a document without its history; see `SagaRepository.load_recent`."""
+        document = self._get(saga, correlation_id)
+        if document is None:
+            return None
+        return deepcopy({name: part for name, part in document.items() if name != "history"})
+
     async def insert_document(self, saga: str, document: Document) -> bool:
         """Store a copy of a new document; see `SagaRepository.insert_document`."""
         correlation_id = document["_id"]

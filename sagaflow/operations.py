@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from sagaflow._codec.documents import Bookkeeping
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
 from sagaflow._engine.failure import cancelled, resumed, skipped
@@ -59,13 +58,8 @@ class Operations:
         before = await self._change(saga_type, correlation_id, "skip", change)
         suspension = before.suspension
         if suspension is not None and suspension.reason is SuspensionReason.MESSAGE:
-            note = Bookkeeping(
-                correlation_id=before.correlation_id,
-                incarnation=before.incarnation,
-                version=before.version,
-                sent=(str(suspension.subject),),
-            )
-            await self.commits.repository.bookkeep(saga_type.table.saga, note)
+            sent = (str(suspension.subject),)
+            await self.commits.bookkeep(saga_type, before, sent=sent, wake=before.wake)
 
     async def cancel(
         self, saga_type: type[Saga], correlation_id: SagaId, state: State | None

@@ -23,6 +23,7 @@ from sagaflow._engine.correlation import correlate
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.clock import Clock, SystemClock
 from sagaflow.commits import Commits
+from sagaflow.deciding import Deciding
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, Envelope, current_envelope
 from sagaflow.exceptions import (
     AmbiguousSagaError,
@@ -33,8 +34,10 @@ from sagaflow.exceptions import (
     UnknownEventError,
 )
 from sagaflow.handling import Event, Handling
+from sagaflow.hot import HotSagas
 from sagaflow.ids import SagaId, check_id
 from sagaflow.instance import Instance
+from sagaflow.mailbox import Mailboxes
 from sagaflow.operations import Operations
 from sagaflow.outcome import Outcome, OutcomeKind
 from sagaflow.policy import Limits, RetryPolicy
@@ -72,6 +75,8 @@ class Orchestrator:
     :param shutdown_timeout: how long closing waits for what is being sent or worked on; the rest
         is handed back.
     :param conflict_deadline: how long an event competes for a saga that others change as well.
+    :param hot_sagas: how many of the sagas that were used last it keeps in memory, so that their
+        next event is one write and no read; 0 for none. At most 64 MiB of them.
     :raises SagaDefinitionError: if two sagas or two message classes share a name, a class has no
         transitions, or the type of a field cannot be stored.
     """
@@ -93,6 +98,7 @@ class Orchestrator:
         lease: timedelta = timedelta(seconds=10),
         shutdown_timeout: timedelta = timedelta(seconds=10),
         conflict_deadline: timedelta = timedelta(seconds=30),
+        hot_sagas: int = 5_000,
     ) -> None:
         self._sagas = _checked(sagas)
         self._bus = bus
@@ -108,14 +114,18 @@ class Orchestrator:
             random=chance,
             lease=lease,
             class_of=types.find,
+            hot=HotSagas(hot_sagas),
         )
+        mailboxes = Mailboxes(self._commits)
         handling = Handling(messages=types, clock=self._commits.clock, services=services)
-        self._relay = Relay(self._commits, bus, types, policy)
+        self._relay = Relay(self._commits, bus, types, policy, mailboxes)
+        working = Working(commits=self._commits, handling=handling, retry=policy, random=chance)
         self._processing = Processing(
             commits=self._commits,
-            handling=handling,
-            working=Working(commits=self._commits, handling=handling, retry=policy, random=chance),
+            deciding=Deciding(commits=self._commits, handling=handling, working=working),
+            working=working,
             relay=self._relay,
+            mailboxes=mailboxes,
             conflict_deadline=conflict_deadline,
         )
         self._operations = Operations(commits=self._commits)

@@ -3,43 +3,64 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from datetime import timedelta
-from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
-from sagaflow._codec.documents import Bookkeeping
 from sagaflow._definition.saga import Saga
-from sagaflow._definition.table import Action
-from sagaflow._engine.conclusion import concluded, embryo, parked
-from sagaflow._engine.decision import Park, Settled, choose, settle
 from sagaflow._engine.work import earliest
-from sagaflow._engine.writing import Write, is_leased_to_others
+from sagaflow._engine.writing import is_leased_to_others
 from sagaflow.commits import Commits
-from sagaflow.exceptions import ConcurrencyError, RepositoryError
-from sagaflow.handling import Event, Handling, read_saga
+from sagaflow.deciding import Decided, Deciding
+from sagaflow.exceptions import (
+    ConcurrencyError,
+    LimitExceededError,
+    RepositoryError,
+    SerializationError,
+)
+from sagaflow.handling import Event
+from sagaflow.hot import is_same
 from sagaflow.ids import SagaId
+from sagaflow.mailbox import Fate, Letter, Mailboxes
 from sagaflow.outcome import Outcome, OutcomeKind
-from sagaflow.record import ParkedEvent, SagaRecord, Status
+from sagaflow.record import SagaRecord, Status
 from sagaflow.relay import Relay
-from sagaflow.turns import Turn, Turns
 from sagaflow.working import Working
 
 logger = logging.getLogger("sagaflow")
 
 
 @frozen(kw_only=True)
+class Delivery:
+    """An event that is being taken.
+
+    :ivar tasks: where messages are sent if the caller is cancelled or does not wait.
+    :ivar wait: whether the caller waits until its messages are sent.
+    :ivar keep_failures: store an event whose handler raises, to try it again later, rather than
+        raise.
+    """
+
+    saga_type: type[Saga]
+    event: Event
+    tasks: TaskGroup | None
+    wait: bool
+    keep_failures: bool
+    letter: Letter
+
+
+@frozen(kw_only=True)
 class Processing:
-    """Has sagas take events, one conditional write each."""
+    """Has sagas take events, one conditional write each, or one for many that come at once."""
 
     commits: Commits
-    handling: Handling
+    deciding: Deciding
     working: Working
     relay: Relay
+    mailboxes: Mailboxes
     conflict_deadline: timedelta
-    turns: Turns = field(factory=Turns, init=False)
 
     async def take(
         self,
@@ -55,31 +76,33 @@ class Processing:
         :param keep_failures: store an event whose handler raises, to try it again later, rather
             than raise.
         """
-        attempts = 0
-        async with self.turns.turn(saga_type.table.saga, event.correlation_id) as turn:
-            begun = anyio.current_time()
-            for delay in self.commits.conflict_delays():
+        letter = self.mailboxes.enter(saga_type, event.correlation_id, waits=wait)
+        delivery = Delivery(
+            saga_type=saga_type,
+            event=event,
+            tasks=tasks,
+            wait=wait,
+            keep_failures=keep_failures,
+            letter=letter,
+        )
+        attempts, deadline = 0, 0.0
+        delays: Iterator[timedelta] | None = None
+        try:
+            while True:
+                await letter.turn()
                 attempts += 1
-                record = await self.commits.load(saga_type, event.correlation_id, event.message_id)
-                expired: SagaRecord | None = None
-                if record is not None and _has_expired(record, self.commits):
-                    record, expired = None, record
-                outcome = await self._attempt(
-                    saga_type,
-                    record,
-                    event,
-                    turn,
-                    tasks,
-                    wait=wait,
-                    keep_failures=keep_failures,
-                    expired=expired,
-                )
+                outcome = await self._attempt(delivery, is_first=attempts == 1)
                 if outcome is not None:
                     return outcome
-                elapsed = anyio.current_time() - begun
-                if elapsed >= self.conflict_deadline.total_seconds():
+                if delays is None:
+                    delays = self.commits.conflict_delays()
+                    deadline = anyio.current_time() + self.conflict_deadline.total_seconds()
+                elif anyio.current_time() >= deadline:
                     break
-                await anyio.sleep(delay.total_seconds())
+                if letter.has_written:  # those it has written for wait for their turn
+                    await anyio.sleep(next(delays).total_seconds())
+        finally:
+            letter.leave()
         seconds = self.conflict_deadline.total_seconds()
         raise ConcurrencyError(saga_type.table.saga, event.correlation_id, attempts, seconds)
 
@@ -124,167 +147,157 @@ class Processing:
         wake = earliest(record, self.commits.machine(saga_type))
         if record.wake is None or record.wake > now or (wake is not None and wake <= now):
             return
-        note = Bookkeeping(
-            correlation_id=record.correlation_id,
-            incarnation=record.incarnation,
-            version=record.version,
-            set={} if wake is None else {"wake": wake},
-            unset=("wake", "lease") if wake is None else ("lease",),
-        )
-        if await self.commits.repository.bookkeep(saga_type.table.saga, note):
+        if await self.commits.bookkeep(saga_type, record, sending=record.sending, wake=wake):
             self.commits.on_stored(saga_type, evolve(record, wake=wake, lease=None))
 
-    async def _attempt(  # noqa: C901, PLR0911, PLR0912, PLR0913 - the cases of one decision
+    async def _attempt(self, delivery: Delivery, *, is_first: bool) -> Outcome | None:
+        """Try once; None says that another write came first. Ends the turn once it is stored."""
+        saga_type, event, letter = delivery.saga_type, delivery.event, delivery.letter
+        letter.has_written = True
+        record, expired = self._known(delivery), None
+        certain = record is None and not (is_first and self._can_only_start(delivery))
+        if certain:
+            record, expired = await self._load(delivery)
+        while True:
+            decided = await self.deciding.decide(
+                saga_type, record, event, letter, keep_failures=delivery.keep_failures
+            )
+            if decided.after is None:
+                if certain:
+                    return self._without_write(delivery, decided, record)
+            elif decided.goes_on and record is not None and letter.box.folds(letter):
+                return await self._fold(delivery, decided, record)
+            else:
+                try:
+                    return await self._store(delivery, decided, record, expired)
+                except (LimitExceededError, SerializationError):
+                    if certain:
+                        raise
+            # That nothing is written is never decided on what may be out of date.
+            if not await letter.box.flush(letter):
+                return None
+            stored, expired = await self._load(delivery)
+            if decided.after is None and is_same(record, stored):
+                return self._without_write(delivery, decided, stored)
+            record, certain = stored, True
+
+    def _known(self, delivery: Delivery) -> SagaRecord | None:
+        """Return the saga as it is after those that were handled just before, if that is known."""
+        letter = delivery.letter
+        letter.epoch = letter.box.epoch
+        if letter.by_itself:
+            return None
+        if letter.has_turn() and letter.box.head is not None:
+            return letter.box.head
+        known = self.commits.hot.get(delivery.saga_type.table.saga, delivery.event.correlation_id)
+        if known is None or _has_expired(known.record, self.commits):
+            return None
+        return known.record
+
+    def _can_only_start(self, delivery: Delivery) -> bool:
+        """Tell whether no saga that exists takes this event, so that it is better not to look."""
+        table = delivery.saga_type.table
+        return not delivery.letter.by_itself and table.only_starts_with(type(delivery.event.body))
+
+    async def _load(self, delivery: Delivery) -> tuple[SagaRecord | None, SagaRecord | None]:
+        """Read the saga, or what expired of it and a new one takes the place of."""
+        letter, saga_type, event = delivery.letter, delivery.saga_type, delivery.event
+        if self.commits.hot.most or letter.box.waiting:
+            record = await self.commits.load_hot(saga_type, event.correlation_id)
+        else:
+            record = await self.commits.load(saga_type, event.correlation_id, event.message_id)
+            letter.by_itself = True  # nobody can be told from a duplicate on top of that
+        if record is not None and _has_expired(record, self.commits):
+            return None, record
+        return record, None
+
+    async def _fold(
+        self, delivery: Delivery, decided: Decided, record: SagaRecord
+    ) -> Outcome | None:
+        """Have one write store this event together with others that come at once."""
+        letter, after = delivery.letter, decided.after
+        assert after is not None  # noqa: S101 - the caller has looked
+        await letter.box.fold(letter, record, after)
+        if isinstance(letter.fate, RepositoryError):
+            raise type(letter.fate)(*letter.fate.args) from letter.fate
+        if letter.fate is not Fate.STORED:
+            return None
+        if letter.left_over is not None:
+            await self._follow_up(delivery, letter.left_over)
+        return self._outcome(decided.kind, delivery, after)
+
+    async def _store(
         self,
-        saga_type: type[Saga],
+        delivery: Delivery,
+        decided: Decided,
         record: SagaRecord | None,
-        event: Event,
-        turn: Turn,
-        tasks: TaskGroup | None,
-        *,
-        wait: bool,
-        keep_failures: bool,
         expired: SagaRecord | None,
     ) -> Outcome | None:
-        """Try once; None says that another write came first. Ends the turn once it is stored.
+        """Store this event by a write of its own, and do what follows from it."""
+        saga_type, letter, after = delivery.saga_type, delivery.letter, decided.after
+        assert after is not None  # noqa: S101 - the caller has looked
+        if letter.has_turn() and not await letter.box.flush(letter):
+            return None
+        stored: SagaRecord | None = after
+        if record is not None:
+            stored = await letter.box.store(record, after)
+        elif expired is not None:
+            stored = after if await self.commits.update(saga_type, expired, after) else None
+        elif not await self.commits.insert(saga_type, after):
+            letter.has_written = False  # a look at what is there settles it
+            stored = None
+        if stored is None:
+            return None
+        letter.leave()
+        own = stored
+        if not decided.busy:
+            own = await self._follow_up(delivery, stored)
+        kind = decided.kind
+        if decided.runs and kind is not OutcomeKind.STARTED:
+            if own.status is Status.COMPENSATING:
+                kind = OutcomeKind.COMPENSATING
+            elif own.status is Status.SUSPENDED:
+                kind = OutcomeKind.SUSPENDED
+        return self._outcome(kind, delivery, own if decided.runs else stored)
 
-        :param expired: what a new saga takes the place of.
+    async def _follow_up(self, delivery: Delivery, stored: SagaRecord) -> SagaRecord:
+        """Do what is due after a write, and send; return the saga after it was undone, if it is.
+
+        The event itself is stored: what fails here does not make it fail.
         """
-        machine = self.commits.machine(saga_type)
-        verdict = settle(machine, record, type(event.body), event.message_id)
-        if isinstance(verdict, Settled):
-            return self._settled(verdict.kind, saga_type, record, event)
-        if isinstance(verdict, Park):
-            return await self._park(
-                saga_type, record, event, turn, verdict.kind, tasks, wait=wait, expired=expired
-            )
-        starting = record is None or record.status is Status.EMBRYO
+        saga_type, own = delivery.saga_type, stored
         try:
-            saga = read_saga(saga_type, record)
-            state = None if record is None or starting else record.state
-            row = choose(machine.table, state, saga, event.body)
-            if row is None:
-                return self._settled(OutcomeKind.UNHANDLED, saga_type, record, event)
-            if row.action is Action.IGNORE:
-                return self._settled(OutcomeKind.IGNORED, saga_type, record, event)
-            if row.action is Action.DEFER:
-                kind = OutcomeKind.DEFERRED
-                return await self._park(
-                    saga_type, record, event, turn, kind, tasks, wait=wait, expired=expired
-                )
-            run = await self.handling.run(row, saga, event, None if starting else record)
-        except RepositoryError:
-            raise
-        except Exception as exc:
-            if record is None or starting or not keep_failures:
-                raise
-            return await self._keep_failed(saga_type, record, event, exc)
-        write = self.commits.write()
-        if record is None:
-            fresh = embryo(event.correlation_id, uuid4().hex, write)
-            after = concluded(fresh, run, None, machine, write)
-            if not await self._insert(saga_type, after, expired):
-                return None
-        else:
-            after = concluded(record, run, None, machine, write)
-            if not await self.commits.update(saga_type, record, after):
-                return None
-        turn.end()
-        own = after
-        try:
-            own = await self.working.undo_next(saga_type, after)
+            own = await self.working.undo_next(saga_type, stored)
             last = await self.working.advance(saga_type, own)
         except RepositoryError as exc:
-            self._leave_to_workers(saga_type, event, exc)
+            self._leave_to_workers(saga_type, delivery.event, exc)
         else:
-            await self.relay.send(saga_type, last, tasks, wait=wait)
-        if starting:
-            kind = OutcomeKind.STARTED
-        elif own.status is Status.COMPENSATING:
-            kind = OutcomeKind.COMPENSATING
-        elif own.status is Status.SUSPENDED:
-            kind = OutcomeKind.SUSPENDED
-        else:
-            kind = OutcomeKind.STAYED if run.target is None else OutcomeKind.TRANSITIONED
-        return self._outcome(kind, saga_type, own, event.correlation_id)
+            await self.relay.send(saga_type, last, delivery.tasks, wait=delivery.wait)
+        return own
 
-    async def _keep_failed(
-        self, saga_type: type[Saga], record: SagaRecord, event: Event, error: Exception
-    ) -> Outcome | None:
-        """Keep an event whose handler failed; workers try it again, and then what came later."""
-        machine = self.commits.machine(saga_type)
-        logger.error(
-            "%s %r: the handler of %s %r failed; the event is kept and tried again: %s",
-            machine.table.saga,
-            event.correlation_id,
-            type(event.body).__name__,
-            event.message_id,
-            error,
-            exc_info=error,
-        )
-        write = self.commits.write()
-        waiting = evolve(
-            self._waiting(saga_type, event, write), failing=self.working.failing(error, write)
-        )
-        after = parked(record, waiting, None, machine, write)
-        if not await self.commits.update(saga_type, record, after):
-            return None
-        return self._outcome(OutcomeKind.DEFERRED, saga_type, after, event.correlation_id)
+    def _without_write(
+        self, delivery: Delivery, decided: Decided, record: SagaRecord | None
+    ) -> Outcome:
+        if decided.error is not None:
+            raise decided.error
+        if decided.kind in (OutcomeKind.UNHANDLED, OutcomeKind.NOT_FOUND):
+            logger.warning(
+                "%s %r: %s %r is %s in state %s; nothing was stored",
+                delivery.saga_type.table.saga,
+                delivery.event.correlation_id,
+                type(delivery.event.body).__name__,
+                delivery.event.message_id,
+                decided.kind.value,
+                None if record is None else record.state,
+            )
+        return self._outcome(decided.kind, delivery, record)
 
-    def _waiting(self, saga_type: type[Saga], event: Event, write: Write) -> ParkedEvent:
-        path = f"{saga_type.table.saga} {event.correlation_id!r}: parked"
-        return ParkedEvent(
-            id=event.message_id,
-            message=self.handling.messages.encode(event.body, path),
-            headers=event.headers,
-            parked_at=write.now,
-        )
-
-    async def _park(  # noqa: PLR0913
-        self,
-        saga_type: type[Saga],
-        record: SagaRecord | None,
-        event: Event,
-        turn: Turn,
-        kind: OutcomeKind,
-        tasks: TaskGroup | None,
-        *,
-        wait: bool,
-        expired: SagaRecord | None,
-    ) -> Outcome | None:
-        """Keep the event in the saga; then do what is due there, unless somebody else does."""
-        machine = self.commits.machine(saga_type)
-        write = self.commits.write()
-        waiting = self._waiting(saga_type, event, write)
-        if record is None:
-            fresh = embryo(event.correlation_id, uuid4().hex, write)
-            after = parked(fresh, waiting, None, machine, write)
-            if not await self._insert(saga_type, after, expired):
-                return None
-        else:
-            after = parked(record, waiting, None, machine, write)
-            busy = is_leased_to_others(record, self.commits.owner, write.now)
-            if busy:
-                after = evolve(after, lease=record.lease)
-            if not await self.commits.update(saga_type, record, after):
-                return None
-            turn.end()
-            if not busy:
-                try:
-                    last = await self.working.advance(saga_type, after)
-                except RepositoryError as exc:
-                    self._leave_to_workers(saga_type, event, exc)
-                else:
-                    await self.relay.send(saga_type, last, tasks, wait=wait)
-        return self._outcome(kind, saga_type, after, event.correlation_id)
-
-    async def _insert(
-        self, saga_type: type[Saga], record: SagaRecord, expired: SagaRecord | None
-    ) -> bool:
-        """Store a new saga, if nobody has started one in the place of what has expired."""
-        if expired is None:
-            return await self.commits.insert(saga_type, record)
-        return await self.commits.update(saga_type, expired, record)
+    def _outcome(self, kind: OutcomeKind, delivery: Delivery, record: SagaRecord | None) -> Outcome:
+        saga_type, correlation_id = delivery.saga_type, delivery.event.correlation_id
+        if record is None or not record.state:
+            return Outcome(kind, saga_type, correlation_id)
+        state = saga_type.table.state(record.state)
+        return Outcome(kind, saga_type, correlation_id, state, record.version)
 
     def _leave_to_workers(
         self, saga_type: type[Saga], event: Event, error: RepositoryError
@@ -300,33 +313,6 @@ class Processing:
             event.message_id,
             error,
         )
-
-    def _settled(
-        self, kind: OutcomeKind, saga_type: type[Saga], record: SagaRecord | None, event: Event
-    ) -> Outcome:
-        if kind in (OutcomeKind.UNHANDLED, OutcomeKind.NOT_FOUND):
-            logger.warning(
-                "%s %r: %s %r is %s in state %s; nothing was stored",
-                saga_type.table.saga,
-                event.correlation_id,
-                type(event.body).__name__,
-                event.message_id,
-                kind.value,
-                None if record is None else record.state,
-            )
-        return self._outcome(kind, saga_type, record, event.correlation_id)
-
-    def _outcome(
-        self,
-        kind: OutcomeKind,
-        saga_type: type[Saga],
-        record: SagaRecord | None,
-        correlation_id: SagaId,
-    ) -> Outcome:
-        if record is None or not record.state:
-            return Outcome(kind, saga_type, correlation_id)
-        state = saga_type.table.state(record.state)
-        return Outcome(kind, saga_type, correlation_id, state, record.version)
 
 
 def _has_expired(record: SagaRecord, commits: Commits) -> bool:

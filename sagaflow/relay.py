@@ -8,10 +8,8 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, evolve, field
+from attrs import Factory, define, evolve, field
 
-from sagaflow._codec.documents import Bookkeeping
-from sagaflow._codec.elements import encode_failing
 from sagaflow._codec.messages import MessageTypes
 from sagaflow._codec.values import decode_dynamic
 from sagaflow._definition.saga import Saga
@@ -24,6 +22,7 @@ from sagaflow.commits import Commits
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, current_envelope
 from sagaflow.exceptions import BusError, RepositoryError, SerializationError
 from sagaflow.ids import SagaId
+from sagaflow.mailbox import Mailboxes
 from sagaflow.policy import RetryPolicy
 from sagaflow.record import Failing, OutgoingMessage, SagaRecord, Status
 
@@ -57,6 +56,9 @@ class Relay:
     _bus: Bus | None
     _messages: MessageTypes
     _retry: RetryPolicy
+    _mailboxes: Mailboxes = field(
+        default=Factory(lambda self: Mailboxes(self._commits), takes_self=True)
+    )
     _lanes: dict[_Key, _Lane] = field(factory=dict[_Key, _Lane], init=False)
     _sent: dict[_Key, int] = field(factory=dict[_Key, int], init=False)
     _outages: dict[str, str] = field(factory=dict[str, str], init=False)
@@ -144,17 +146,34 @@ class Relay:
         """Publish what waits and then remove it from the saga; tell whether all was accepted."""
         sent: list[str] = []
         failing: Failing | None = None
+        is_removed = False
         try:
             while lane.waiting:
                 failing = await self._publish(saga_type, lane.latest, lane.waiting[0])
                 if failing is not None:
                     break
                 sent.append(lane.waiting.popleft().id)
+            is_removed = failing is None and await self._is_removed(saga_type, lane, tuple(sent))
         finally:
             # Also when cancelled: what the bus has accepted should not be sent again.
-            with anyio.CancelScope(shield=True):
-                await self._note(saga_type, lane, tuple(sent), failing)
+            if not is_removed:
+                with anyio.CancelScope(shield=True):
+                    await self._note(saga_type, lane, tuple(sent), failing)
         return failing is None
+
+    async def _is_removed(self, saga_type: type[Saga], lane: _Lane, sent: tuple[str, ...]) -> bool:
+        """Have the next write remove what was sent, if there is one to come; tell whether it has.
+
+        This spares the saga a write of its own for that, as long as further events wait for it.
+        """
+        record = lane.latest
+        box = self._mailboxes.find(saga_type, record.correlation_id)
+        if box is None or lane.unnoted or not await box.remove(sent):
+            return False
+        self._remember(_key(saga_type, record), record, sent)
+        left = tuple(message for message in lane.latest.outbox if message.id not in sent)
+        lane.latest = evolve(lane.latest, outbox=left)
+        return True
 
     async def _publish(
         self, saga_type: type[Saga], record: SagaRecord, message: OutgoingMessage
@@ -221,19 +240,12 @@ class Relay:
         left = tuple(message for message in record.outbox if message.id not in sent)
         after = evolve(record, outbox=left, sending=failing)
         wake = earliest(after, self._commits.machine(saga_type))
-        values = {"sending": encode_failing(failing), "wake": wake, "lease": None}
-        note = Bookkeeping(
-            correlation_id=record.correlation_id,
-            incarnation=record.incarnation,
-            version=record.version,
-            sent=sent,
-            set={name: value for name, value in values.items() if value is not None},
-            unset=tuple(name for name, value in values.items() if value is None),
-        )
         lane.latest = evolve(after, lease=None)
         lane.unnoted = sent
         try:
-            noted = await self._commits.repository.bookkeep(saga_type.table.saga, note)
+            noted = await self._commits.bookkeep(
+                saga_type, record, sent=sent, sending=failing, wake=wake
+            )
             self._remember(_key(saga_type, record), record, sent)
             lane.unnoted = ()
             if noted:

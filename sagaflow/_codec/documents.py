@@ -116,9 +116,11 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
 ) -> DocumentChange:
     """Return the change that makes *after* of *before*.
 
-    Only what differs is written. The outbox is only appended to, since sent messages are removed
-    from it at any time; the inbox and the history of *after* are what is to be appended.
-    Another incarnation takes the place of everything.
+    Only what differs is written. The outbox is appended to, since sent messages are removed from it
+    at any time; it is written as a whole only if *after* lacks some of them, which were sent: only
+    transitions add to it, so *before* has every message that this version can have. The inbox and
+    the history of *after* are what is to be appended. Another incarnation takes the place of
+    everything.
     """
     if after.incarnation != before.incarnation:
         return _replacement(before, after)
@@ -136,12 +138,18 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
         if name not in before.data or before.data[name] != value:
             changed[f"data.{name}"] = value
     push: dict[str, Push] = {}
-    sent = [message for message in after.outbox if message.sequence > before.sequence]
-    if sent:
-        push["outbox"] = Push([encode_outgoing(message) for message in sent])
+    added_messages = [message for message in after.outbox if message.sequence > before.sequence]
+    if len(after.outbox) - len(added_messages) < len(before.outbox):
+        changed["outbox"] = [encode_outgoing(message) for message in after.outbox]
+    elif added_messages:
+        push["outbox"] = Push([encode_outgoing(message) for message in added_messages])
     known = len(before.compensations)
     amended = [
-        i for i, old_one in enumerate(before.compensations) if after.compensations[i] != old_one
+        i
+        for i, (old_one, new_one) in enumerate(
+            zip(before.compensations, after.compensations, strict=False)
+        )
+        if new_one is not old_one and new_one != old_one
     ]
     added = after.compensations[known:]
     if amended and added:  # one update cannot both append to an array and set its elements

@@ -89,6 +89,7 @@ class TransitionTable:
         init=False, eq=False, repr=False, factory=dict[Any, Any]
     )
     _taken: dict[type, bool] = field(init=False, eq=False, repr=False, factory=dict[Any, Any])
+    _only_starts: dict[type, bool] = field(init=False, eq=False, repr=False, factory=dict[Any, Any])
 
     @property
     def events(self) -> tuple[type, ...]:
@@ -152,6 +153,17 @@ class TransitionTable:
     def starts_with(self, event_type: type) -> bool:
         """Tell whether an event of this class may start a saga, or is ignored before its start."""
         return bool(self.candidates(None, event_type))
+
+    def only_starts_with(self, event_type: type) -> bool:
+        """Tell whether an event of this class may start a saga and no saga takes it later on."""
+        only = self._only_starts.get(event_type)
+        if only is None:
+            taken = [row for row in self.rows if row.event in event_type.__mro__]
+            only = all(row.source is None for row in taken) and any(
+                row in self.initial for row in taken
+            )
+            self._only_starts[event_type] = only
+        return only
 
     def correlator(self, event_type: type) -> Correlator | None:
         """Return how to find the correlation id of an event: ``by=``, then ``correlate_by=``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from attrs import evolve, frozen
@@ -170,6 +171,16 @@ def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> Sa
         if sending_only and is_leased_to_others(record, write.owner, write.now):
             lease = record.lease
     return evolve(record, wake=wake, lease=lease)
+
+
+def without_sent(
+    record: SagaRecord, sent: Collection[str], machine: Machine, write: Write
+) -> SagaRecord:
+    """Return *record* without messages that have been sent, and due when the rest is."""
+    left = tuple(message for message in record.outbox if message.id not in sent)
+    if len(left) == len(record.outbox):
+        return record
+    return scheduled_for_work(evolve(record, outbox=left), machine, write)
 
 
 def is_leased_to_others(record: SagaRecord, owner: str, now: datetime) -> bool:

@@ -131,6 +131,14 @@ class MongoRepository(SagaRepository):
             )
         return found
 
+    async def load_recent(self, saga: str, correlation_id: SagaId) -> Document | None:
+        """Read a document without its history; see `SagaRepository.load_recent`."""
+        with translated(f"read {saga} {correlation_id!r}", writing=False):
+            found: Document | None = await self._driver.find_one(
+                saga, {"_id": correlation_id}, {"history": 0}
+            )
+        return found
+
     async def insert_document(self, saga: str, document: Document) -> bool:
         """Store a new document; see `SagaRepository.insert_document`."""
         try:

@@ -9,6 +9,9 @@ deleted and made anew. What is modelled, and where the library does it:
 * whoever has written publishes the outbox of its record in order, and notes it after that
   (`Relay`): it removes messages by id whatever the version is, and changes ``wake`` only at
   its version;
+* a writer that has published may take its next event on what it has written itself, without reading
+  it (`HotSagas`), and have that write remove what it has published, rather than note that
+  (`Mailbox`): such a write sets the outbox as a whole;
 * a transition always writes ``wake``, as computed from what it has read (`_BOOKKEPT` in the codec),
   since notes change it without a new version;
 * the sweeper reads what is due, fires its timer, publishes.
@@ -56,6 +59,7 @@ class Mistake(Enum):
     NOTED_BEFORE_PUBLISHING = "messages are removed before they are published"
     INBOX_NOT_ASKED = "a handled event is not recognised"
     TIMER_NOT_REMOVED = "the write that applies a timer does not remove it"
+    UNSENT_REMOVED_BY_WRITE = "a write that removes what was sent removes all that it knows"
     WAKE_NEVER_CLEARED = "a wake for which there is no work stays"
 
 
@@ -84,12 +88,13 @@ class Document(NamedTuple):
 
 
 class Write(NamedTuple):
-    """A transition on its way to the store."""
+    """A transition on its way to the store; *removes* says that it sets the outbox as a whole."""
 
     actor: int
     cause: int
     before: Document | None
     after: Document
+    removes: bool = False
 
     @property
     def token(self) -> tuple[int, int, int]:
@@ -103,10 +108,11 @@ class Idle(NamedTuple):
 
 
 class Read(NamedTuple):
-    """The document was read to apply *cause*."""
+    """The document was read to apply *cause*, or is known; *sent* is to be removed from it."""
 
     cause: int
     record: Document | None
+    sent: frozenset[Message] = frozenset()
     doing: Literal["deciding"] = "deciding"
 
 
@@ -278,7 +284,7 @@ class Protocol:
             yield label, _with(world, SWEEPER, _publishing(record))
 
     def _decide(self, world: World, number: int, actor: Read) -> Iterator[Step]:
-        cause, record, _ = actor
+        cause, record, sent, _ = actor
         name = NAMES[number]
         if (
             record is not None
@@ -288,7 +294,8 @@ class Protocol:
             done = world._replace(accepted=world.accepted | {(cause, record.incarnation)})
             yield f"{name} recognises event {cause} as handled", _with(done, number, Idle())
             return
-        write = Write(number, cause, record, self._after(world, number, cause, record))
+        after = self._after(world, number, cause, record, sent)
+        write = Write(number, cause, record, after, removes=bool(sent))
         if self.mistake is Mistake.PUBLISHED_BEFORE_WRITE:
             published = world._replace(published=world.published | set(write.after.outbox))
             yield (
@@ -298,7 +305,14 @@ class Protocol:
         else:
             yield from self._write(world, number, write)
 
-    def _after(self, world: World, number: int, cause: int, record: Document | None) -> Document:
+    def _after(
+        self,
+        world: World,
+        number: int,
+        cause: int,
+        record: Document | None,
+        sent: frozenset[Message],
+    ) -> Document:
         """Return what an event or the timer makes of the saga, as `concluded` does."""
         if record is None:
             incarnation, version, sequence = (world.lives, number), 0, 0
@@ -307,6 +321,9 @@ class Protocol:
         else:
             incarnation, version, sequence = record.incarnation, record.version, record.sequence
             inbox, outbox, history = record.inbox, record.outbox, record.applied
+            if sent and self.mistake is Mistake.UNSENT_REMOVED_BY_WRITE:
+                sent = frozenset(outbox)
+            outbox = tuple(message for message in outbox if message not in sent)
         timer = record is None
         if cause == TIMER:
             timer = self.mistake is Mistake.TIMER_NOT_REMOVED
@@ -393,6 +410,17 @@ class Protocol:
                 )
         else:
             yield from self._note(world, number, actor)
+            if actor.sent and number != SWEEPER:
+                yield from self._go_on(world, number, actor)
+
+    def _go_on(self, world: World, number: int, actor: Publishing) -> Iterator[Step]:
+        """Have a writer take its next event on what it has written, which may be out of date."""
+        accepted = {event for event, _ in world.accepted}
+        for event in self.events:
+            if event not in accepted and event not in actor.record.inbox:
+                read = Read(event, actor.record, actor.sent)
+                label = f"{NAMES[number]} receives event {event} for {_shown(actor.record)}"
+                yield label, _with(world, number, read)
 
     def _note(self, world: World, number: int, actor: Publishing) -> Iterator[Step]:
         name, record, document = NAMES[number], actor.record, world.document
@@ -457,7 +485,7 @@ class Protocol:
         stored = after._replace(
             incarnation=document.incarnation,
             inbox=document.inbox | after.inbox,
-            outbox=(*document.outbox, *new),
+            outbox=after.outbox if write.removes else (*document.outbox, *new),
             applied=(*document.applied, write.token),
             wake=document.wake if same_wake else after.wake,
         )

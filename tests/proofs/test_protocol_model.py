@@ -28,6 +28,7 @@ CAUGHT = {
     Mistake.NOTED_BEFORE_PUBLISHING: (Budget(), "removed before it was published"),
     Mistake.INBOX_NOT_ASKED: (Budget(), "applied twice"),
     Mistake.TIMER_NOT_REMOVED: (Budget(), "the timer was applied twice"),
+    Mistake.UNSENT_REMOVED_BY_WRITE: (Budget(refusals=1), "removed before it was published"),
     Mistake.WAKE_NEVER_CLEARED: (Budget(), "never comes to rest"),
 }
 

@@ -117,6 +117,22 @@ class ReadsTogether(Passing):
         return found
 
 
+class InsertsTogether(Passing):
+    """Holds inserts back until so many were asked for: all of them have seen that there is none."""
+
+    def __init__(self, inner: SagaRepository, writers: int) -> None:
+        super().__init__(inner)
+        self._missing = writers
+        self._complete = anyio.Event()
+
+    async def insert_document(self, saga: str, document: Document) -> bool:
+        self._missing -= 1
+        if self._missing == 0:
+            self._complete.set()
+        await self._complete.wait()
+        return await super().insert_document(saga, document)
+
+
 class LosesAnswers(Passing):
     """Loses the answer to a number of writes.
 

@@ -21,7 +21,7 @@ from sagaflow._codec.documents import DocumentChange
 from sagaflow._codec.elements import Document
 from sagaflow.testing import ManualClock
 from tests.semantics.sagas import Account, Closed, Deposited, Opened, Reminded
-from tests.semantics.support import Passing, ReadsTogether, stored
+from tests.semantics.support import InsertsTogether, Passing, ReadsTogether, stored
 
 pytestmark = pytest.mark.anyio
 
@@ -75,8 +75,8 @@ async def test_later_event_is_one_update(repository: SagaRepository, clock: Manu
 async def test_two_starts_at_once_make_one_saga(
     processes: int, repository: SagaRepository, clock: ManualClock
 ) -> None:
-    """Both have seen that there is no saga; one inserts it, the other goes on with what it is."""
-    together = ReadsTogether(repository, 2)
+    """Both believe that there is no saga; one inserts it, the other goes on with what it is."""
+    together = InsertsTogether(repository, 2)
     orchestrators = [Orchestrator([Account], together, clock=clock) for _ in range(processes)]
     outcomes: list[Outcome] = []
 

@@ -35,8 +35,13 @@ def _problems(world: World, trip: str, snapshots: list[Document]) -> Iterator[st
         return
     if len({snapshot["incarnation"] for snapshot in snapshots}) != 1:
         yield "has several lives"
-    versions = [snapshot["version"] for snapshot in snapshots]
-    if versions != list(range(1, len(versions) + 1)):
+    versions = [
+        entry["version"]
+        for before, after in pairwise([{"version": 0}, *snapshots])
+        for entry in after["history"]
+        if entry["version"] > before["version"]
+    ]
+    if versions != list(range(1, snapshots[-1]["version"] + 1)):
         yield f"the versions do not rise by one: {versions}"
     last = world.final[trip]
     if last["status"] != "finished":
@@ -59,7 +64,7 @@ def _check_events(
     for message_id, times in applied.items():
         if times > 1:
             yield f"{message_id} was applied {times} times"
-    entries = [snapshot["history"][-1] for snapshot in snapshots]
+    entries = [entry for snapshot in snapshots for entry in snapshot["history"]]
     kept = {entry["message_id"] for entry in entries if entry["step"] == "parked"}
     settled = {
         entry["message_id"] for entry in entries if entry["step"] in ("ignored", "unhandled")
@@ -71,6 +76,8 @@ def _check_events(
         if delivered.outcome.correlation_id != trip:
             continue
         message_id, kind = delivered.message_id, delivered.outcome.kind
+        if delivered.outcome.version < delivered.since:
+            yield f"{message_id} was {kind.value} by what had been overwritten before it came"
         if kind in _DONE_AT_ONCE and not applied[message_id]:
             yield f"{message_id} was accepted ({kind.value}) and is not applied"
         if kind in _KEPT and message_id not in kept:

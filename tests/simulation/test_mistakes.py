@@ -17,6 +17,8 @@ from sagaflow._engine.conclusion import Source
 from sagaflow._engine.work import Fire
 from sagaflow.commits import Commits
 from sagaflow.ids import SagaId
+from sagaflow.mailbox import Mailbox
+from sagaflow.processing import Delivery, Processing
 from sagaflow.record import SagaRecord
 from sagaflow.relay import Relay
 from tests.simulation.test_simulation import simulate
@@ -131,6 +133,26 @@ def undone_step_not_noted(patch: Patch) -> None:
     patch.setattr(conclusion, "with_compensation", careless)
 
 
+def refused_by_what_is_out_of_date(patch: Patch) -> None:
+    load: Callable[..., Any] = Processing._load  # pyright: ignore[reportPrivateUsage]
+
+    async def careless(self: Processing, delivery: Delivery) -> Any:
+        known = self._known(delivery)  # pyright: ignore[reportPrivateUsage]
+        return await load(self, delivery) if known is None else (known, None)
+
+    patch.setattr(Processing, "_load", careless)
+
+
+def unsent_messages_removed_by_the_next_write(patch: Patch) -> None:
+    store = Mailbox.store
+
+    async def careless(self: Mailbox, before: SagaRecord, after: SagaRecord) -> SagaRecord | None:
+        self.sent.update(message.id for message in before.outbox)
+        return await store(self, before, after)
+
+    patch.setattr(Mailbox, "store", careless)
+
+
 MISTAKES = (
     no_version_in_the_filter,
     unknown_outcome_taken_for_success,
@@ -143,6 +165,8 @@ MISTAKES = (
     duplicates_not_recognised,
     fired_timer_not_removed,
     undone_step_not_noted,
+    refused_by_what_is_out_of_date,
+    unsent_messages_removed_by_the_next_write,
 )
 
 

@@ -102,10 +102,14 @@ class Process:
 
 @frozen
 class Delivered:
-    """What became of one delivery of an event."""
+    """What became of one delivery of an event.
+
+    :ivar since: the version of the saga that was stored when it was offered.
+    """
 
     message_id: str
     outcome: Outcome
+    since: int
 
 
 @define(eq=False)
@@ -141,6 +145,7 @@ class World:
         self.mean_life = self.random.choice([3.0, 10.0, 1e9])
         self.lease = timedelta(seconds=self.random.choice([1, 3, 10]))
         self.longest_pause = self.random.choice([0.001, 0.05, 0.5])
+        self.hot_sagas = self.random.choice([0, 1, 5_000, 5_000])
 
     patience: timedelta = field(init=False)
     fault_rate: float = field(init=False)
@@ -149,6 +154,7 @@ class World:
     mean_life: float = field(init=False)
     lease: timedelta = field(init=False)
     longest_pause: float = field(init=False)
+    hot_sagas: int = field(init=False)
 
     # What happens
 
@@ -241,6 +247,7 @@ class World:
             limits=Limits(),
             lease=self.lease,
             shutdown_timeout=timedelta(seconds=1),
+            hot_sagas=self.hot_sagas,
         )
         with trio.CancelScope() as scope:
             process.scopes.add(scope)
@@ -289,6 +296,8 @@ class World:
         process = self.random.choice(running)
         assert process.handler is not None
         outcome: Outcome | None = None
+        stored = await self.memory.load_document(SAGA, trip, message_id=None)
+        since = 0 if stored is None or not stored["state"] else stored["version"]
         with trio.CancelScope() as scope:
             process.scopes.add(scope)
             try:
@@ -304,7 +313,7 @@ class World:
                 process.scopes.discard(scope)
             if outcome is not None:
                 # Known to the process, which is the same as known to us if it did not die since.
-                self.outcomes.append(Delivered(message_id, outcome))
+                self.outcomes.append(Delivered(message_id, outcome, since))
                 self.log(f"{process.name} takes {message_id}: {outcome.kind.value}")
             return process.alive
         return False

@@ -1,0 +1,109 @@
+"""The sagas that this process has written or read last, so that their next event needs no read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from attrs import define, evolve, field, frozen
+
+from sagaflow.ids import SagaId
+from sagaflow.record import Failing, Lease, SagaRecord
+
+_MOST_BYTES: Final = 64 * 1024 * 1024
+"""How much all of them may take in stored form; those used longest ago make room."""
+
+_Key = tuple[str, type, SagaId]
+
+
+@frozen
+class HotSaga:
+    """A saga as this process knows it: perhaps no longer as it is stored.
+
+    :ivar record: with its whole inbox, and without its history.
+    :ivar size: no fewer bytes than the record takes; None if they were not counted yet.
+    """
+
+    record: SagaRecord
+    size: int | None
+
+
+@define
+class HotSagas:
+    """Keeps a bounded number of sagas, those used last.
+
+    What is kept may be out of date at any time, since other processes write as well. So it is only
+    good for a conditional write, which fails then; whoever comes to the conclusion that nothing is
+    to be written looks at what is stored first.
+
+    :ivar most: how many are kept; 0 for none.
+    """
+
+    most: int
+    _kept: dict[_Key, HotSaga] = field(factory=dict[_Key, HotSaga], init=False)
+    _bytes: int = field(default=0, init=False)
+
+    def get(self, saga: str, correlation_id: SagaId) -> HotSaga | None:
+        """Return what is known of a saga."""
+        return self._kept.get((saga, type(correlation_id), correlation_id))
+
+    def version_of(self, saga: str, record: SagaRecord) -> HotSaga | None:
+        """Return what is known of exactly this version of a saga."""
+        known = self._kept.get((saga, type(record.correlation_id), record.correlation_id))
+        return None if known is None or not is_same(known.record, record) else known
+
+    def keep(self, saga: str, record: SagaRecord, size: int | None) -> None:
+        """Remember a saga as it is stored now, with its whole inbox and without its history."""
+        if not self.most:
+            return
+        self.drop(saga, record.correlation_id)
+        key = (saga, type(record.correlation_id), record.correlation_id)
+        self._kept[key] = HotSaga(record, size)
+        self._bytes += size or 0
+        while len(self._kept) > self.most or self._bytes > _MOST_BYTES:
+            self._bytes -= self._kept.pop(next(iter(self._kept))).size or 0
+
+    def drop(self, saga: str, correlation_id: SagaId) -> None:
+        """Forget a saga."""
+        known = self._kept.pop((saga, type(correlation_id), correlation_id), None)
+        if known is not None:
+            self._bytes -= known.size or 0
+
+    def note_sent(self, saga: str, record: SagaRecord, sent: tuple[str, ...]) -> None:
+        """Note that messages of a saga were removed from its outbox."""
+        known = self.get(saga, record.correlation_id)
+        if known is None or known.record.incarnation != record.incarnation:
+            return
+        left = tuple(message for message in known.record.outbox if message.id not in sent)
+        if len(left) != len(known.record.outbox):
+            self.keep(saga, evolve(known.record, outbox=left), known.size)
+
+    def note_work(
+        self,
+        saga: str,
+        record: SagaRecord,
+        *,
+        sending: Failing | None,
+        wake: datetime | None,
+        lease: Lease | None,
+    ) -> None:
+        """Note what bookkeeping says of the work of this version of a saga."""
+        known = self.version_of(saga, record)
+        if known is not None:
+            changed = evolve(known.record, sending=sending, wake=wake, lease=lease)
+            self.keep(saga, changed, known.size)
+
+
+def is_same(record: SagaRecord | None, other: SagaRecord | None) -> bool:
+    """Tell whether two records are of one version of one saga, whatever bookkeeping did since."""
+    if record is None or other is None:
+        return record is other
+    return record.version == other.version and record.incarnation == other.incarnation
+
+
+def removed(before: SagaRecord, after: SagaRecord) -> frozenset[str]:
+    """Return the ids of the messages that are in the outbox of *before* only."""
+    if before.outbox is after.outbox:
+        return frozenset()
+    left = {message.id for message in after.outbox}
+    return frozenset(message.id for message in before.outbox if message.id not in left)
