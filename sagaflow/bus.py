@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Literal, TypeVar, overload
-from uuid import uuid4
 
 import anyio
 from attrs import define, field, frozen
 
 from sagaflow.envelope import CAUSATION_ID, COMMAND, MESSAGE_KIND, Envelope, current_envelope
 from sagaflow.exceptions import BusError, NoHandlerError
-from sagaflow.ids import SagaId, check_id
+from sagaflow.ids import SagaId, Unique, check_id
 
 MessageT = TypeVar("MessageT")
 
@@ -71,6 +70,7 @@ class MemoryBus:
     def __init__(self) -> None:
         self._subscriptions: list[_Subscription] = []
         self._queues: dict[_Key, deque[_Delivery]] = {}
+        self._new_id = Unique()
 
     @overload
     def subscribe(
@@ -159,7 +159,7 @@ class MemoryBus:
         causation_id: Any = headers.get(CAUSATION_ID, None if cause is None else cause.id)
         envelope = Envelope(
             body=message,
-            id=uuid4().hex if message_id is None else check_id(message_id, "message id"),
+            id=self._new_id() if message_id is None else check_id(message_id, "message id"),
             correlation_id=None if correlation_id is None else check_id(correlation_id),
             causation_id=causation_id,
             headers=headers,

@@ -9,7 +9,7 @@ from typing import Final
 from uuid import uuid4
 
 import anyio
-from attrs import define, evolve, field
+from attrs import define, field
 
 from sagaflow._codec.documents import (
     Bookkeeping,
@@ -28,9 +28,9 @@ from sagaflow.abc import SagaRepository
 from sagaflow.clock import Clock
 from sagaflow.exceptions import LimitExceededError, RepositoryError, UnknownOutcomeError
 from sagaflow.hot import HotSagas, removed
-from sagaflow.ids import SagaId
+from sagaflow.ids import SagaId, Unique
 from sagaflow.policy import Limits
-from sagaflow.record import Failing, SagaRecord
+from sagaflow.record import Failing, SagaRecord, evolve
 
 logger = logging.getLogger("sagaflow")
 
@@ -48,6 +48,7 @@ class Commits:
     """What one orchestrator reads and writes.
 
     :ivar owner: what its leases are known by.
+    :ivar new_id: makes up what nobody else does.
     :ivar lease: how long others leave work to it.
     :ivar hot: the sagas that it has used last, perhaps no longer as they are stored.
     :ivar on_stored: called with each record that was stored.
@@ -61,6 +62,7 @@ class Commits:
     class_of: Callable[[str], type | None]
     hot: HotSagas = field(factory=lambda: HotSagas(0))
     owner: str = field(factory=lambda: uuid4().hex)
+    new_id: Callable[[], str] = field(factory=Unique)
     on_stored: Callable[[type[Saga], SagaRecord], None] = field(default=_nobody)
     _in_outage: bool = field(default=False, init=False)
     _machines: dict[type[Saga], Machine] = field(factory=dict[type[Saga], Machine], init=False)
@@ -88,7 +90,7 @@ class Commits:
 
     def write(self) -> Write:
         """Return what tells the next write from any other."""
-        return Write(token=uuid4().hex, now=self.clock.now(), owner=self.owner, lease=self.lease)
+        return Write(token=self.new_id(), now=self.clock.now(), owner=self.owner, lease=self.lease)
 
     def conflict_delays(self) -> Iterator[timedelta]:
         """Return how long to wait after each lost race."""

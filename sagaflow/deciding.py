@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from uuid import uuid4
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import Action
@@ -18,7 +17,7 @@ from sagaflow.exceptions import RepositoryError
 from sagaflow.handling import Event, Handling, read_saga
 from sagaflow.mailbox import Letter
 from sagaflow.outcome import OutcomeKind
-from sagaflow.record import ParkedEvent, SagaRecord, Status
+from sagaflow.record import ParkedEvent, SagaRecord, Status, evolve
 from sagaflow.working import Working
 
 logger = logging.getLogger("sagaflow")
@@ -92,7 +91,7 @@ class Deciding:
             return self._failed(saga_type, record, event, exc)
         write = self.commits.write()
         if record is None:
-            record = embryo(event.correlation_id, uuid4().hex, write)
+            record = embryo(event.correlation_id, self.commits.new_id(), write)
         after = concluded(record, run, None, machine, write)
         if starting:
             return Decided(kind=OutcomeKind.STARTED, after=after, runs=True)
@@ -133,7 +132,7 @@ class Deciding:
         write = self.commits.write()
         waiting = self._waiting(saga_type, event, write)
         if record is None:
-            fresh = embryo(event.correlation_id, uuid4().hex, write)
+            fresh = embryo(event.correlation_id, self.commits.new_id(), write)
             after = parked(fresh, waiting, None, machine, write)
             return Decided(kind=kind, after=after, busy=True)
         after = parked(record, waiting, None, machine, write)

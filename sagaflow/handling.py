@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from types import FunctionType
 from typing import Any, Final
@@ -28,6 +28,7 @@ from sagaflow.exceptions import CompensationError, SagaDefinitionError, UnknownE
 from sagaflow.ids import SagaId
 from sagaflow.record import RecordedCompensation, SagaRecord, StoredMessage
 
+_NOTHING: Final[nullcontext[None]] = nullcontext()
 _MESSAGE: Final = {"@type": "message"}
 """Marks an argument that is a message. A user's dict with such a key is stored as pairs."""
 
@@ -81,8 +82,9 @@ class Handling:
                     effects=effects,
                     services=services,
                 )
-                given = (ctx,) if row.event is None else (event.body, ctx)
-                result = await _call(handler, *given)
+                result = handler(ctx) if row.event is None else handler(event.body, ctx)
+                if inspect.isawaitable(result):
+                    result = await result
         return Run(
             step=row.step,
             event="timeout" if row.event is None else self.messages.name(type(event.body)),
@@ -207,13 +209,8 @@ class Handling:
             return self.messages.decode(message, path)
         return decode_dynamic(stored)
 
-    @asynccontextmanager
-    async def _services(self) -> AsyncGenerator[Container | None]:
-        if self.services is None:
-            yield None
-            return
-        async with Container(self.services) as container:
-            yield container
+    def _services(self) -> AbstractAsyncContextManager[Container | None]:
+        return _NOTHING if self.services is None else Container(self.services)
 
 
 def read_saga(saga_type: type[Saga], record: SagaRecord | None) -> Saga:

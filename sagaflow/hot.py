@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from sagaflow.ids import SagaId
-from sagaflow.record import Failing, Lease, SagaRecord
+from sagaflow.record import Failing, Lease, SagaRecord, evolve
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
 """How much all of them may take in stored form; those used longest ago make room."""
@@ -90,8 +90,8 @@ class HotSagas:
         """Note what bookkeeping says of the work of this version of a saga."""
         known = self.version_of(saga, record)
         if known is not None:
-            changed = evolve(known.record, sending=sending, wake=wake, lease=lease)
-            self.keep(saga, changed, known.size)
+            after = evolve(known.record, sending=sending, wake=wake, lease=lease)
+            self.keep(saga, after, known.size)
 
 
 def is_same(record: SagaRecord | None, other: SagaRecord | None) -> bool:

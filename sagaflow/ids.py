@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import count
+from os import getpid
 from typing import Final, TypeAlias
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from bson import ObjectId
 
@@ -41,3 +43,18 @@ def check_id(value: object, what: str = "correlation id") -> SagaId:
     if isinstance(value, ObjectId):
         return value
     raise CorrelationError(what, value, f"it is a {type(value).__qualname__}")
+
+
+class Unique:
+    """Makes up texts that nobody else makes up: a random part, and a number.
+
+    A fork goes on with the random part, so the process is in it as well.
+    """
+
+    def __init__(self) -> None:
+        self._random = uuid4().hex
+        self._numbers = count(1)
+
+    def __call__(self) -> str:
+        """Return the next one."""
+        return f"{self._random}-{getpid():x}-{next(self._numbers):x}"

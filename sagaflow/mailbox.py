@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Final
 
 import anyio
-from attrs import define, evolve, field
+from attrs import define, field
 
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.writing import without_sent
@@ -24,7 +24,7 @@ from sagaflow.commits import Commits
 from sagaflow.exceptions import LimitExceededError, RepositoryError, SerializationError
 from sagaflow.hot import removed
 from sagaflow.ids import SagaId
-from sagaflow.record import HistoryEntry, SagaRecord
+from sagaflow.record import HistoryEntry, SagaRecord, evolve
 
 MOST_EVENTS: Final = 64
 """How many events one write stores: no more than the history holds, where it is looked up."""

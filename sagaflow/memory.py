@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import AsyncIterator
 from copy import deepcopy
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
+
+from bson import ObjectId
 
 from sagaflow._codec.data import fields_of
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
@@ -17,6 +21,9 @@ from sagaflow.ids import SagaId
 from sagaflow.record import Lease, Status
 
 _Key = tuple[type, SagaId]
+_UNCHANGING: Final = frozenset(
+    {bool, int, float, str, bytes, datetime, UUID, ObjectId, types.NoneType}
+)
 _UNFINISHED: Final = {Status.ACTIVE.value, Status.COMPENSATING.value, Status.SUSPENDED.value}
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -42,25 +49,25 @@ class MemoryRepository(SagaRepository):
         if document is None:
             return None
         if message_id is None:
-            return deepcopy(document)
+            return _copy(document)
         wanted = _key(message_id)
         seen = [known for known in document.get("inbox", ()) if _key(known) == wanted]
         part = {name: value for name, value in document.items() if name != "history"}
-        return deepcopy(part | {"inbox": seen})
+        return _copy(part | {"inbox": seen})
 
     async def load_recent(self, saga: str, correlation_id: SagaId) -> Document | None:
         """Return a copy of a document without its history; see `SagaRepository.load_recent`."""
         document = self._get(saga, correlation_id)
         if document is None:
             return None
-        return deepcopy({name: part for name, part in document.items() if name != "history"})
+        return _copy({name: part for name, part in document.items() if name != "history"})
 
     async def insert_document(self, saga: str, document: Document) -> bool:
         """Store a copy of a new document; see `SagaRepository.insert_document`."""
         correlation_id = document["_id"]
         if self._get(saga, correlation_id) is not None:
             return False
-        self._collection(saga)[_key(correlation_id)] = deepcopy(document)
+        self._collection(saga)[_key(correlation_id)] = copied(document)
         return True
 
     async def update_document(self, saga: str, change: DocumentChange) -> bool:
@@ -73,12 +80,12 @@ class MemoryRepository(SagaRepository):
         ):
             return False
         for path, value in change.set.items():
-            _set(document, path, deepcopy(value))
+            _set(document, path, copied(value))
         for name in change.unset:
             document.pop(name, None)
         for name, push in change.push.items():
             items = document.setdefault(name, [])
-            items.extend(deepcopy(push.items))
+            items.extend(copied(push.items))
             if push.keep is not None:
                 del items[: -push.keep]
         return True
@@ -94,7 +101,7 @@ class MemoryRepository(SagaRepository):
             ]
         if document.get("version") != note.version:
             return False
-        document.update(deepcopy(dict(note.set)))
+        document.update(copied(dict(note.set)))
         for name in note.unset:
             document.pop(name, None)
         return True
@@ -129,7 +136,7 @@ class MemoryRepository(SagaRepository):
                 document.get("status") not in _UNFINISHED or _changed(document) >= unchanged_since
             ):
                 continue
-            yield deepcopy(document)
+            yield copied(document)
 
     async def count_states(self, saga: str) -> dict[str, int]:
         """Return how many sagas are in each state."""
@@ -168,6 +175,24 @@ class MemoryRepository(SagaRepository):
 
     def _has_expired(self, document: Document) -> bool:
         return "expire_at" in document and document["expire_at"] <= self._clock.now()
+
+
+def copied(value: Any) -> Any:
+    """Return a copy of what is stored: dicts and lists of values that cannot be changed."""
+    kind = type(value)
+    if kind is dict:
+        return {
+            name: part if type(part) in _UNCHANGING else copied(part)
+            for name, part in value.items()
+        }
+    if kind is list:
+        return [part if type(part) in _UNCHANGING else copied(part) for part in value]
+    return value if kind in _UNCHANGING else deepcopy(value)
+
+
+def _copy(document: Document) -> Document:
+    copy: Document = copied(document)
+    return copy
 
 
 def _changed(document: Document) -> datetime:

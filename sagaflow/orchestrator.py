@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
@@ -314,7 +313,7 @@ class Orchestrator:
         taken = Event(
             body=event,
             correlation_id=correlation_id,
-            message_id=uuid4().hex if message_id is None else message_id,
+            message_id=self._commits.new_id() if message_id is None else message_id,
             headers=_stored_headers(headers),
         )
         return await self._processing.take(

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import evolve, frozen
+from attrs import frozen
 
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.work import earliest
@@ -26,7 +26,7 @@ from sagaflow.hot import is_same
 from sagaflow.ids import SagaId
 from sagaflow.mailbox import Fate, Letter, Mailboxes
 from sagaflow.outcome import Outcome, OutcomeKind
-from sagaflow.record import SagaRecord, Status
+from sagaflow.record import SagaRecord, Status, evolve
 from sagaflow.relay import Relay
 from sagaflow.working import Working
 

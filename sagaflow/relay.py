@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import Factory, define, evolve, field
+from attrs import Factory, define, field
 
 from sagaflow._codec.messages import MessageTypes
 from sagaflow._codec.values import decode_dynamic
@@ -24,7 +24,7 @@ from sagaflow.exceptions import BusError, RepositoryError, SerializationError
 from sagaflow.ids import SagaId
 from sagaflow.mailbox import Mailboxes
 from sagaflow.policy import RetryPolicy
-from sagaflow.record import Failing, OutgoingMessage, SagaRecord, Status
+from sagaflow.record import Failing, OutgoingMessage, SagaRecord, Status, evolve
 
 logger = logging.getLogger("sagaflow")
 

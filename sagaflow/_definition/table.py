@@ -88,6 +88,9 @@ class TransitionTable:
     _rows_of: dict[tuple[str | None, type], tuple[TransitionRow, ...]] = field(
         init=False, eq=False, repr=False, factory=dict[Any, Any]
     )
+    _timeouts_of: dict[str, tuple[TransitionRow, ...]] = field(
+        init=False, eq=False, repr=False, factory=dict[Any, Any]
+    )
     _taken: dict[type, bool] = field(init=False, eq=False, repr=False, factory=dict[Any, Any])
     _only_starts: dict[type, bool] = field(init=False, eq=False, repr=False, factory=dict[Any, Any])
 
@@ -110,6 +113,9 @@ class TransitionTable:
 
         Of several with one delay, the one that names the state is taken.
         """
+        known = self._timeouts_of.get(state)
+        if known is not None:
+            return known
         found: dict[timedelta, TransitionRow] = {}
         for from_any in (False, True):
             for row in self.rows:
@@ -120,7 +126,8 @@ class TransitionTable:
                     and row.from_any is from_any
                 ):
                     found.setdefault(row.after, row)
-        return tuple(found.values())
+        rows = self._timeouts_of[state] = tuple(found.values())
+        return rows
 
     def state(self, name: str) -> State | None:
         """Return the state of that name, if the saga has it."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from sagaflow._definition.state import State
 from sagaflow._engine.work import Fire, Machine, Offer, pending
@@ -31,6 +31,7 @@ from sagaflow.record import (
     StoredMessage,
     Timer,
     TimerKind,
+    evolve,
 )
 
 COMPENSATION: Final = "compensation"

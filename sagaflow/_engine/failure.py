@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final, assert_never
 
-from attrs import evolve
-
 from sagaflow._definition.state import State
 from sagaflow._engine.backoff import failed_again, is_too_old
 from sagaflow._engine.conclusion import (
@@ -35,6 +33,7 @@ from sagaflow.record import (
     StepStatus,
     Suspension,
     SuspensionReason,
+    evolve,
 )
 
 _REASONS: Final = {

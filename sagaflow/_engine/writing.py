@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from sagaflow._definition.state import State
 from sagaflow._engine.work import Machine, earliest, next_work
@@ -20,6 +20,7 @@ from sagaflow.record import (
     StoredMessage,
     Timer,
     TimerKind,
+    evolve,
 )
 
 
