@@ -72,23 +72,22 @@ def run(
     if any(one.on_server for contest in contests for one in contest.contestants):
         known |= _server_version(mongodb)
     times = runs or (_QUICK_RUNS if quick else _RUNS)
-    entries, seen = hold(
-        contests, runs=times, uri=mongodb, report=lambda line: print(line, file=sys.stderr)
-    )
     results = Results(
-        started=started,
-        quick=quick,
-        runs=times,
-        machine=described,
-        versions=known | seen,
-        entries=tuple(entries),
+        started=started, quick=quick, runs=times, machine=described, versions=known, entries=()
     )
-    targets = [asdict(one) | {"met": one.met} for one in judged(results)]
-    save(results, targets, folder / _RESULTS)
-    (folder / _CHART).write_text(chart.draw(results), encoding="utf-8")
+    for contest in contests:
+        entries, seen = hold(
+            contest, runs=times, uri=mongodb, report=lambda line: print(line, file=sys.stderr)
+        )
+        results = evolve(
+            results,
+            versions={**results.versions, **seen},
+            entries=(*results.entries, *entries),
+        )
+        _write(results, folder)  # whoever interrupts a long run keeps what there is
     output.show(results, console)
     console.print(f"written: {folder / _RESULTS}, {folder / _CHART}", highlight=False)
-    if any(entry.failure and not entry.missing for entry in entries):
+    if any(entry.failure and not entry.missing for entry in results.entries):
         raise SystemExit(1)
 
 
@@ -111,6 +110,12 @@ def report(results: Path, into: Path | None) -> None:
     except ValueError as exc:
         raise click.ClickException(str(exc)) from exc
     (into.parent / _CHART).write_text(chart.draw(found), encoding="utf-8")
+
+
+def _write(results: Results, folder: Path) -> None:
+    targets = [asdict(one) | {"met": one.met} for one in judged(results)]
+    save(results, targets, folder / _RESULTS)
+    (folder / _CHART).write_text(chart.draw(results), encoding="utf-8")
 
 
 def _console() -> Console:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -51,29 +51,26 @@ class _Turns:
 
 
 def hold(
-    contests: Iterable[Contest], *, runs: int, uri: str | None, report: Report
+    contest: Contest, *, runs: int, uri: str | None, report: Report
 ) -> tuple[list[Entry], dict[str, str]]:
     """Measure everybody *runs* times; return what came of it, and versions that were seen.
 
-    :param uri: a MongoDB-protocol server to use; an embedded one for each contest if missing.
+    :param uri: a MongoDB-protocol server to use; an embedded one, started for this, if missing.
     :param report: is told what happens.
     """
-    entries: list[Entry] = []
     versions: dict[str, str] = {}
-    for contest in contests:
-        with _server(contest, uri) as server, ExitStack() as databases:
-            found = [_Turns(contest.suite, contest.scenario, one) for one in contest.contestants]
+    found = [_Turns(contest.suite, contest.scenario, one) for one in contest.contestants]
+    with _server(contest, uri) as server, ExitStack() as databases:
+        for turns in found:
+            if turns.contestant.keeps_database:
+                turns.database = databases.enter_context(fresh_database(server))
+        for number in range(runs):
             for turns in found:
-                if turns.contestant.keeps_database:
-                    turns.database = databases.enter_context(fresh_database(server))
-            for number in range(runs):
-                for turns in found:
-                    if turns.failure:
-                        continue
-                    report(f"{contest.scenario}, run {number + 1}: {turns.contestant.name}")
-                    _take_turn(turns, server, versions)
-        entries += [turns.entry() for turns in found]
-    return entries, versions
+                if turns.failure:
+                    continue
+                report(f"{contest.scenario}, run {number + 1}: {turns.contestant.name}")
+                _take_turn(turns, server, versions)
+    return [turns.entry() for turns in found], versions
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def test_contestants_take_turns_in_processes_of_their_own() -> None:
     said: list[str] = []
     broken = Contestant("broken", "engine", "dispatch", options={"number": "many"})
     contest = Contest("engine", "a contest", (DISPATCH, broken, ABSENT))
-    entries, _ = hold([contest], runs=2, uri=None, report=said.append)
+    entries, _ = hold(contest, runs=2, uri=None, report=said.append)
     assert [line.partition(": ")[2] for line in said] == ["dispatch", "broken", "dispatch"]
     assert [len(entry.runs) for entry in entries] == [2, 0, 0]
     assert [entry.missing for entry in entries] == [False, False, True]
