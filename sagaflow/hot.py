@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from attrs import define, field, frozen
+from attrs.validators import ge
 
 from sagaflow.ids import SagaId
 from sagaflow.record import Failing, Lease, SagaRecord, evolve
@@ -39,7 +40,7 @@ class HotSagas:
     :ivar most: how many are kept; 0 for none.
     """
 
-    most: int
+    most: int = field(validator=ge(0))
     _kept: dict[_Key, HotSaga] = field(factory=dict[_Key, HotSaga], init=False)
     _bytes: int = field(default=0, init=False)
 

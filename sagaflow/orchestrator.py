@@ -76,6 +76,7 @@ class Orchestrator:
     :param conflict_deadline: how long an event competes for a saga that others change as well.
     :param hot_sagas: how many of the sagas that were used last it keeps in memory, so that their
         next event is one write and no read; 0 for none. At most 64 MiB of them.
+    :raises ValueError: if *hot_sagas* is negative.
     :raises SagaDefinitionError: if two sagas or two message classes share a name, a class has no
         transitions, or the type of a field cannot be stored.
     """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 import anyio
 import pytest
 from attrs import field, frozen
@@ -16,6 +19,7 @@ from sagaflow import (
     Outcome,
     OutcomeKind,
     Saga,
+    SagaId,
     SagaRepository,
     ServerUnavailableError,
     State,
@@ -68,7 +72,7 @@ class Meanwhile:
     """What else happens within a handler, by the number that it counts."""
 
     def __init__(self) -> None:
-        self.happens: dict[int, object] = {}
+        self.happens: dict[int, Exception | Callable[[], Awaitable[object]]] = {}
         self.ran: list[int] = []
 
 
@@ -90,7 +94,7 @@ class Counter(Saga, correlate_by="key"):
         what = MEANWHILE.happens.get(event.number)
         if isinstance(what, Exception):
             raise what
-        if callable(what):
+        if what is not None:
             await what()
         self.numbers.append(event.number)
         ctx.send(Tell(event.number))
@@ -130,10 +134,10 @@ class Slow(Passing):
         return len(self.changes) + len(self.notes)
 
     async def load_document(
-        self, saga: str, correlation_id: object, *, message_id: object
+        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
     ) -> Document | None:
         self.reads += 1
-        return await self.inner.load_document(saga, correlation_id, message_id=message_id)  # type: ignore[arg-type]
+        return await super().load_document(saga, correlation_id, message_id=message_id)
 
     async def update_document(self, saga: str, change: DocumentChange) -> bool:
         self.changes.append(change)
@@ -153,8 +157,8 @@ class Slow(Passing):
         return await super().bookkeep(saga, note)
 
 
-async def begun(repository: SagaRepository, clock: ManualClock, **options: object) -> Orchestrator:
-    orchestrator = Orchestrator([Counter], repository, clock=clock, **options)  # type: ignore[arg-type]
+async def begun(repository: SagaRepository, clock: ManualClock, **options: Any) -> Orchestrator:
+    orchestrator = Orchestrator([Counter], repository, clock=clock, **options)
     await orchestrator.handle(Begun("c"))
     return orchestrator
 

@@ -272,3 +272,8 @@ def test_large_sagas_make_room() -> None:
 def test_events_that_only_start_are_told_apart() -> None:
     assert Order.table.only_starts_with(Ordered)
     assert not Order.table.only_starts_with(Paid)
+
+
+def test_fewer_than_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="most"):
+        HotSagas(-1)

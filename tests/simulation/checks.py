@@ -35,12 +35,11 @@ def _problems(world: World, trip: str, snapshots: list[Document]) -> Iterator[st
         return
     if len({snapshot["incarnation"] for snapshot in snapshots}) != 1:
         yield "has several lives"
-    versions = [
-        entry["version"]
-        for before, after in pairwise([{"version": 0}, *snapshots])
-        for entry in after["history"]
-        if entry["version"] > before["version"]
-    ]
+    versions: list[int] = []
+    for snapshot in snapshots:
+        known = versions[-1] if versions else 0
+        written = [entry["version"] for entry in snapshot["history"]]
+        versions += [version for version in written if version > known]
     if versions != list(range(1, snapshots[-1]["version"] + 1)):
         yield f"the versions do not rise by one: {versions}"
     last = world.final[trip]
