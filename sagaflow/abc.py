@@ -96,10 +96,13 @@ class SagaRepository(ABC):
         """Store *lease* if the saga is due and nobody holds one now, and tell whether."""
 
     @abstractmethod
-    def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+    def due(
+        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+    ) -> AsyncIterator[SagaId]:
         """Yield the ids of the sagas whose ``wake`` is not after *now*, the longest due first.
 
         :param unclaimed: leave out those on which somebody holds a lease at *now*.
+        :param limit: read no more than so many, at least 1; all there are, if it is None.
         """
 
     # What queries need

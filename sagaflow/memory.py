@@ -114,14 +114,16 @@ class MemoryRepository(SagaRepository):
         document["lease"] = encode_lease(lease)
         return True
 
-    async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+    async def due(
+        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+    ) -> AsyncIterator[SagaId]:
         """Yield the ids of sagas with work to do; see `SagaRepository.due`."""
         waiting = [
             (document["wake"], document["_id"])
             for document in self._living(saga)
             if _is_due(document, now, unclaimed=unclaimed)
         ]
-        for _, correlation_id in sorted(waiting, key=lambda item: item[0]):
+        for _, correlation_id in sorted(waiting, key=lambda item: item[0])[:limit]:
             yield correlation_id
 
     async def scan_documents(

@@ -164,12 +164,9 @@ class Workers:
         for saga_type in self.sagas:
             saga = saga_type.table.saga
             now = self.commits.clock.now()
-            batch: list[SagaId] = []
-            async with closing(self.commits.repository.due(saga, now, unclaimed=True)) as due:
-                async for correlation_id in due:
-                    batch.append(correlation_id)
-                    if len(batch) == _BATCH:
-                        break
+            waiting = self.commits.repository.due(saga, now, unclaimed=True, limit=_BATCH)
+            async with closing(waiting) as due:
+                batch = [correlation_id async for correlation_id in due]
             for correlation_id in batch:
                 key = (saga_type, type(correlation_id), correlation_id)
                 lease = Lease(owner=self.commits.owner, until=now + self.commits.lease)

@@ -3,46 +3,73 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
+import bson
 from anyio import CapacityLimiter, to_thread
+from attrs import field, frozen
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorDatabase
-from pymongo import ASCENDING, ReadPreference, WriteConcern
+from pymongo import ASCENDING, InsertOne, ReadPreference, UpdateOne, WriteConcern
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import (
+    BulkWriteError,
+    DuplicateKeyError,
+    OperationFailure,
+    WriteConcernError,
+    WriteError,
+)
 from pymongo.read_concern import ReadConcern
 
 from sagaflow.exceptions import SagaflowError
 
 Document = dict[str, Any]
+Request: TypeAlias = InsertOne[Document] | UpdateOne
 ResultT = TypeVar("ResultT")
 
+_CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
+    tz_aware=True, uuid_representation=UuidRepresentation.STANDARD, document_class=dict
+)
 _OPTIONS: Final[dict[str, Any]] = {
     # A decision that ends without a write must not rest on what may be rolled back, and nothing is
     # sent before its transition is durable.
     "read_concern": ReadConcern("majority"),
     "write_concern": WriteConcern(w="majority", j=True),
     "read_preference": ReadPreference.PRIMARY,
-    "codec_options": CodecOptions(
-        tz_aware=True, uuid_representation=UuidRepresentation.STANDARD, document_class=dict
-    ),
+    "codec_options": _CODEC_OPTIONS,
 }
 _BATCH: Final = 500
+_DUPLICATE_KEY: Final = 11000
+
+
+@frozen(kw_only=True)
+class BulkAnswer:
+    """What the server says to several writes.
+
+    :ivar matched: how many updates matched.
+    :ivar errors: why it refused some of them, by their place.
+    :ivar unconfirmed: why it does not confirm that the others are durable.
+    """
+
+    matched: int
+    errors: Mapping[int, OperationFailure] = field(factory=dict[int, OperationFailure])
+    unconfirmed: WriteConcernError | None = None
 
 
 class Driver(ABC):
     """What the repository asks of a driver. Driver errors pass through."""
 
     @abstractmethod
-    async def find_one(self, collection: str, query: Document, fields: Document | None) -> Any:
+    async def find_one(
+        self, collection: str, query: Document, fields: Mapping[str, Any] | None
+    ) -> Any:
         """Return one document or None."""
 
     @abstractmethod
@@ -50,8 +77,12 @@ class Driver(ABC):
         """Insert a document and tell whether its id was free."""
 
     @abstractmethod
-    async def update_one(self, collection: str, query: Document, update: Document) -> int:
+    async def update_one(self, collection: str, query: Mapping[str, Any], update: Document) -> int:
         """Update at most one document and return how many matched."""
+
+    @abstractmethod
+    async def bulk_write(self, collection: str, requests: Sequence[Request]) -> BulkAnswer:
+        """Make several writes of one kind, each whether the others succeed or not."""
 
     @abstractmethod
     async def delete_one(self, collection: str, query: Document) -> int:
@@ -59,9 +90,15 @@ class Driver(ABC):
 
     @abstractmethod
     def find(
-        self, collection: str, query: Document, fields: Document | None, sort: str
+        self,
+        collection: str,
+        query: Document,
+        fields: Mapping[str, Any] | None,
+        *,
+        sort: str | None = None,
+        limit: int = 0,
     ) -> AsyncIterator[Document]:
-        """Yield every document that matches, by ascending *sort*."""
+        """Yield the documents that match, by ascending *sort*; at most *limit*, if it is not 0."""
 
     @abstractmethod
     def aggregate(self, collection: str, pipeline: list[Document]) -> AsyncIterator[Document]:
@@ -79,6 +116,7 @@ class _AwaitedDriver(Driver):
 
     def __init__(self, database: Any) -> None:
         self._database = database
+        self._collections: dict[str, Any] = {}
 
     def _collection(self, name: str) -> Any:
         if running_on_trio():
@@ -86,9 +124,11 @@ class _AwaitedDriver(Driver):
                 f"{self._name} runs on asyncio only: "
                 "on trio, pass a database of pymongo.MongoClient"
             )
-        return self._database.get_collection(name, **_OPTIONS)
+        return _kept(self._collections, self._database, name)
 
-    async def find_one(self, collection: str, query: Document, fields: Document | None) -> Any:
+    async def find_one(
+        self, collection: str, query: Document, fields: Mapping[str, Any] | None
+    ) -> Any:
         return await self._collection(collection).find_one(query, fields)
 
     async def insert_one(self, collection: str, document: Document) -> bool:
@@ -98,18 +138,33 @@ class _AwaitedDriver(Driver):
             return False
         return True
 
-    async def update_one(self, collection: str, query: Document, update: Document) -> int:
+    async def update_one(self, collection: str, query: Mapping[str, Any], update: Document) -> int:
         result = await self._collection(collection).update_one(query, update)
         return int(result.matched_count)
+
+    async def bulk_write(self, collection: str, requests: Sequence[Request]) -> BulkAnswer:
+        try:
+            result = await self._collection(collection).bulk_write(requests, ordered=False)
+        except BulkWriteError as exc:
+            return _partial(exc)
+        return BulkAnswer(matched=result.matched_count)
 
     async def delete_one(self, collection: str, query: Document) -> int:
         result = await self._collection(collection).delete_one(query)
         return int(result.deleted_count)
 
     async def find(
-        self, collection: str, query: Document, fields: Document | None, sort: str
+        self,
+        collection: str,
+        query: Document,
+        fields: Mapping[str, Any] | None,
+        *,
+        sort: str | None = None,
+        limit: int = 0,
     ) -> AsyncIterator[Document]:
-        cursor = self._collection(collection).find(query, fields).sort(sort, ASCENDING)
+        cursor = self._collection(collection).find(
+            query, fields, sort=None if sort is None else [(sort, ASCENDING)], limit=limit
+        )
         try:
             async for document in cursor:
                 yield document
@@ -146,16 +201,19 @@ class PyMongoThreadsDriver(Driver):
 
     def __init__(self, database: Database[Document]) -> None:
         self._database = database
+        self._collections: dict[str, Any] = {}
         # As many threads as the client has connections: more would wait for one anyway.
         self._limiter = CapacityLimiter(database.client.options.pool_options.max_pool_size or 100)
 
     def _collection(self, name: str) -> Any:
-        return self._database.get_collection(name, **_OPTIONS)
+        return _kept(self._collections, self._database, name)
 
     async def _run(self, work: Callable[[], ResultT], *, abandon: bool = False) -> ResultT:
         return await to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=abandon)
 
-    async def find_one(self, collection: str, query: Document, fields: Document | None) -> Any:
+    async def find_one(
+        self, collection: str, query: Document, fields: Mapping[str, Any] | None
+    ) -> Any:
         target = self._collection(collection)
         return await self._run(lambda: target.find_one(query, fields), abandon=True)
 
@@ -167,18 +225,34 @@ class PyMongoThreadsDriver(Driver):
             return False
         return True
 
-    async def update_one(self, collection: str, query: Document, update: Document) -> int:
+    async def update_one(self, collection: str, query: Mapping[str, Any], update: Document) -> int:
         target = self._collection(collection)
         return int(await self._run(lambda: target.update_one(query, update).matched_count))
+
+    async def bulk_write(self, collection: str, requests: Sequence[Request]) -> BulkAnswer:
+        target = self._collection(collection)
+        try:
+            result = await self._run(lambda: target.bulk_write(requests, ordered=False))
+        except BulkWriteError as exc:
+            return _partial(exc)
+        return BulkAnswer(matched=result.matched_count)
 
     async def delete_one(self, collection: str, query: Document) -> int:
         target = self._collection(collection)
         return int(await self._run(lambda: target.delete_one(query).deleted_count))
 
     async def find(
-        self, collection: str, query: Document, fields: Document | None, sort: str
+        self,
+        collection: str,
+        query: Document,
+        fields: Mapping[str, Any] | None,
+        *,
+        sort: str | None = None,
+        limit: int = 0,
     ) -> AsyncIterator[Document]:
-        cursor = self._collection(collection).find(query, fields).sort(sort, ASCENDING)
+        cursor = self._collection(collection).find(
+            query, fields, sort=None if sort is None else [(sort, ASCENDING)], limit=limit
+        )
         async with aclosing(self._batches(cursor)) as documents:
             async for document in documents:
                 yield document
@@ -202,6 +276,36 @@ class PyMongoThreadsDriver(Driver):
     async def create_index(self, collection: str, keys: list[str], **options: Any) -> None:
         target = self._collection(collection)
         await self._run(lambda: target.create_index(_ascending(keys), **options))
+
+
+def _kept(collections: dict[str, Any], database: Any, name: str) -> Any:
+    """Return a collection, made once: that takes the driver as long as some operations."""
+    found = collections.get(name)
+    if found is None:
+        found = collections[name] = database.get_collection(name, **_OPTIONS)
+    return found
+
+
+def encoded_size(document: Mapping[str, Any]) -> int:
+    """Return how many bytes the driver makes of *document*; raises what it would raise."""
+    return len(bson.encode(document, codec_options=_CODEC_OPTIONS))
+
+
+def _partial(error: BulkWriteError) -> BulkAnswer:
+    details: Any = error.details
+    unconfirmed: WriteConcernError | None = None
+    for found in details["writeConcernErrors"]:
+        unconfirmed = WriteConcernError(found.get("errmsg", ""), found.get("code"), found)
+    return BulkAnswer(
+        matched=details["nMatched"],
+        errors={found["index"]: _refusal(found) for found in details["writeErrors"]},
+        unconfirmed=unconfirmed,
+    )
+
+
+def _refusal(found: Mapping[str, Any]) -> OperationFailure:
+    kind = DuplicateKeyError if found["code"] == _DUPLICATE_KEY else WriteError
+    return kind(found.get("errmsg", ""), found["code"])
 
 
 def _take(cursor: Any) -> list[Document]:

@@ -20,12 +20,17 @@ from pymongo.errors import (
 
 from sagaflow.exceptions import (
     RepositoryError,
+    SagaflowError,
     SerializationError,
     ServerUnavailableError,
     UnknownOutcomeError,
 )
+from sagaflow.mongo.batches import Fate, UnknownFateError
 
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
+
+
+_DRIVER_ERRORS: Final = (PyMongoError, BSONError, OverflowError, UnicodeError)
 
 
 class TooLargeError(Exception):
@@ -41,26 +46,46 @@ def translated(operation: str, *, writing: bool) -> Generator[None]:
     """
     try:
         yield
-    except (DocumentTooLarge, BSONError, OverflowError, UnicodeError) as exc:
-        if isinstance(exc, DocumentTooLarge):
-            raise TooLargeError from exc
-        raise SerializationError(operation, f"the driver cannot encode it: {exc}") from exc
-    except ServerSelectionTimeoutError as exc:
-        raise ServerUnavailableError(
+    except _DRIVER_ERRORS as exc:
+        raise _translation(exc, operation, writing=writing) from exc
+
+
+def told(fate: Fate, operation: str) -> bool:
+    """Return whether a write took place, or raise what is known instead.
+
+    The same error may be the fate of many, so each gets a translation of its own.
+    """
+    if isinstance(fate, bool):
+        return fate
+    if isinstance(fate, _DRIVER_ERRORS):
+        raise _translation(fate, operation, writing=True) from fate
+    if isinstance(fate, SagaflowError):
+        raise fate
+    reason = str(fate) if isinstance(fate, UnknownFateError) else repr(fate)
+    raise UnknownOutcomeError(
+        f"cannot tell whether it was possible to {operation}: {reason}"
+    ) from fate
+
+
+def _translation(exc: Exception, operation: str, *, writing: bool) -> Exception:
+    code = exc.code if isinstance(exc, OperationFailure) else None
+    if isinstance(exc, DocumentTooLarge) or code in _TOO_LARGE:
+        return TooLargeError()
+    if not isinstance(exc, PyMongoError):
+        return SerializationError(operation, f"the driver cannot encode it: {exc}")
+    if isinstance(exc, ServerSelectionTimeoutError):
+        return ServerUnavailableError(
             f"cannot {operation}: no MongoDB server was reached in time "
             f"({_first_sentence(exc)}). Check the address and that the server runs."
-        ) from exc
-    except (WTimeoutError, WriteConcernError, ConnectionFailure) as exc:
+        )
+    if isinstance(exc, WTimeoutError | WriteConcernError | ConnectionFailure):
         kind = UnknownOutcomeError if writing else ServerUnavailableError
         lost = "the connection" if isinstance(exc, AutoReconnect) else "the acknowledgement"
-        raise kind(f"cannot {operation}: {lost} was lost ({_first_sentence(exc)})") from exc
-    except OperationFailure as exc:
-        if exc.code in _TOO_LARGE:
-            raise TooLargeError from exc
+        return kind(f"cannot {operation}: {lost} was lost ({_first_sentence(exc)})")
+    if isinstance(exc, OperationFailure):
         reason = str(exc).partition(", full error:")[0]
-        raise RepositoryError(f"cannot {operation}: the server refused ({reason})") from exc
-    except PyMongoError as exc:
-        raise RepositoryError(f"cannot {operation}: {exc}") from exc
+        return RepositoryError(f"cannot {operation}: the server refused ({reason})")
+    return RepositoryError(f"cannot {operation}: {exc}")
 
 
 def _first_sentence(error: PyMongoError) -> str:

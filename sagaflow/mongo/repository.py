@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -23,7 +24,9 @@ from sagaflow.clock import Clock
 from sagaflow.exceptions import RepositoryError, SerializationError
 from sagaflow.ids import SagaId
 from sagaflow.mongo.drivers import driver_for, running_on_trio
-from sagaflow.mongo.errors import TooLargeError, translated
+from sagaflow.mongo.errors import TooLargeError, told, translated
+from sagaflow.mongo.statements import is_traceable, note_of, removal_of, transition
+from sagaflow.mongo.writes import Writes
 from sagaflow.record import Lease
 
 _HOT_FIELDS: Final = (
@@ -73,6 +76,7 @@ class MongoRepository(SagaRepository):
     ) -> None:
         super().__init__(clock=clock)
         self._driver = driver_for(database)
+        self._local = threading.local()
 
     @classmethod
     @asynccontextmanager
@@ -141,30 +145,22 @@ class MongoRepository(SagaRepository):
 
     async def insert_document(self, saga: str, document: Document) -> bool:
         """Store a new document; see `SagaRepository.insert_document`."""
+        operation = f"store {saga} {document['_id']!r}"
         try:
-            with translated(f"store {saga} {document['_id']!r}", writing=True):
-                return await self._driver.insert_one(saga, document)
+            with translated(operation, writing=True):
+                fate = await self._writes(saga).insert(document)
+            return told(fate, operation)
         except TooLargeError as exc:
             _refuse_size(saga, document, document["data"], exc)
 
     async def update_document(self, saga: str, change: DocumentChange) -> bool:
         """Apply a change to one document; see `SagaRepository.update_document`."""
-        query = {
-            "_id": change.correlation_id,
-            "incarnation": change.incarnation,
-            "version": change.version,
-        }
-        update: Document = {"$set": dict(change.set)}
-        if change.unset:
-            update["$unset"] = dict.fromkeys(change.unset, "")
-        if change.push:
-            update["$push"] = {
-                name: {"$each": push.items} | ({} if push.keep is None else {"$slice": -push.keep})
-                for name, push in change.push.items()
-            }
+        operation = f"store {saga} {change.correlation_id!r}"
+        alone = not is_traceable(change)
         try:
-            with translated(f"store {saga} {change.correlation_id!r}", writing=True):
-                return await self._driver.update_one(saga, query, update) == 1
+            with translated(operation, writing=True):
+                fate = await self._writes(saga).update(transition(change), alone=alone)
+            return told(fate, operation)
         except TooLargeError as exc:
             data = {
                 path.partition(".")[2]: value
@@ -176,22 +172,23 @@ class MongoRepository(SagaRepository):
 
     async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
         """Note something about a saga; see `SagaRepository.bookkeep`."""
-        living = {"_id": note.correlation_id, "incarnation": note.incarnation}
-        pull: Document = {}
-        if note.sent:
-            pull["$pull"] = {"outbox": {"id": {"$in": list(note.sent)}}}
-        update = dict(pull)
-        if note.set:
-            update["$set"] = dict(note.set)
-        if note.unset:
-            update["$unset"] = dict.fromkeys(note.unset, "")
-        with translated(f"note something about {saga} {note.correlation_id!r}", writing=True):
-            query = living | {"version": note.version}
-            if await self._driver.update_one(saga, query, update) == 1:
+        operation = f"note something about {saga} {note.correlation_id!r}"
+        writes = self._writes(saga)
+        with translated(operation, writing=True):
+            fate = await writes.update(note_of(note))
+            if told(fate, operation):
                 return True
-            if pull:
-                await self._driver.update_one(saga, living, pull)
+            if note.sent:
+                told(await writes.update(removal_of(note)), operation)
             return False
+
+    def _writes(self, saga: str) -> Writes:
+        """Return what writes to a collection, one for each thread: event loops cannot share it."""
+        known: dict[str, Writes] = self._local.__dict__
+        found = known.get(saga)
+        if found is None:
+            found = known[saga] = Writes(self._driver, saga)
+        return found
 
     async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
         """Store a lease on a saga that is due; see `SagaRepository.claim`."""
@@ -200,11 +197,14 @@ class MongoRepository(SagaRepository):
             update = {"$set": {"lease": encode_lease(lease)}}
             return await self._driver.update_one(saga, query, update) == 1
 
-    async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+    async def due(
+        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+    ) -> AsyncIterator[SagaId]:
         """Yield the ids of sagas with work to do; see `SagaRepository.due`."""
         query = _due(now, unclaimed=unclaimed)
         with translated(f"read what is due of {saga}", writing=False):
-            async with closing(self._driver.find(saga, query, {"_id": 1}, "wake")) as found:
+            found = self._driver.find(saga, query, {"_id": 1}, sort="wake", limit=limit or 0)
+            async with closing(found):
                 async for document in found:
                     yield decode_id(document["_id"])
 
@@ -219,7 +219,7 @@ class MongoRepository(SagaRepository):
             query["status"] = {"$in": ["active", "compensating", "suspended"]}
             query["updated_at"] = {"$lt": unchanged_since}
         with translated(f"read sagas of {saga}", writing=False):
-            async with closing(self._driver.find(saga, query, None, "updated_at")) as found:
+            async with closing(self._driver.find(saga, query, None, sort="updated_at")) as found:
                 async for document in found:
                     yield document
 
@@ -248,13 +248,8 @@ class MongoRepository(SagaRepository):
         fields_of(saga_type)
         saga, driver = saga_type.table.saga, self._driver
         with translated(f"make the indexes of {saga}", writing=False):
-            # Partial: a saga that waits for nothing has no entry.
-            await driver.create_index(
-                saga,
-                ["wake"],
-                name="sagaflow_wake",
-                partialFilterExpression={"wake": {"$exists": True}},
-            )
+            # Sparse: a saga that waits for nothing has no entry.
+            await driver.create_index(saga, ["wake"], name="sagaflow_wake", sparse=True)
             await driver.create_index(saga, ["state", "updated_at"], name="sagaflow_state")
             await driver.create_index(saga, ["status", "updated_at"], name="sagaflow_stale")
             await driver.create_index(
@@ -287,7 +282,8 @@ def _refuse_ambiguous(uri: object) -> None:
 def _due(now: datetime, *, unclaimed: bool) -> Document:
     query: Document = {"wake": {"$lte": now}}
     if unclaimed:
-        query["$or"] = [{"lease": {"$exists": False}}, {"lease.until": {"$lte": now}}]
+        # Also if there is none. With $or, not every server would look into the index on wake.
+        query["lease.until"] = {"$not": {"$gt": now}}
     return query
 
 

@@ -63,8 +63,10 @@ class Passing(SagaRepository):
     async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
         return await self.inner.claim(saga, correlation_id, lease, now)
 
-    def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
-        return self.inner.due(saga, now, unclaimed=unclaimed)
+    def due(
+        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+    ) -> AsyncIterator[SagaId]:
+        return self.inner.due(saga, now, unclaimed=unclaimed, limit=limit)
 
     def scan_documents(
         self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None

@@ -144,11 +144,13 @@ class Failing(MemoryRepository):
         self.away = True
         self.asked = 0
 
-    async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+    async def due(
+        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+    ) -> AsyncIterator[SagaId]:
         self.asked += 1
         if self.away:
             raise ServerUnavailableError("away")
-        async for found in super().due(saga, now, unclaimed=unclaimed):
+        async for found in super().due(saga, now, unclaimed=unclaimed, limit=limit):
             yield found
 
 

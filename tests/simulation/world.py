@@ -455,11 +455,13 @@ class Store(SagaRepository):
             "claim", lambda: self._world.memory.claim(saga, correlation_id, lease, now)
         )
 
-    async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+    async def due(
+        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+    ) -> AsyncIterator[SagaId]:
         """Tell what is due, if the store answers."""
 
         async def read() -> list[SagaId]:
-            due = self._world.memory.due(saga, now, unclaimed=unclaimed)
+            due = self._world.memory.due(saga, now, unclaimed=unclaimed, limit=limit)
             return [correlation_id async for correlation_id in due]
 
         for correlation_id in await self._read(read):

@@ -1,0 +1,126 @@
+"""Has writes that come at the same time share a round trip."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeAlias, TypeVar
+
+import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint
+from attrs import define, field
+
+Fate: TypeAlias = bool | Exception
+"""What became of one write: whether it took place, or what is known instead."""
+
+ItemT = TypeVar("ItemT")
+
+
+class UnknownFateError(Exception):
+    """Whether a write took place is not known; says why."""
+
+
+@define(eq=False)
+class _Call(Generic[ItemT]):
+    """One caller and what it wants written.
+
+    :ivar leads: whether it sends the next batch.
+    :ivar woken: set once it leads, or once its fate is known.
+    """
+
+    item: ItemT
+    leads: bool = False
+    fate: Fate | None = None
+    woken: anyio.Event = field(factory=anyio.Event)
+
+
+class Batches(Generic[ItemT]):
+    """Natural group commit: what arrives while a batch is under way is sent together as the next.
+
+    The first caller sends at once, and for itself alone: there is neither a timer nor a task in
+    the background. As batches come back, one of those who wait sends the next.
+
+    :param send: writes all of a batch in one round trip and returns the fate of each; what it
+        raises is the fate of all.
+    :param most: how many writes go into a batch.
+    :param at_once: how many batches are under way at the same time, so that one whose connection
+        stands still does not keep all others waiting.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Sequence[ItemT]], Awaitable[Sequence[Fate]]],
+        *,
+        most: int,
+        at_once: int,
+    ) -> None:
+        self._send = send
+        self._most = most
+        self._free = at_once
+        self._waiting: deque[_Call[ItemT]] = deque()
+        self._has_leader = False
+
+    async def submit(self, item: ItemT) -> Fate:
+        """Write *item* with the next batch and return its fate.
+
+        A caller that is cancelled while its batch is under way has written or not; one that is
+        cancelled before that has not. Neither disturbs the others.
+        """
+        call = _Call(item)
+        self._waiting.append(call)
+        self._appoint()
+        try:
+            if not call.leads:
+                await call.woken.wait()
+            if call.leads:
+                # Whoever is ready to run now comes along.
+                await cancel_shielded_checkpoint()
+        except BaseException:
+            self._withdraw(call)
+            raise
+        if call.leads:
+            return await self._lead(call)
+        assert call.fate is not None  # noqa: S101 - it has been woken
+        return call.fate
+
+    def _appoint(self) -> None:
+        """Have the first of those who wait send the next batch, if there may be one more."""
+        if self._waiting and self._free and not self._has_leader:
+            self._has_leader = True
+            leader = self._waiting[0]
+            leader.leads = True
+            leader.woken.set()
+
+    def _withdraw(self, call: _Call[ItemT]) -> None:
+        """Forget a call whose caller is gone, unless it is under way."""
+        if call in self._waiting:
+            self._waiting.remove(call)
+        if call.leads:
+            self._has_leader = False
+            self._appoint()
+
+    async def _lead(self, leader: _Call[ItemT]) -> Fate:
+        """Send the next batch, tell the others their fates, and return that of the leader."""
+        size = min(self._most, len(self._waiting))
+        batch = [self._waiting.popleft() for _ in range(size)]
+        self._has_leader = False
+        self._free -= 1
+        self._appoint()
+        stopped = UnknownFateError("whoever sent it was stopped before the answer came")
+        fates: Sequence[Fate] = [stopped] * size
+        try:
+            # The others must not lose their answer because this caller gives up.
+            with anyio.CancelScope(shield=size > 1):
+                fates = await self._send([call.item for call in batch])
+        except Exception as exc:
+            if size == 1:
+                raise
+            fates = [exc] * size
+        finally:
+            self._free += 1
+            for call, fate in zip(batch, fates, strict=True):
+                call.fate = fate
+                call.woken.set()
+            self._appoint()
+        assert leader.fate is not None  # noqa: S101 - it is the first of its batch
+        return leader.fate

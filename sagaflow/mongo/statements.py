@@ -1,0 +1,150 @@
+"""What is said to the server to change one document, and how to find out whether it was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from attrs import field, frozen
+
+from sagaflow._codec.documents import Bookkeeping, DocumentChange
+from sagaflow._codec.elements import Document
+from sagaflow.ids import SagaId
+from sagaflow.mongo.batches import Fate, UnknownFateError
+
+Trace: TypeAlias = Callable[[Mapping[str, Any]], bool | None]
+
+TRACES: Final[Mapping[str, int]] = dict.fromkeys(
+    ("incarnation", "version", "token", "history.version", "history.token"), 1
+)
+"""What is read of a document to find out which statements matched it."""
+
+
+def _traceless(document: Mapping[str, Any]) -> None:
+    """Say that nothing in a document tells."""
+
+
+@frozen(kw_only=True)
+class Statement:
+    """One conditional update of one document.
+
+    :ivar trace: tells from the document, read later, whether the statement has matched it; None
+        if that cannot be told.
+    :ivar otherwise: what is said if it cannot be found out.
+    """
+
+    query: Mapping[str, Any]
+    update: Document
+    trace: Trace = field(default=_traceless)
+    otherwise: Fate = False
+
+    @property
+    def correlation_id(self) -> SagaId:
+        """Whom it is about."""
+        found: SagaId = self.query["_id"]
+        return found
+
+
+def transition(change: DocumentChange) -> Statement:
+    """Return the statement that applies *change*."""
+    update: Document = {"$set": dict(change.set)}
+    if change.unset:
+        update["$unset"] = dict.fromkeys(change.unset, "")
+    if change.push:
+        update["$push"] = {
+            name: {"$each": push.items} | ({} if push.keep is None else {"$slice": -push.keep})
+            for name, push in change.push.items()
+        }
+    return Statement(
+        query=_at_version(change),
+        update=update,
+        trace=lambda document: _has_taken_place(change, document),
+        otherwise=UnknownFateError("the saga was deleted or has changed too often since"),
+    )
+
+
+def is_traceable(change: DocumentChange) -> bool:
+    """Tell whether *change* leaves something by which it is known later."""
+    return "token" in change.set and "version" in change.set
+
+
+def note_of(note: Bookkeeping) -> Statement:
+    """Return the statement that notes everything, if the version is still the same."""
+    update = _pull(note)
+    if note.set:
+        update["$set"] = dict(note.set)
+    if note.unset:
+        update["$unset"] = dict.fromkeys(note.unset, "")
+    return Statement(
+        query=_at_version(note),
+        update=update,
+        trace=lambda document: _is_still_at(note, document),
+    )
+
+
+def removal_of(note: Bookkeeping) -> Statement:
+    """Return the statement that only removes what was sent, whatever the version."""
+    return Statement(
+        query={"_id": note.correlation_id, "incarnation": note.incarnation}, update=_pull(note)
+    )
+
+
+def fates_of(
+    statements: list[Statement], found: Mapping[SagaId, Mapping[str, Any]], matched: int
+) -> list[Fate]:
+    """Tell which of *statements* have matched, from their documents as they are now.
+
+    :param found: the documents that are still there.
+    :param matched: how many have matched.
+    """
+    seen = [
+        None if document is None else statement.trace(document)
+        for statement in statements
+        for document in [found.get(statement.correlation_id)]
+    ]
+    # What the documents do not tell, the number may.
+    left, unknown = matched - seen.count(True), seen.count(None)
+    if left in (0, unknown):
+        return [left > 0 if fate is None else fate for fate in seen]
+    return [
+        statement.otherwise if fate is None else fate
+        for statement, fate in zip(statements, seen, strict=True)
+    ]
+
+
+def _at_version(change: DocumentChange | Bookkeeping) -> Document:
+    return {
+        "_id": change.correlation_id,
+        "incarnation": change.incarnation,
+        "version": change.version,
+    }
+
+
+def _pull(note: Bookkeeping) -> Document:
+    return {"$pull": {"outbox": {"id": {"$in": list(note.sent)}}}} if note.sent else {}
+
+
+def _has_taken_place(change: DocumentChange, document: Mapping[str, Any]) -> bool | None:
+    """Tell whether *change* is part of what led to *document*.
+
+    Versions of an incarnation only rise, each write has a token of its own, and the history has
+    the tokens of the last writes.
+    """
+    token, version = change.set["token"], change.set["version"]
+    history = document.get("history", ())
+    if document.get("token") == token or any(entry.get("token") == token for entry in history):
+        return True
+    found, now = document.get("incarnation"), document.get("version")
+    if "incarnation" in change.set:  # it takes the place of another incarnation
+        return {change.set["incarnation"]: True, change.incarnation: False}.get(found)
+    if found != change.incarnation or not isinstance(now, int):
+        return None  # it was deleted and has started anew, before that or after it
+    if now <= version or any(change.version < entry["version"] <= version for entry in history):
+        return False  # nothing has made that version, or another write has
+    return None
+
+
+def _is_still_at(note: Bookkeeping, document: Mapping[str, Any]) -> bool | None:
+    """Tell whether *note* has found its version; if it is gone, it may have been there before."""
+    found = (document.get("incarnation"), document.get("version"))
+    return True if found == (note.incarnation, note.version) else None

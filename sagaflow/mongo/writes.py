@@ -1,0 +1,99 @@
+"""The writes to one collection: those that come at the same time share round trips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pymongo import InsertOne, UpdateOne
+from pymongo.errors import DuplicateKeyError
+
+from sagaflow._codec.elements import Document
+from sagaflow.ids import SagaId
+from sagaflow.mongo.batches import Batches, Fate, UnknownFateError
+from sagaflow.mongo.drivers import Driver, encoded_size
+from sagaflow.mongo.statements import TRACES, Statement, fates_of
+
+MOST: Final = 32
+"""How many writes share a round trip."""
+AT_ONCE: Final = 4
+_LARGE: Final = 256 * 1024
+"""What is larger travels alone: a batch must fit into one message, which has 48 MB."""
+
+
+class Writes:
+    """The writes to one collection.
+
+    A write that travels alone is told from others by the number that matched. Of several, the
+    server tells their number and what it refused; if some have not matched, one read tells which.
+    """
+
+    def __init__(self, driver: Driver, collection: str) -> None:
+        self._driver = driver
+        self._collection = collection
+        self._inserts: Batches[Document] = Batches(self._insert_all, most=MOST, at_once=AT_ONCE)
+        self._updates: Batches[Statement] = Batches(self._update_all, most=MOST, at_once=AT_ONCE)
+
+    async def insert(self, document: Document) -> Fate:
+        """Insert a document and tell whether its id was free.
+
+        What cannot be encoded is refused here: in a batch it would fail all others as well.
+        """
+        if encoded_size(document) > _LARGE:
+            return await self._driver.insert_one(self._collection, document)
+        return await self._inserts.submit(document)
+
+    async def update(self, statement: Statement, *, alone: bool = False) -> Fate:
+        """Update at most one document and tell whether one matched.
+
+        :param alone: share no round trip, since the document would not tell.
+        """
+        size = encoded_size(statement.query) + encoded_size(statement.update)
+        if alone or size > _LARGE:
+            return await self._update_one(statement)
+        return await self._updates.submit(statement)
+
+    async def _insert_all(self, documents: Sequence[Document]) -> Sequence[Fate]:
+        if len(documents) == 1:
+            return [await self._driver.insert_one(self._collection, documents[0])]
+        answer = await self._driver.bulk_write(
+            self._collection, [InsertOne(document) for document in documents]
+        )
+        fates: list[Fate] = [answer.unconfirmed or True] * len(documents)
+        for index, error in answer.errors.items():
+            fates[index] = False if isinstance(error, DuplicateKeyError) else error
+        return fates
+
+    async def _update_one(self, statement: Statement) -> Fate:
+        matched = await self._driver.update_one(self._collection, statement.query, statement.update)
+        return matched == 1
+
+    async def _update_all(self, statements: Sequence[Statement]) -> Sequence[Fate]:
+        if len(statements) == 1:
+            return [await self._update_one(statements[0])]
+        answer = await self._driver.bulk_write(
+            self._collection, [UpdateOne(one.query, one.update) for one in statements]
+        )
+        fates: list[Fate] = [answer.unconfirmed or True] * len(statements)
+        for index, error in answer.errors.items():
+            fates[index] = error
+        accepted = [index for index in range(len(statements)) if index not in answer.errors]
+        if answer.unconfirmed is None and answer.matched < len(accepted):
+            known = await self._fates([statements[index] for index in accepted], answer.matched)
+            for index, fate in zip(accepted, known, strict=True):
+                fates[index] = fate
+        return fates
+
+    async def _fates(self, statements: list[Statement], matched: int) -> Sequence[Fate]:
+        """Find out which have matched."""
+        found: dict[SagaId, Mapping[str, Any]] = {}
+        if matched:
+            ids = [statement.correlation_id for statement in statements]
+            query = {"_id": {"$in": ids}}
+            try:
+                async for document in self._driver.find(self._collection, query, TRACES):
+                    found[document["_id"]] = document
+            except Exception as exc:  # noqa: BLE001 - whatever it was, some writes took place
+                reason = f"reading which of several writes took place failed: {exc}"
+                return [UnknownFateError(reason)] * len(statements)
+        return fates_of(statements, found, matched)
