@@ -184,6 +184,20 @@ async def test_longest_due_comes_first(repository: SagaRepository) -> None:
     assert await due(repository, NOW + 8 * SECOND) == [1, 2, 5, 7]
 
 
+async def test_no_more_are_read_than_are_asked_for(repository: SagaRepository) -> None:
+    await store(
+        repository,
+        document("held", wake=NOW - 3 * SECOND, lease=lease()),
+        *(document(number, wake=NOW - number * SECOND / 10) for number in range(5)),
+    )
+    for limit in (1, 3):
+        found = repository.due(PARCEL, NOW, unclaimed=True, limit=limit)
+        assert [one async for one in found] == [4, 3, 2][:limit]
+    found = repository.due(PARCEL, NOW, unclaimed=False, limit=2)
+    assert [one async for one in found] == ["held", 4]
+    assert len([one async for one in repository.due(PARCEL, NOW, unclaimed=True, limit=99)]) == 5
+
+
 async def test_saga_without_wake_is_never_due(repository: SagaRepository) -> None:
     await store(repository, document(outbox=OUTBOX))
     assert await due(repository, NOW + timedelta(days=1000)) == []
