@@ -31,9 +31,14 @@ class SagaRepository(ABC):
     are handed over for good: what a primitive is given or returns is never changed in place and
     never shared with what is stored.
 
+    Primitives are called concurrently, also for one saga. A store may have those that write share a
+    round trip; then each is still told what became of its own, and what fails one of them, such as
+    a lost race or a document that is too large, fails no other. A caller that is cancelled leaves
+    its own write done or not done, and all others undisturbed.
+
     Every primitive may raise `RepositoryError`, or `ServerUnavailableError` when nothing was done;
-    those that write raise `UnknownOutcomeError` when the answer was lost, so that the write may
-    have taken place or not.
+    those that write raise `UnknownOutcomeError` when the answer was lost, or does not tell, so that
+    the write may have taken place or not.
 
     :param clock: tells which sagas are stale and which tombstones have expired.
     """
@@ -76,7 +81,8 @@ class SagaRepository(ABC):
         """Apply *change* as a whole if id, incarnation and version match, and tell whether.
 
         Adds 1 to nothing by itself: the new version is part of the change. Never inserts. Returns
-        once the change is durable.
+        once the change is durable. A change that comes with its own ``token``, which it adds to the
+        history as well, can be told from others later on; a store may rely on that.
         """
 
     # What workers need
