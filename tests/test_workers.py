@@ -254,11 +254,13 @@ async def test_saga_that_is_being_worked_on_is_not_begun_again(world: World) -> 
     class Counting(MemoryRepository):
         asked = 0
 
-        def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+        def due(
+            self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+        ) -> AsyncIterator[SagaId]:
             self.asked += 1
             if self.asked == 9:
                 swept.set()
-            return super().due(saga, now, unclaimed=unclaimed)
+            return super().due(saga, now, unclaimed=unclaimed, limit=limit)
 
     async def hang(_: SagaId) -> None:
         await anyio.sleep_forever()
@@ -345,9 +347,11 @@ async def test_store_that_fails_during_work_is_an_outage_until_a_sweep_succeeds(
         raise RepositoryError("away")
 
     class Hidden(MemoryRepository):
-        def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+        def due(
+            self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+        ) -> AsyncIterator[SagaId]:
             swept.set()
-            return super().due(saga, now, unclaimed=unclaimed)
+            return super().due(saga, now, unclaimed=unclaimed, limit=limit)
 
     swept = anyio.Event()
     world.repository, world.work = Hidden(), fail

@@ -48,7 +48,7 @@ class Writes:
 
         :param alone: share no round trip, since the document would not tell.
         """
-        size = encoded_size(statement.query) + encoded_size(statement.update)
+        size = encoded_size({"q": statement.query, "u": statement.update})
         if alone or size > _LARGE:
             return await self._update_one(statement)
         return await self._updates.submit(statement)
