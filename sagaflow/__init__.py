@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from sagaflow._definition.chain import compensates as compensates
+from sagaflow._definition.migrations import migrates as migrates
 from sagaflow._definition.saga import Saga as Saga
 from sagaflow._definition.sources import during as during
 from sagaflow._definition.sources import during_any as during_any
@@ -23,6 +24,7 @@ from sagaflow.exceptions import CompensationError as CompensationError
 from sagaflow.exceptions import ConcurrencyError as ConcurrencyError
 from sagaflow.exceptions import CorrelationError as CorrelationError
 from sagaflow.exceptions import LimitExceededError as LimitExceededError
+from sagaflow.exceptions import NewerSchemaError as NewerSchemaError
 from sagaflow.exceptions import NoHandlerError as NoHandlerError
 from sagaflow.exceptions import OperationError as OperationError
 from sagaflow.exceptions import OrchestratorClosedError as OrchestratorClosedError
@@ -73,6 +75,7 @@ __all__ = [
     "Limits",
     "MemoryBus",
     "MemoryRepository",
+    "NewerSchemaError",
     "NoHandlerError",
     "OperationError",
     "Orchestrator",
@@ -109,4 +112,5 @@ __all__ = [
     "during",
     "during_any",
     "initially",
+    "migrates",
 ]

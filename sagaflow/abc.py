@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -11,10 +11,11 @@ from typing import Any, Protocol, TypeVar
 from sagaflow._codec.data import decode_saga
 from sagaflow._codec.documents import Bookkeeping, DocumentChange, decode_record
 from sagaflow._codec.elements import Document
-from sagaflow._definition.saga import Saga
+from sagaflow._codec.upgrade import upgraded
+from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.state import State
 from sagaflow.clock import Clock, SystemClock
-from sagaflow.exceptions import SagaflowError
+from sagaflow.exceptions import NewerSchemaError, SagaflowError
 from sagaflow.ids import SagaId, check_id
 from sagaflow.instance import Instance
 from sagaflow.record import Lease, Status
@@ -98,16 +99,34 @@ class SagaRepository(ABC):
         """
 
     @abstractmethod
-    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
-        """Store *lease* if the saga is due and nobody holds one now, and tell whether."""
+    async def claim(
+        self,
+        saga: str,
+        correlation_id: SagaId,
+        lease: Lease,
+        now: datetime,
+        *,
+        schema: int | None = None,
+    ) -> bool:
+        """Store *lease* if the saga is due and nobody holds one now, and tell whether.
+
+        :param schema: leave it alone if it is stored with a later schema than this.
+        """
 
     @abstractmethod
     def due(
-        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+        self,
+        saga: str,
+        now: datetime,
+        *,
+        unclaimed: bool,
+        schema: int | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[SagaId]:
         """Yield the ids of the sagas whose ``wake`` is not after *now*, the longest due first.
 
         :param unclaimed: leave out those on which somebody holds a lease at *now*.
+        :param schema: leave out those that are stored with a later schema than this.
         :param limit: read no more than so many, at least 1; all there are, if it is None.
         """
 
@@ -115,11 +134,15 @@ class SagaRepository(ABC):
 
     @abstractmethod
     def scan_documents(
-        self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None
+        self,
+        saga: str,
+        *,
+        state: str | Collection[str] | None = None,
+        unchanged_since: datetime | None = None,
     ) -> AsyncIterator[Document]:
         """Yield whole documents, oldest change first, without any limit of number.
 
-        :param state: only those in this state.
+        :param state: only those in this state, or in one of these.
         :param unchanged_since: only those that are not finished and last changed before that.
         """
 
@@ -143,8 +166,11 @@ class SagaRepository(ABC):
     async def find(self, saga_type: type[SagaT], correlation_id: SagaId) -> Instance[SagaT] | None:
         """Return a copy of one saga, or None.
 
+        A saga of an earlier schema is migrated in memory; nothing is written.
+
         :raises CorrelationError: if *correlation_id* cannot be an id.
-        :raises SerializationError: if its data does not fit the class.
+        :raises SerializationError: if its data does not fit the class, or a migration fails.
+        :raises NewerSchemaError: if newer code has stored it.
         """
         document = await self.load_document(
             saga_type.table.saga, check_id(correlation_id), message_id=None
@@ -161,14 +187,19 @@ class SagaRepository(ABC):
         Whoever leaves the loop early closes it: `contextlib.aclosing`.
 
         :raises SagaflowError: if the class has no such state.
+        :raises NewerSchemaError: at the end, after all others, if newer code has stored some.
         """
         name = state.name if isinstance(state, State) else state
         if saga_type.table.state(name) is None:
             states = ", ".join(known.name for known in saga_type.table.states)
             raise SagaflowError(f"{saga_type.__name__} has no state {name!r}; it has: {states}")
-        async with closing(self.scan_documents(saga_type.table.saga, state=name)) as documents:
-            async for document in documents:
-                yield read_instance(saga_type, document)
+        names = definition_of(saga_type).evolution.names_of(name)
+        scanned = self.scan_documents(
+            saga_type.table.saga, state=name if len(names) == 1 else names
+        )
+        async with closing(_instances(saga_type, scanned)) as instances:
+            async for instance in instances:
+                yield instance
 
     async def find_stale(
         self, saga_type: type[SagaT], older_than: timedelta | datetime
@@ -179,19 +210,25 @@ class SagaRepository(ABC):
 
         :param older_than: how long ago by the repository's clock, or an aware instant.
         :raises SagaflowError: if it is neither.
+        :raises NewerSchemaError: at the end, after all others, if newer code has stored some.
         """
         limit = _instant(older_than, self._clock)
         scanned = self.scan_documents(saga_type.table.saga, unchanged_since=limit)
-        async with closing(scanned) as documents:
-            async for document in documents:
-                yield read_instance(saga_type, document)
+        async with closing(_instances(saga_type, scanned)) as instances:
+            async for instance in instances:
+                yield instance
 
     async def count_by_state(self, saga_type: type[Saga]) -> dict[State, int]:
         """Return how many sagas are in each state of the class, 0 included.
 
-        A state that is stored but no longer declared is counted too.
+        A state that was renamed counts as what it is called now; one that is stored but no longer
+        declared is counted too.
         """
-        counted = await self.count_states(saga_type.table.saga)
+        evolution = definition_of(saga_type).evolution
+        counted: dict[str, int] = {}
+        for stored, count in (await self.count_states(saga_type.table.saga)).items():
+            name = evolution.present(stored)
+            counted[name] = counted.get(name, 0) + count
         states = {state.name: state for state in saga_type.table.states}
         return {states.get(name, State(name)): counted.get(name, 0) for name in (states | counted)}
 
@@ -213,6 +250,23 @@ async def closing(iterator: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T]
             await iterator.aclose()
 
 
+async def _instances(
+    saga_type: type[SagaT], scanned: AsyncIterator[Document]
+) -> AsyncGenerator[Instance[SagaT], None]:
+    """Yield what people see of these documents; what newer code has stored is raised last."""
+    newer: NewerSchemaError | None = None
+    async with closing(scanned) as documents:
+        async for document in documents:
+            try:
+                instance = read_instance(saga_type, document)
+            except NewerSchemaError as exc:
+                newer = newer or exc
+            else:
+                yield instance
+    if newer is not None:
+        raise newer
+
+
 def _instant(older_than: object, clock: Clock) -> datetime:
     if isinstance(older_than, timedelta):
         try:
@@ -231,7 +285,9 @@ def _instant(older_than: object, clock: Clock) -> datetime:
 
 def read_instance(saga_type: type[SagaT], document: Mapping[str, Any]) -> Instance[SagaT]:
     """Return what people see of *document*."""
-    record = decode_record(document)
+    record = upgraded(saga_type, decode_record(document))
+    if record.fault is not None:
+        raise record.fault
     return Instance(
         saga=decode_saga(saga_type, record.data),
         correlation_id=record.correlation_id,

@@ -20,13 +20,19 @@ from sagaflow._codec.documents import (
 )
 from sagaflow._codec.elements import encode_failing
 from sagaflow._codec.size import document_size, field_sizes
+from sagaflow._codec.upgrade import upgraded
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.backoff import delays
 from sagaflow._engine.work import Machine
 from sagaflow._engine.writing import Write
 from sagaflow.abc import SagaRepository
 from sagaflow.clock import Clock
-from sagaflow.exceptions import LimitExceededError, RepositoryError, UnknownOutcomeError
+from sagaflow.exceptions import (
+    LimitExceededError,
+    NewerSchemaError,
+    RepositoryError,
+    UnknownOutcomeError,
+)
 from sagaflow.hot import HotSagas, removed
 from sagaflow.ids import SagaId, Unique
 from sagaflow.policy import Limits
@@ -65,6 +71,7 @@ class Commits:
     new_id: Callable[[], str] = field(factory=Unique)
     on_stored: Callable[[type[Saga], SagaRecord], None] = field(default=_nobody)
     _in_outage: bool = field(default=False, init=False)
+    _newer: set[str] = field(factory=set[str], init=False)
     _machines: dict[type[Saga], Machine] = field(factory=dict[type[Saga], Machine], init=False)
 
     def machine(self, saga_type: type[Saga]) -> Machine:
@@ -77,8 +84,12 @@ class Commits:
         return found
 
     def report_outage(self, error: RepositoryError) -> None:
-        """Log that the store fails, once for each outage."""
-        if not self._in_outage:
+        """Log that the store fails, once for each outage; of newer code, once for each class."""
+        if isinstance(error, NewerSchemaError):
+            if error.saga not in self._newer:
+                self._newer.add(error.saga)
+                logger.warning("%s Further sagas of this class are passed over silently.", error)
+        elif not self._in_outage:
             self._in_outage = True
             logger.error("the store fails; work is tried again until it is back: %s", error)
 
@@ -99,20 +110,30 @@ class Commits:
     async def load(
         self, saga_type: type[Saga], correlation_id: SagaId, message_id: SagaId | None
     ) -> SagaRecord | None:
-        """Read a saga: for one message, or as a whole."""
+        """Read a saga: for one message, or as a whole.
+
+        :raises NewerSchemaError: if newer code has stored it.
+        """
         document = await self.repository.load_document(
             saga_type.table.saga, correlation_id, message_id=message_id
         )
-        return None if document is None else decode_record(document)
+        return None if document is None else upgraded(saga_type, decode_record(document))
 
     async def load_hot(self, saga_type: type[Saga], correlation_id: SagaId) -> SagaRecord | None:
-        """Read a saga with its whole inbox and without its history, and remember it."""
+        """Read a saga with its whole inbox and without its history, and remember it.
+
+        :raises NewerSchemaError: if newer code has stored it.
+        """
         saga = saga_type.table.saga
         document = await self.repository.load_recent(saga, correlation_id)
         if document is None:
             self.hot.drop(saga, correlation_id)
             return None
-        record = decode_record(document)
+        try:
+            record = upgraded(saga_type, decode_record(document))
+        except NewerSchemaError:
+            self.hot.drop(saga, correlation_id)
+            raise
         known = self.hot.version_of(saga, record)
         self.hot.keep(saga, record, None if known is None else known.size)
         return record
@@ -139,7 +160,7 @@ class Commits:
         """
         saga = saga_type.table.saga
         inbox_size = definition_of(saga_type).options.inbox_size
-        change = encode_change(before, after, inbox_size=inbox_size)
+        change = encode_change(before.stored or before, after, inbox_size=inbox_size)
         known = self.hot.version_of(saga, before)
         bound = None if known is None or known.size is None else known.size + _growth(change)
         size = self._check(saga, after, bound)

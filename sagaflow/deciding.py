@@ -91,7 +91,7 @@ class Deciding:
             return self._failed(saga_type, record, event, exc)
         write = self.commits.write()
         if record is None:
-            record = embryo(event.correlation_id, self.commits.new_id(), write)
+            record = embryo(event.correlation_id, self.commits.new_id(), machine, write)
         after = concluded(record, run, None, machine, write)
         if starting:
             return Decided(kind=OutcomeKind.STARTED, after=after, runs=True)
@@ -132,7 +132,7 @@ class Deciding:
         write = self.commits.write()
         waiting = self._waiting(saga_type, event, write)
         if record is None:
-            fresh = embryo(event.correlation_id, self.commits.new_id(), write)
+            fresh = embryo(event.correlation_id, self.commits.new_id(), machine, write)
             after = parked(fresh, waiting, None, machine, write)
             return Decided(kind=kind, after=after, busy=True)
         after = parked(record, waiting, None, machine, write)

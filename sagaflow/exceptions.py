@@ -15,6 +15,7 @@ __all__ = [
     "ConcurrencyError",
     "CorrelationError",
     "LimitExceededError",
+    "NewerSchemaError",
     "NoHandlerError",
     "OperationError",
     "OrchestratorClosedError",
@@ -195,6 +196,30 @@ class OperationError(SagaflowError):
 
 class RepositoryError(SagaflowError):
     """The store refused an operation or holds something that cannot be used."""
+
+
+class NewerSchemaError(RepositoryError):
+    """A saga was stored by newer code. This process leaves it alone: nothing was stored.
+
+    Deliver the event again later: to a process that runs the newer code, or to this one once it
+    does.
+
+    :ivar saga: the name of the saga class.
+    :ivar correlation_id: which saga.
+    :ivar stored: the schema that it is stored with.
+    :ivar known: the schema of the class here.
+    """
+
+    def __init__(self, saga: str, correlation_id: object, stored: int, known: int) -> None:
+        self.saga = saga
+        self.correlation_id = correlation_id
+        self.stored = stored
+        self.known = known
+        super().__init__(
+            f"{saga} {correlation_id!r} is stored with schema {stored}, and the class here has "
+            f"schema {known}: it is left to processes that run the newer code. Nothing was stored; "
+            "deliver the event again later, or deploy the newer code here."
+        )
 
 
 class ServerUnavailableError(RepositoryError):

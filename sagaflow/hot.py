@@ -58,6 +58,8 @@ class HotSagas:
         if not self.most:
             return
         self.drop(saga, record.correlation_id)
+        if record.fault is not None:
+            return  # whether its migration still fails is decided on what is stored
         key = (saga, type(record.correlation_id), record.correlation_id)
         self._kept[key] = HotSaga(record, size)
         self._bytes += size or 0

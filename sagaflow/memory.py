@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -106,33 +106,52 @@ class MemoryRepository(SagaRepository):
             document.pop(name, None)
         return True
 
-    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
+    async def claim(
+        self,
+        saga: str,
+        correlation_id: SagaId,
+        lease: Lease,
+        now: datetime,
+        *,
+        schema: int | None = None,
+    ) -> bool:
         """Store a lease on a saga that is due; see `SagaRepository.claim`."""
         document = self._get(saga, correlation_id)
-        if document is None or not _is_due(document, now, unclaimed=True):
+        if document is None or not _is_due(document, now, unclaimed=True, schema=schema):
             return False
         document["lease"] = encode_lease(lease)
         return True
 
     async def due(
-        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+        self,
+        saga: str,
+        now: datetime,
+        *,
+        unclaimed: bool,
+        schema: int | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[SagaId]:
         """Yield the ids of sagas with work to do; see `SagaRepository.due`."""
         waiting = [
             (document["wake"], document["_id"])
             for document in self._living(saga)
-            if _is_due(document, now, unclaimed=unclaimed)
+            if _is_due(document, now, unclaimed=unclaimed, schema=schema)
         ]
         for _, correlation_id in sorted(waiting, key=lambda item: item[0])[:limit]:
             yield correlation_id
 
     async def scan_documents(
-        self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None
+        self,
+        saga: str,
+        *,
+        state: str | Collection[str] | None = None,
+        unchanged_since: datetime | None = None,
     ) -> AsyncIterator[Document]:
         """Yield copies of documents; see `SagaRepository.scan_documents`."""
+        states = {state} if isinstance(state, str) else state
         documents = sorted(self._living(saga), key=_changed)
         for document in documents:
-            if state is not None and document.get("state") != state:
+            if states is not None and document.get("state") not in states:
                 continue
             if unchanged_since is not None and (
                 document.get("status") not in _UNFINISHED or _changed(document) >= unchanged_since
@@ -203,8 +222,10 @@ def _changed(document: Document) -> datetime:
     return changed
 
 
-def _is_due(document: Document, now: datetime, *, unclaimed: bool) -> bool:
+def _is_due(document: Document, now: datetime, *, unclaimed: bool, schema: int | None) -> bool:
     if "wake" not in document or document["wake"] > now:
+        return False
+    if schema is not None and document.get("schema", schema + 1) > schema:
         return False
     return not unclaimed or "lease" not in document or document["lease"]["until"] <= now
 

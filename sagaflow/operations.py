@@ -15,6 +15,8 @@ from sagaflow.ids import SagaId, check_id
 from sagaflow.record import SagaRecord, Status, SuspensionReason
 
 _ATTEMPTS = 50
+_TRIES_AGAIN = ("retry", "resume")
+"""What may be done to a saga whose migration fails: it may have been mended."""
 
 
 @frozen(kw_only=True)
@@ -99,6 +101,8 @@ class Operations:
                 raise OperationError(
                     f"{saga} {correlation_id!r}: there is no such saga to {action}"
                 )
+            if record.fault is not None and action not in _TRIES_AGAIN:
+                raise record.fault
             if await self.commits.update(saga_type, record, change(record)):
                 return record
         raise ConcurrencyError(saga, correlation_id, _ATTEMPTS, 0)

@@ -26,6 +26,7 @@ from sagaflow.deciding import Deciding
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, Envelope, current_envelope
 from sagaflow.exceptions import (
     AmbiguousSagaError,
+    NewerSchemaError,
     OrchestratorClosedError,
     SagaDefinitionError,
     SagaflowError,
@@ -204,6 +205,7 @@ class Orchestrator:
         :raises AmbiguousSagaError: if several do and *saga_type* is missing.
         :raises CorrelationError: if an id is of no allowed type.
         :raises ConcurrencyError: if it was overtaken until the deadline; nothing was stored.
+        :raises NewerSchemaError: if newer code has stored the saga; nothing was stored.
         :raises SerializationError: if something cannot be stored; nothing was.
         :raises RepositoryError: if the store failed.
         :raises Exception: whatever the handler raises; then nothing was stored and nothing sent.
@@ -221,7 +223,8 @@ class Orchestrator:
         """Do once all work that is due now: timers, retries, compensation, messages that wait.
 
         Leases are not looked at: this is for tests, cron jobs and tools, which mean it. A saga
-        that fails does not keep the others from their turn.
+        that fails does not keep the others from their turn; one that newer code has stored is left
+        to that.
 
         :return: how many sagas there was work for.
         :raises RepositoryError: if the store failed.
@@ -241,6 +244,9 @@ class Orchestrator:
                     await self._processing.resume(saga, correlation_id, self._tasks, take_over=True)
                 except ServerUnavailableError:
                     raise
+                except NewerSchemaError as exc:
+                    self._commits.report_outage(exc)
+                    continue
                 except Exception as exc:  # noqa: BLE001 - raised below
                     errors.append(exc)
                 worked += 1

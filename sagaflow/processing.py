@@ -207,6 +207,8 @@ class Processing:
         else:
             record = await self.commits.load(saga_type, event.correlation_id, event.message_id)
             letter.by_itself = True  # nobody can be told from a duplicate on top of that
+        if record is not None and record.fault is not None:
+            raise record.fault
         if record is not None and _has_expired(record, self.commits):
             return None, record
         return record, None

@@ -251,6 +251,8 @@ class SagaRecord:
     :ivar suspension: why the saga is suspended; only while it is.
     :ivar wake: when there is work to do, at the latest; None when there is none.
     :ivar lease: who is doing it.
+    :ivar stored: as it was read, if it has been brought to a later schema since and not written.
+    :ivar fault: why it could not be brought to the schema of its class, if so.
     """
 
     correlation_id: SagaId
@@ -278,6 +280,8 @@ class SagaRecord:
     updated_at: datetime
     finished_at: datetime | None = None
     expire_at: datetime | None = None
+    stored: SagaRecord | None = field(default=None, eq=False, repr=False)
+    fault: Exception | None = field(default=None, eq=False, repr=False)
 
 
 if TYPE_CHECKING:

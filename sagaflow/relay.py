@@ -20,7 +20,7 @@ from sagaflow._engine.writing import is_leased_to_others
 from sagaflow.abc import Bus
 from sagaflow.commits import Commits
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, current_envelope
-from sagaflow.exceptions import BusError, RepositoryError, SerializationError
+from sagaflow.exceptions import BusError, NewerSchemaError, RepositoryError, SerializationError
 from sagaflow.ids import SagaId
 from sagaflow.mailbox import Mailboxes
 from sagaflow.policy import RetryPolicy
@@ -256,6 +256,9 @@ class Relay:
                     await self._suspend(saga_type, after, failing)
                 return
             newer = await self._commits.load(saga_type, record.correlation_id, None)
+        except NewerSchemaError as exc:  # what is to be sent now is for newer code
+            self._commits.report_outage(exc)
+            return
         except RepositoryError as exc:
             self._commits.report_outage(exc)
             logger.info(

@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 from attrs import define, field
 
-from sagaflow._definition.saga import Saga
+from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.backoff import delays
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow.abc import closing
@@ -162,9 +162,11 @@ class Workers:
         """Claim what nobody else works on, and start it."""
         found = False
         for saga_type in self.sagas:
-            saga = saga_type.table.saga
+            saga, schema = saga_type.table.saga, definition_of(saga_type).options.schema
             now = self.commits.clock.now()
-            waiting = self.commits.repository.due(saga, now, unclaimed=True, limit=_BATCH)
+            waiting = self.commits.repository.due(
+                saga, now, unclaimed=True, schema=schema, limit=_BATCH
+            )
             async with closing(waiting) as due:
                 batch = [correlation_id async for correlation_id in due]
             for correlation_id in batch:
@@ -172,7 +174,9 @@ class Workers:
                 lease = Lease(owner=self.commits.owner, until=now + self.commits.lease)
                 if key in self._busy:
                     continue
-                if await self.commits.repository.claim(saga, correlation_id, lease, now):
+                if await self.commits.repository.claim(
+                    saga, correlation_id, lease, now, schema=schema
+                ):
                     found = True
                     self._start(tasks, key)
         return found

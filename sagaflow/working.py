@@ -95,7 +95,10 @@ class Working:
         self, saga_type: type[Saga], record: SagaRecord, work: Work
     ) -> SagaRecord | None:
         """Do *work* and store it, or that it failed; None if another write came first."""
-        after = await self._attempt(saga_type, record, work)
+        if record.fault is None:
+            after = await self._attempt(saga_type, record, work)
+        else:  # not even the names in it can be relied on
+            after = self._failed(saga_type, record, work, record.fault)
         try:
             stored = await self.commits.update(saga_type, record, after)
         except (LimitExceededError, SerializationError) as exc:  # refused: it counts as a failure

@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 from sagaflow import (
     Limits,
     MemoryRepository,
+    NewerSchemaError,
     RepositoryError,
     Saga,
     SagaId,
@@ -255,12 +256,18 @@ async def test_saga_that_is_being_worked_on_is_not_begun_again(world: World) -> 
         asked = 0
 
         def due(
-            self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+            self,
+            saga: str,
+            now: datetime,
+            *,
+            unclaimed: bool,
+            schema: int | None = None,
+            limit: int | None = None,
         ) -> AsyncIterator[SagaId]:
             self.asked += 1
             if self.asked == 9:
                 swept.set()
-            return super().due(saga, now, unclaimed=unclaimed, limit=limit)
+            return super().due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit)
 
     async def hang(_: SagaId) -> None:
         await anyio.sleep_forever()
@@ -304,12 +311,18 @@ async def test_no_more_sagas_are_worked_on_at_once_than_allowed(world: World) ->
 async def test_claim_that_another_process_wins_is_no_work(world: World) -> None:
     class Slower(Passing):
         async def claim(
-            self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime
+            self,
+            saga: str,
+            correlation_id: SagaId,
+            lease: Lease,
+            now: datetime,
+            *,
+            schema: int | None = None,
         ) -> bool:
             if correlation_id == "a":
                 others = Lease(owner="another process", until=now + MINUTE)
                 assert await super().claim(saga, correlation_id, others, now)
-            return await super().claim(saga, correlation_id, lease, now)
+            return await super().claim(saga, correlation_id, lease, now, schema=schema)
 
     await world.store(record("a", NOW), record("b", NOW))
     world.repository, world.poll = Slower(world.repository), SWEEPS
@@ -340,6 +353,25 @@ async def test_saga_that_cannot_be_worked_on_keeps_no_other_from_it(
     assert "Job 'bad': its work failed" in caplog.text
 
 
+async def test_saga_that_newer_code_has_stored_is_passed_over_and_said_so_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(correlation_id: SagaId) -> None:
+        raise NewerSchemaError("Job", correlation_id, 2, 1)
+
+    world.work = fail
+    workers = world.workers()
+    for name in ("a", "b"):
+        workers.note(Job, record(name, NOW + MINUTE))
+    world.clock.advance(MINUTE)
+    async with running(workers):
+        await world.until(2)
+        await workers.wait_until_idle()
+    assert caplog.text.count("is left to processes that run the newer code") == 1
+    assert "the store fails" not in caplog.text
+    assert len(caplog.records) == 1
+
+
 async def test_store_that_fails_during_work_is_an_outage_until_a_sweep_succeeds(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -348,10 +380,16 @@ async def test_store_that_fails_during_work_is_an_outage_until_a_sweep_succeeds(
 
     class Hidden(MemoryRepository):
         def due(
-            self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+            self,
+            saga: str,
+            now: datetime,
+            *,
+            unclaimed: bool,
+            schema: int | None = None,
+            limit: int | None = None,
         ) -> AsyncIterator[SagaId]:
             swept.set()
-            return super().due(saga, now, unclaimed=unclaimed, limit=limit)
+            return super().due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit)
 
     swept = anyio.Event()
     world.repository, world.work = Hidden(), fail

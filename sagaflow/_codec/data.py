@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import attrs
@@ -10,7 +11,7 @@ from attrs import frozen
 
 from sagaflow._codec.decoding import cannot_decode, converter
 from sagaflow._codec.encoding import encoder_for
-from sagaflow._codec.values import cannot_encode
+from sagaflow._codec.values import UnfitValueError, cannot_encode
 from sagaflow._definition.saga import Saga
 from sagaflow.exceptions import SagaDefinitionError
 
@@ -65,6 +66,25 @@ def decode_saga(saga_type: type[SagaT], data: Mapping[str, object]) -> SagaT:
     for name, value in others.items():
         setattr(saga, name, value)
     return saga
+
+
+def migrated_saga(saga_type: type[SagaT], data: Mapping[str, object]) -> SagaT:
+    """Return an instance with the fields that a migration left: in stored form, or as values.
+
+    :raises SerializationError: naming the field that is neither.
+    """
+    known = (declared for declared in fields_of(saga_type) if declared.name in data)
+    stored = {declared.name: _in_stored_form(declared, data[declared.name]) for declared in known}
+    return decode_saga(saga_type, stored)
+
+
+def _in_stored_form(declared: _Field, value: object) -> object:
+    try:
+        declared.decode(value, declared.declared)
+    except Exception:  # noqa: BLE001 - then it may be a value of the declared type
+        with suppress(UnfitValueError):
+            return declared.encode(value)
+    return value
 
 
 def fields_of(saga_type: type[Saga]) -> tuple[_Field, ...]:

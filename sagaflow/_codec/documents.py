@@ -40,6 +40,7 @@ _KINDS: Final[Mapping[str, type]] = {
     "incarnation": str,
     "version": int,
     "token": str,
+    "schema": int,
     "state": str,
     "created_at": datetime,
     "updated_at": datetime,
@@ -134,9 +135,12 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
             unset.append(name)
         else:
             changed[name] = value
-    for name, value in after.data.items():
-        if name not in before.data or before.data[name] != value:
-            changed[f"data.{name}"] = value
+    if after.schema != before.schema:  # as a whole, so that fields go which no longer are
+        changed["data"] = dict(after.data)
+    else:
+        for name, value in after.data.items():
+            if name not in before.data or before.data[name] != value:
+                changed[f"data.{name}"] = value
     push: dict[str, Push] = {}
     added_messages = [message for message in after.outbox if message.sequence > before.sequence]
     if len(after.outbox) - len(added_messages) < len(before.outbox):
@@ -217,12 +221,14 @@ def _decode(document: Mapping[str, Any]) -> SagaRecord:
     for name, kind in _KINDS.items():
         if not isinstance(document[name], kind):
             raise TypeError(f"its {name} is {shown(document[name])}")
+    if document["schema"] < 1:
+        raise ValueError(f"its schema is {document['schema']}")
     return SagaRecord(
         correlation_id=decode_id(document["_id"]),
         incarnation=document["incarnation"],
         version=document["version"],
         token=document["token"],
-        schema=document.get("schema", 1),
+        schema=document["schema"],
         state=document["state"],
         status=Status(document["status"]),
         goal=document.get("goal"),

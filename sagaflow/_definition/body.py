@@ -18,6 +18,7 @@ from sagaflow._definition.arguments import EVENT_HANDLER, TIMEOUT_HANDLER, handl
 from sagaflow._definition.build import Layer
 from sagaflow._definition.chain import Finished, Link
 from sagaflow._definition.graph import findings
+from sagaflow._definition.migrations import Migration
 from sagaflow._definition.origin import SagaBody
 from sagaflow._definition.state import State
 from sagaflow._definition.table import TransitionTable
@@ -33,6 +34,7 @@ _METHODS: Final = (
     functools.singledispatchmethod,
     State,
     Finished,
+    Migration,
     type,
 )
 
@@ -211,7 +213,7 @@ def _check_annotated(
     for name, annotation in annotated.items():
         if _is_class_var(annotation):
             continue
-        if isinstance(namespace.get(name), State | Finished):
+        if isinstance(namespace.get(name), State | Finished | Migration):
             raise place.error(f"{name!r} is no data: leave out its annotation", name)
         if name.startswith("_"):
             written = name.removeprefix(f"_{place.saga.lstrip('_')}") if "__" in name else name

@@ -18,6 +18,7 @@ from sagaflow._definition.chain import (
     Finished,
     Sources,
 )
+from sagaflow._definition.migrations import Migration, migration_of
 from sagaflow._definition.origin import Origin
 from sagaflow._definition.state import State
 from sagaflow._definition.table import Action, Correlator, TransitionRow, TransitionTable
@@ -33,11 +34,13 @@ class Layer:
     :ivar states: the states among its class attributes.
     :ivar steps: its transitions, with the name of their method or attribute.
     :ivar compensations: its compensating methods and what they undo.
+    :ivar migrations: how it brings stored data to the next schema, with the name of the method.
     """
 
     states: tuple[State, ...] = ()
     steps: tuple[tuple[str, Declaration], ...] = ()
     compensations: tuple[tuple[str, Compensated], ...] = ()
+    migrations: tuple[tuple[str, Migration], ...] = ()
 
 
 def read_layer(namespace: Mapping[str, Any]) -> Layer:
@@ -45,9 +48,13 @@ def read_layer(namespace: Mapping[str, Any]) -> Layer:
     states: list[State] = []
     steps: list[tuple[str, Declaration]] = []
     compensations: list[tuple[str, Compensated]] = []
+    migrations: list[tuple[str, Migration]] = []
     for name, value in namespace.items():
         if isinstance(value, State):
             states.append(value)
+        elif (migration := migration_of(value)) is not None:
+            migration.origin.end(migration)
+            migrations.append((name, migration))
         else:
             for transition in _transitions(value):
                 transition.declaration.origin.end(transition)
@@ -55,7 +62,7 @@ def read_layer(namespace: Mapping[str, Any]) -> Layer:
             for compensation in _marks_of_compensation(value):
                 compensation.compensated.origin.end(compensation)
                 compensations.append((name, compensation.compensated))
-    return Layer(tuple(states), tuple(steps), tuple(compensations))
+    return Layer(tuple(states), tuple(steps), tuple(compensations), tuple(migrations))
 
 
 def _transitions(value: object) -> tuple[Finished, ...]:

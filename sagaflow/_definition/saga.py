@@ -20,6 +20,7 @@ from sagaflow._definition.body import (
     check_overrides,
 )
 from sagaflow._definition.build import Layer, build_table, read_layer
+from sagaflow._definition.evolution import Evolution, build_evolution
 from sagaflow._definition.origin import SagaBody
 from sagaflow._definition.table import Correlator, TransitionTable
 
@@ -36,6 +37,7 @@ class Options:
     :ivar inbox_size: how many message ids are remembered to recognise duplicates.
     :ivar timeout: how long it may wait in a state that has no timeout of its own; None for ever.
     :ivar early_events: how long events are kept that arrive before their saga.
+    :ivar schema: which version of its data the class has.
     """
 
     correlate_by: Correlator | None = None
@@ -43,6 +45,7 @@ class Options:
     inbox_size: int = _DEFAULT_INBOX
     timeout: timedelta | None = None
     early_events: timedelta = _DEFAULT_EARLY_EVENTS
+    schema: int = 1
 
 
 @frozen
@@ -51,12 +54,14 @@ class Definition:
 
     :ivar layers: what it and each of its bases declare, in method resolution order.
     :ivar given: the keywords of its own class statement.
+    :ivar evolution: how sagas of an earlier schema become such of this one.
     """
 
     table: TransitionTable
     options: Options
     layers: Mapping[type, Layer]
     given: Mapping[str, Any]
+    evolution: Evolution
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(attrs.field,))
@@ -83,6 +88,7 @@ class SagaMeta(type):
         inbox_size: int | None = None,
         timeout: timedelta | None = None,
         early_events: timedelta | None = None,
+        schema: int | None = None,
     ) -> SagaMeta:
         place = Place.of_caller(class_name)
         if "__sagaflow__" in namespace:
@@ -109,6 +115,7 @@ class SagaMeta(type):
             retain=retain,
             timeout=timeout,
             early_events=early_events,
+            schema=schema,
         )
         options = dict(given)
         layers: dict[type, Layer] = {cls: layer}
@@ -124,7 +131,9 @@ class SagaMeta(type):
         if table.states:
             check_graph(place, table)
         check_overrides(place, namespace, layer, table)
-        cls.__sagaflow__ = Definition(table, Options(**options), layers, given)
+        found = Options(**options)
+        evolution = build_evolution(place, cls, layers, table, found.schema)
+        cls.__sagaflow__ = Definition(table, found, layers, given, evolution)
         return cls
 
     def __init__(cls, *args: Any, **_: Any) -> None:
@@ -153,7 +162,12 @@ def _is_stored_name(given: object) -> bool:
 
 
 def _keywords(
-    place: Place, *, correlate_by: object, inbox_size: object, **spans: object
+    place: Place,
+    *,
+    correlate_by: object,
+    inbox_size: object,
+    schema: object,
+    **spans: object,
 ) -> dict[str, Any]:
     """Return those keywords of a class statement that were given."""
     if not may_correlate(correlate_by):
@@ -163,9 +177,11 @@ def _keywords(
     for keyword, span in spans.items():
         if span is not None and not (isinstance(span, timedelta) and span > timedelta(0)):
             raise place.error(f"{keyword}= takes a positive timedelta, not {span!r}")
-    if inbox_size is not None and (type(inbox_size) is not int or inbox_size < 1):
-        raise place.error(f"inbox_size= takes a positive int, not {inbox_size!r}")
-    given = {"correlate_by": correlate_by, "inbox_size": inbox_size, **spans}
+    counts = {"inbox_size": inbox_size, "schema": schema}
+    for keyword, count in counts.items():
+        if count is not None and (type(count) is not int or count < 1):
+            raise place.error(f"{keyword}= takes a positive int, not {count!r}")
+    given = {"correlate_by": correlate_by, **counts, **spans}
     return {keyword: value for keyword, value in given.items() if value is not None}
 
 
@@ -180,9 +196,10 @@ class Saga(metaclass=SagaMeta):
     ``correlate_by`` (attribute name or callable that gives an event's correlation id), ``retain``
     (how long a finished saga is kept; for ever by default), ``inbox_size`` (how many message ids
     it remembers to recognise duplicates; 128 by default), ``timeout`` (how long it may wait in a
-    state that has no ``.after()`` before it is suspended; for ever by default) and
-    ``early_events`` (how long events that arrive before their saga are kept, where
-    ``initially...defer()`` says so; a day by default).
+    state that has no ``.after()`` before it is suspended; for ever by default), ``early_events``
+    (how long events that arrive before their saga are kept, where ``initially...defer()`` says so;
+    a day by default) and ``schema`` (which version of its data this is, with `migrates` for each
+    step from version 1; 1 by default).
 
     :raises SagaDefinitionError: when the class statement runs, if it says something that cannot
         be run.

@@ -90,13 +90,14 @@ Source = Fire | Offer | None
 """Where an event comes from: a timer of the saga, what it has parked, or outside."""
 
 
-def embryo(correlation_id: SagaId, incarnation: str, write: Write) -> SagaRecord:
+def embryo(correlation_id: SagaId, incarnation: str, machine: Machine, write: Write) -> SagaRecord:
     """Return a saga that has not started; it is never stored like this."""
     return SagaRecord(
         correlation_id=correlation_id,
         incarnation=incarnation,
         version=0,
         token=write.token,
+        schema=machine.options.schema,
         state="",
         status=Status.EMBRYO,
         data={},

@@ -77,6 +77,7 @@ def written(
         updated_at=write.now,
         inbox=(),
         history=(entry,),
+        stored=None,
     )
 
 

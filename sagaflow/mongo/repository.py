@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, NoReturn
@@ -190,18 +190,32 @@ class MongoRepository(SagaRepository):
             found = known[saga] = Writes(self._driver, saga)
         return found
 
-    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
+    async def claim(
+        self,
+        saga: str,
+        correlation_id: SagaId,
+        lease: Lease,
+        now: datetime,
+        *,
+        schema: int | None = None,
+    ) -> bool:
         """Store a lease on a saga that is due; see `SagaRepository.claim`."""
-        query = {"_id": correlation_id} | _due(now, unclaimed=True)
+        query = {"_id": correlation_id} | _due(now, unclaimed=True, schema=schema)
         with translated(f"claim {saga} {correlation_id!r}", writing=True):
             update = {"$set": {"lease": encode_lease(lease)}}
             return await self._driver.update_one(saga, query, update) == 1
 
     async def due(
-        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+        self,
+        saga: str,
+        now: datetime,
+        *,
+        unclaimed: bool,
+        schema: int | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[SagaId]:
         """Yield the ids of sagas with work to do; see `SagaRepository.due`."""
-        query = _due(now, unclaimed=unclaimed)
+        query = _due(now, unclaimed=unclaimed, schema=schema)
         with translated(f"read what is due of {saga}", writing=False):
             found = self._driver.find(saga, query, {"_id": 1}, sort="wake", limit=limit or 0)
             async with closing(found):
@@ -209,12 +223,16 @@ class MongoRepository(SagaRepository):
                     yield decode_id(document["_id"])
 
     async def scan_documents(
-        self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None
+        self,
+        saga: str,
+        *,
+        state: str | Collection[str] | None = None,
+        unchanged_since: datetime | None = None,
     ) -> AsyncIterator[Document]:
         """Yield documents; see `SagaRepository.scan_documents`."""
         query: Document = {}
         if state is not None:
-            query["state"] = state
+            query["state"] = state if isinstance(state, str) else {"$in": list(state)}
         if unchanged_since is not None:
             query["status"] = {"$in": ["active", "compensating", "suspended"]}
             query["updated_at"] = {"$lt": unchanged_since}
@@ -279,11 +297,13 @@ def _refuse_ambiguous(uri: object) -> None:
         )
 
 
-def _due(now: datetime, *, unclaimed: bool) -> Document:
+def _due(now: datetime, *, unclaimed: bool, schema: int | None) -> Document:
     query: Document = {"wake": {"$lte": now}}
     if unclaimed:
         # Also if there is none. With $or, not every server would look into the index on wake.
         query["lease.until"] = {"$not": {"$gt": now}}
+    if schema is not None:
+        query["schema"] = {"$lte": schema}
     return query
 
 

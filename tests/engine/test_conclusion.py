@@ -48,7 +48,7 @@ OWN_LEASE = Lease(owner=OWNER, until=LATER + LEASE)
 
 
 def test_start_makes_version_1_in_the_target_state() -> None:
-    fresh = embryo("o", "life", write(NOW))
+    fresh = embryo("o", "life", machine(), write(NOW))
     after = concluded(fresh, run(target=Order.ready), None, machine(), write(NOW))
     assert (after.version, after.state, after.status) == (1, "ready", Status.ACTIVE)
     assert (after.incarnation, after.token, after.data) == ("life", "second", {"total": 2})
@@ -58,7 +58,9 @@ def test_start_makes_version_1_in_the_target_state() -> None:
 
 
 def test_start_after_early_events_was_created_now_and_does_not_expire() -> None:
-    early = parked(embryo("o", "life", write(NOW)), waiting(), None, machine(), write(NOW))
+    early = parked(
+        embryo("o", "life", machine(), write(NOW)), waiting(), None, machine(), write(NOW)
+    )
     after = concluded(early, run(target=Order.ready), None, machine(), write())
     assert (after.created_at, after.expire_at, after.version) == (LATER, None, 2)
     assert [event.id for event in after.parked] == ["p1"]
@@ -272,7 +274,7 @@ def test_timer_whose_event_is_deferred_becomes_a_parked_event() -> None:
 
 
 def test_early_event_makes_a_document_that_expires() -> None:
-    fresh = embryo("o", "life", write(NOW))
+    fresh = embryo("o", "life", machine(), write(NOW))
     brief = machine(early_events=HOUR)
     after = parked(fresh, waiting(1, "Noted"), None, brief, write(NOW))
     assert (after.status, after.state, after.version) == (Status.EMBRYO, "", 1)

@@ -114,9 +114,17 @@ class MortalRepository(MongoRepository):
         passed("after removal")
         return current
 
-    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
+    async def claim(
+        self,
+        saga: str,
+        correlation_id: SagaId,
+        lease: Lease,
+        now: datetime,
+        *,
+        schema: int | None = None,
+    ) -> bool:
         passed("before claim")
-        claimed = await super().claim(saga, correlation_id, lease, now)
+        claimed = await super().claim(saga, correlation_id, lease, now, schema=schema)
         passed("after claim")
         return claimed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -60,16 +60,34 @@ class Passing(SagaRepository):
     async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
         return await self.inner.bookkeep(saga, note)
 
-    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
-        return await self.inner.claim(saga, correlation_id, lease, now)
+    async def claim(
+        self,
+        saga: str,
+        correlation_id: SagaId,
+        lease: Lease,
+        now: datetime,
+        *,
+        schema: int | None = None,
+    ) -> bool:
+        return await self.inner.claim(saga, correlation_id, lease, now, schema=schema)
 
     def due(
-        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+        self,
+        saga: str,
+        now: datetime,
+        *,
+        unclaimed: bool,
+        schema: int | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[SagaId]:
-        return self.inner.due(saga, now, unclaimed=unclaimed, limit=limit)
+        return self.inner.due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit)
 
     def scan_documents(
-        self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None
+        self,
+        saga: str,
+        *,
+        state: str | Collection[str] | None = None,
+        unchanged_since: datetime | None = None,
     ) -> AsyncIterator[Document]:
         return self.inner.scan_documents(saga, state=state, unchanged_since=unchanged_since)
 

@@ -145,12 +145,18 @@ class Failing(MemoryRepository):
         self.asked = 0
 
     async def due(
-        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+        self,
+        saga: str,
+        now: datetime,
+        *,
+        unclaimed: bool,
+        schema: int | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[SagaId]:
         self.asked += 1
         if self.away:
             raise ServerUnavailableError("away")
-        async for found in super().due(saga, now, unclaimed=unclaimed, limit=limit):
+        async for found in super().due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit):
             yield found
 
 

@@ -8,7 +8,7 @@ refuses, repeats and reorders, participants who answer, and time.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -449,26 +449,45 @@ class Store(SagaRepository):
         """Bookkeep, if the store is reached."""
         return await self._write("bookkeep", lambda: self._world.memory.bookkeep(saga, note))
 
-    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
+    async def claim(
+        self,
+        saga: str,
+        correlation_id: SagaId,
+        lease: Lease,
+        now: datetime,
+        *,
+        schema: int | None = None,
+    ) -> bool:
         """Claim, if the store is reached."""
         return await self._write(
-            "claim", lambda: self._world.memory.claim(saga, correlation_id, lease, now)
+            "claim",
+            lambda: self._world.memory.claim(saga, correlation_id, lease, now, schema=schema),
         )
 
     async def due(
-        self, saga: str, now: datetime, *, unclaimed: bool, limit: int | None = None
+        self,
+        saga: str,
+        now: datetime,
+        *,
+        unclaimed: bool,
+        schema: int | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[SagaId]:
         """Tell what is due, if the store answers."""
 
         async def read() -> list[SagaId]:
-            due = self._world.memory.due(saga, now, unclaimed=unclaimed, limit=limit)
+            due = self._world.memory.due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit)
             return [correlation_id async for correlation_id in due]
 
         for correlation_id in await self._read(read):
             yield correlation_id
 
     def scan_documents(
-        self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None
+        self,
+        saga: str,
+        *,
+        state: str | Collection[str] | None = None,
+        unchanged_since: datetime | None = None,
     ) -> AsyncIterator[Document]:
         """Not part of what is simulated."""
         raise NotImplementedError

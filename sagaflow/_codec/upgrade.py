@@ -1,0 +1,119 @@
+"""Stored sagas of an earlier schema as such of the present one, in memory.
+
+Nothing is written here: the conditional write that follows stores the new schema, the new names
+and the new data together, or nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from sagaflow._codec.data import encode_saga, migrated_saga
+from sagaflow._definition.evolution import Step
+from sagaflow._definition.saga import Saga, definition_of
+from sagaflow.exceptions import NewerSchemaError, SerializationError
+from sagaflow.record import RecordedCompensation, SagaRecord, Status, Timer, TimerKind, evolve
+
+
+def upgraded(saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
+    """Return *record* as the class has it now.
+
+    If a migration fails, it is as it was, with the `SerializationError` as its ``fault``: there is
+    no half of an upgrade.
+
+    :raises NewerSchemaError: if it has a later schema than the class.
+    """
+    evolution = definition_of(saga_type).evolution
+    if record.schema == evolution.schema:
+        return record
+    saga = saga_type.table.saga
+    if record.schema > evolution.schema:
+        raise NewerSchemaError(saga, record.correlation_id, record.schema, evolution.schema)
+    data = record.data
+    if record.status is not Status.EMBRYO:  # which has no data yet
+        steps = evolution.steps[record.schema - 1 :]
+        try:
+            data = _migrated(saga_type, f"{saga} {record.correlation_id!r}", data, steps)
+        except SerializationError as exc:
+            return evolve(record, fault=exc)
+    names = evolution.names_since(record.schema)
+    return evolve(
+        record,
+        schema=evolution.schema,
+        state=names.get(record.state, record.state),
+        goal=None if record.goal is None else names.get(record.goal, record.goal),
+        data=data,
+        timers=tuple(_timer(timer, names) for timer in record.timers),
+        compensations=tuple(_compensation(entry, names) for entry in record.compensations),
+        stored=record,
+    )
+
+
+def _migrated(
+    saga_type: type[Saga], path: str, stored: Mapping[str, object], steps: tuple[Step, ...]
+) -> Mapping[str, object]:
+    data = cast("dict[str, Any]", _plain(stored))
+    for step in steps:
+        if not step.runs:
+            continue
+        from_ = step.migration.from_
+        named = f"the migration {step.name!r} from schema {from_} to {from_ + 1}"
+        try:
+            returned: object = getattr(saga_type, step.name)(data)
+        except Exception as exc:
+            raise SerializationError(
+                path,
+                f"{named} raised {type(exc).__name__}: {exc}. Nothing was stored; mend the "
+                "migration",
+            ) from exc
+        if returned is not None:
+            if not isinstance(returned, dict):
+                raise SerializationError(
+                    path,
+                    f"{named} returned a {type(returned).__name__}: it changes the dict that it is "
+                    "given and returns None, or returns another dict",
+                )
+            data = cast("dict[str, Any]", returned)
+    first, last = steps[0].migration.from_, steps[-1].migration.from_ + 1
+    try:
+        # There and back: what is stored then is as if the class had always been as it is now.
+        return encode_saga(migrated_saga(saga_type, data))
+    except SerializationError as exc:
+        raise SerializationError(
+            path,
+            f"its data does not fit the class after the migration from {first} to {last}: {exc}",
+        ) from exc
+
+
+def _plain(value: Any) -> object:
+    """Return a copy of a stored value of builtin types only; drivers have subclasses of some."""
+    match value:
+        case Mapping():
+            stored = cast("Mapping[str, object]", value)
+            return {name: _plain(item) for name, item in stored.items()}
+        case list():
+            return [_plain(item) for item in cast("list[object]", value)]
+        case bool():
+            return value
+        case int():
+            return int(value)
+        case datetime():
+            return value.astimezone(UTC)
+        case _:
+            return value
+
+
+def _timer(timer: Timer, names: Mapping[str, str]) -> Timer:
+    if timer.kind is not TimerKind.TIMEOUT:
+        return timer
+    return evolve(timer, name=names.get(timer.name, timer.name))
+
+
+def _compensation(entry: RecordedCompensation, names: Mapping[str, str]) -> RecordedCompensation:
+    return evolve(
+        entry,
+        step=names.get(entry.step, entry.step),
+        method=names.get(entry.method, entry.method),
+    )
