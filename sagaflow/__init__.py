@@ -55,6 +55,8 @@ from sagaflow.record import Suspension as Suspension
 from sagaflow.record import SuspensionReason as SuspensionReason
 from sagaflow.record import Timer as Timer
 from sagaflow.record import TimerKind as TimerKind
+from sagaflow.redaction import Secret as Secret
+from sagaflow.redaction import redact as redact
 
 __version__ = _version("sagaflow")
 
@@ -92,6 +94,7 @@ __all__ = [
     "SagaId",
     "SagaRepository",
     "SagaflowError",
+    "Secret",
     "SerializationError",
     "ServerUnavailableError",
     "State",
@@ -113,4 +116,5 @@ __all__ = [
     "during_any",
     "initially",
     "migrates",
+    "redact",
 ]

@@ -9,6 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from attrs import field, frozen
 
+from sagaflow._shown import shown
 from sagaflow.ids import SagaId
 
 BodyT_co = TypeVar("BodyT_co", covariant=True)
@@ -38,7 +39,7 @@ class Envelope(Generic[BodyT_co]):
     :ivar headers: what else the sender said, read-only.
     """
 
-    body: BodyT_co
+    body: BodyT_co = field(repr=shown)
     id: SagaId
     correlation_id: SagaId | None = None
     causation_id: SagaId | None = None

@@ -22,6 +22,7 @@ from sagaflow._definition.state import State
 from sagaflow._definition.table import Action, TransitionRow
 from sagaflow._engine.conclusion import Run, Scheduled, Undoing
 from sagaflow._engine.writing import Sent
+from sagaflow._shown import shown
 from sagaflow.clock import Clock
 from sagaflow.context import AddedCompensation, Context, Effects
 from sagaflow.exceptions import CompensationError, SagaDefinitionError, UnknownEventError
@@ -230,7 +231,7 @@ def _target(name: str, row: TransitionRow, result: object) -> State | None:
         target = next((known for known in row.targets if known == result), None)
         if target is None:
             names = " or ".join(known.name for known in row.targets)
-            problem = f"a branch handler returns {names}, this one returned {result!r}"
+            problem = f"a branch handler returns {names}, this one returned {shown(result)}"
     else:
         target = row.targets[0] if row.targets else None
         if isinstance(result, State):

@@ -1,7 +1,8 @@
 """A saga as it is stored, as frozen values.
 
 Business data, message bodies and arguments are in stored form here: what the codec made of them.
-They are never changed in place.
+They are never changed in place. What in them is secret cannot be told without their classes, so
+they are not shown at all.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import attrs
 from attrs import field, frozen
 
 from sagaflow.ids import SagaId
+from sagaflow.redaction import Secret
 
 
 class Status(Enum):
@@ -45,7 +47,7 @@ class StoredMessage:
     """
 
     type: str
-    body: Mapping[str, object]
+    body: Secret[Mapping[str, object]] = field(repr=False)
 
 
 @frozen(kw_only=True)
@@ -200,7 +202,7 @@ class RecordedCompensation:
     step: str
     method: str
     event: StoredMessage | None = None
-    arguments: tuple[object, ...] | None = None
+    arguments: Secret[tuple[object, ...] | None] = field(default=None, repr=False)
     message_id: SagaId
     status: StepStatus = StepStatus.PENDING
     failing: Failing | None = None
@@ -264,7 +266,7 @@ class SagaRecord:
     status: Status = Status.ACTIVE
     goal: str | None = None
     cancelled: bool = False
-    data: Mapping[str, object]
+    data: Secret[Mapping[str, object]] = field(repr=False)
     sequence: int = 0
     inbox: tuple[SagaId, ...] = ()
     outbox: tuple[OutgoingMessage, ...] = ()

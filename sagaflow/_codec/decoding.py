@@ -38,6 +38,7 @@ from sagaflow._codec.values import (
 )
 from sagaflow._shown import shown
 from sagaflow.exceptions import SerializationError
+from sagaflow.redaction import is_secret, revealed
 
 
 def _strict(*accepted: type) -> Callable[[Any, Any], Any]:
@@ -77,7 +78,7 @@ def _decode_enum(value: Any, cls: Any) -> object:
             return way(value)
         except ValueError:
             continue
-    raise ValueError(f"{cls.__name__} has no member {value!r}")
+    raise ValueError(f"{cls.__name__} has no member {shown(value)}")
 
 
 def _member(cls: Any, name: object) -> object:
@@ -191,6 +192,19 @@ _DECODERS: Final[dict[type, Callable[[Any, Any], object]]] = {
 }
 
 
+def _structure_secret(declared: Any, converter: Converter) -> Callable[[Any, Any], object]:
+    plain = revealed(declared)
+    hook = converter.get_structure_hook(plain)
+
+    def structure(value: Any, _: Any) -> object:
+        try:
+            return hook(value, plain)
+        except Exception:  # noqa: BLE001 - whatever it says may say too much
+            raise ValueError("its secret value does not fit its type") from None
+
+    return structure
+
+
 def _make_converter() -> Converter:
     made = Converter(detailed_validation=True)
     for cls, decode in _DECODERS.items():
@@ -200,6 +214,7 @@ def _make_converter() -> Converter:
     made.register_structure_hook_factory(is_mapping, _structure_mapping)
     made.register_structure_hook_factory(is_literal, _structure_literal)
     made.register_structure_hook_factory(is_union, _structure_union)
+    made.register_structure_hook_factory(is_secret, _structure_secret)
     return made
 
 

@@ -44,6 +44,7 @@ from sagaflow._codec.values import (
 )
 from sagaflow._definition.messages import is_message_class
 from sagaflow._shown import shown
+from sagaflow.redaction import is_secret, revealed
 
 Encoder: TypeAlias = Callable[[Any], object]
 
@@ -58,6 +59,8 @@ def encoder_for(declared: Any) -> Encoder:
     :raises TypeError: if the type cannot be stored.
     :raises NameError: if an annotation within it cannot be resolved.
     """
+    if is_secret(declared):
+        return _guarded(encoder_for(revealed(declared)))
     declared = stripped(declared)
     found = _known.get(declared)
     if found is None:
@@ -73,6 +76,18 @@ def encoder_for(declared: Any) -> Encoder:
             del _known[declared]
             raise
     return found
+
+
+def _guarded(encode: Encoder) -> Encoder:
+    """Keep a secret out of the errors about it."""
+
+    def encode_secret(value: object) -> object:
+        try:
+            return encode(value)
+        except Exception:  # noqa: BLE001 - whatever it says may say too much
+            raise UnfitValueError("its secret value does not fit its type") from None
+
+    return encode_secret
 
 
 def _encoder(declared: Any) -> Encoder:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from inspect import getattr_static
 from types import FunctionType
-from typing import Any
 
 from attrs import field, frozen
 
@@ -150,6 +149,6 @@ def _check_names(cls: type, steps: tuple[Step, ...], table: TransitionTable) -> 
                 raise step.migration.origin.error(problem, method=step.name, saga=cls.__name__)
 
 
-def _methods(cls: Any) -> Iterable[str]:
+def _methods(cls: type) -> Iterable[str]:
     for owner in cls.__mro__:
         yield from (name for name, value in vars(owner).items() if isinstance(value, FunctionType))

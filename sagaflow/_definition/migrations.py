@@ -71,24 +71,27 @@ def migrates(from_: int, to: int, *, renamed: Mapping[str, str] | None = None) -
             f"migrates({from_}, {to}) is no single step: declare migrates({from_}, {from_ + 1}) "
             "and the steps that follow"
         )
-    names: object = {} if renamed is None else renamed
-    if not isinstance(names, Mapping) or not all(
-        isinstance(name, str) and name
-        for pair in cast("Mapping[object, object]", names).items()
-        for name in pair
-    ):
-        raise origin.error(f"renamed= maps old names to new ones, not {names!r}")
-    migration = Migration(from_, dict(cast("Mapping[str, str]", names)), origin)
+    given: Any = {} if renamed is None else renamed
+    if not isinstance(given, Mapping) or not _are_names(cast("Mapping[object, object]", given)):
+        raise origin.error(f"renamed= maps old names to new ones, not {given!r}")
+    migration = Migration(from_, dict(cast("Mapping[str, str]", given)), origin)
     origin.begin(migration)
     return migration
+
+
+def _are_names(given: Mapping[object, object]) -> bool:
+    return all(isinstance(name, str) and name for pair in given.items() for name in pair)
 
 
 def migration_of(value: object) -> Migration | None:
     """Return the migration that an attribute of a class body is, if it is one."""
     if isinstance(value, Migration):
         return value
-    plain = getattr(value, "__func__", None)
-    return None if plain is None else vars(plain).get(_MIGRATES)
+    if not isinstance(value, staticmethod):
+        return None
+    plain: Any = cast("staticmethod[..., object]", value).__func__
+    found: Migration | None = getattr(plain, _MIGRATES, None)
+    return found
 
 
 def migration_problem(function: object) -> str | None:

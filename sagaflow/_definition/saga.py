@@ -23,6 +23,7 @@ from sagaflow._definition.build import Layer, build_table, read_layer
 from sagaflow._definition.evolution import Evolution, build_evolution
 from sagaflow._definition.origin import SagaBody
 from sagaflow._definition.table import Correlator, TransitionTable
+from sagaflow.redaction import safe_repr
 
 _DEFAULT_INBOX: Final = 128
 _DEFAULT_EARLY_EVENTS: Final = timedelta(days=1)
@@ -106,7 +107,7 @@ class SagaMeta(type):
                 "data in one of them"
             ) from exc
         check_body(place, plain, namespace)
-        cls: SagaMeta = attrs.define(plain, slots=True, auto_attribs=True, kw_only=True)
+        cls: SagaMeta = attrs.define(plain, slots=True, auto_attribs=True, kw_only=True, repr=False)
         check_fields(place, cls)
         given = _keywords(
             place,
@@ -204,6 +205,9 @@ class Saga(metaclass=SagaMeta):
     :raises SagaDefinitionError: when the class statement runs, if it says something that cannot
         be run.
     """
+
+    def __repr__(self) -> str:
+        return safe_repr(self)
 
     if TYPE_CHECKING:  # so that the functions of attrs take it
         __attrs_attrs__: ClassVar[Any]

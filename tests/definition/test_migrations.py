@@ -254,5 +254,5 @@ def test_override_with_other_parameters_is_refused() -> None:
 def test_schema_that_is_no_positive_int_is_refused(schema: Any) -> None:
     with pytest.raises(SagaDefinitionError, match="schema= takes a positive int"):
 
-        class Order(Saga, schema=schema):
+        class Order(Saga, schema=schema):  # pyright: ignore[reportUnusedClass]
             done = State(final=True)

@@ -59,6 +59,7 @@ async def test_upgrade_between_read_and_write_of_the_old_code_wins(
         with pytest.raises(NewerSchemaError):
             await old.handle(Paid("o"), message_id="old")
 
+    before = b""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(pay)
         await paused.has_read.wait()

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from typing import ClassVar, assert_type
+from typing import Any, ClassVar, assert_type
 from uuid import UUID
 
 import attrs
 from attrs import Factory, field, frozen
 
-from sagaflow import Context, Saga, State, compensates, during, during_any, initially
+from sagaflow import (
+    Context,
+    Saga,
+    Secret,
+    State,
+    compensates,
+    during,
+    during_any,
+    initially,
+    migrates,
+    redact,
+)
 from sagaflow._definition.table import TransitionTable
 
 
@@ -220,3 +231,37 @@ def is_given(handler: Callable[[Shared, Placed, Context], None]) -> None:
 
 
 is_given(initially.on(Placed).goto(SHARED)(start_shared))
+
+
+class Evolved(Saga, schema=3):
+    """A saga whose data has changed twice, with a secret."""
+
+    start = initially.on(Placed).goto(State("gone", final=True))
+
+    card: Secret[str] = ""
+    pins: Secret[list[int] | None] = None
+
+    @migrates(1, 2)
+    @staticmethod
+    def in_place(data: dict[str, Any]) -> None: ...
+
+    @migrates(from_=2, to=3, renamed={"left": "gone"})
+    @staticmethod
+    def anew(data: dict[str, Any]) -> dict[str, Any]:
+        return {**data}
+
+
+@frozen
+class Charged:
+    """An event with a secret."""
+
+    card: Secret[str]
+
+
+def read_secrets(saga: Evolved) -> None:
+    assert_type(saga.card, str)
+    assert_type(saga.pins, list[int] | None)
+    assert_type(Charged("4111").card, str)
+    assert_type(redact(saga), dict[str, object])
+    assert_type(Evolved.anew({}), dict[str, Any])
+    Evolved(card="4111", pins=[1])

@@ -12,7 +12,17 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from sagaflow import Context, Saga, State, compensates, during, during_any, initially
+from sagaflow import (
+    Context,
+    Saga,
+    Secret,
+    State,
+    compensates,
+    during,
+    during_any,
+    initially,
+    migrates,
+)
 
 
 @frozen
@@ -230,3 +240,23 @@ async def use(ctx: Context) -> None:
     State(name="unpaid")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     State("unpaid", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await Order().pay(Placed("o-1"), ctx)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Evolved(Saga, schema=2):
+    """Migrations that do not fit."""
+
+    card: Secret[str] = 7  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+    @migrates(1, 2)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    @staticmethod
+    def takes_a_list(data: list[str]) -> None: ...
+
+    @migrates(1, 2)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    @staticmethod
+    async def waits(data: dict[str, object]) -> None: ...
+
+    misspelt = migrates(1, 2, renamd={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+class Numbered(Saga, schema="2"):  # pyright: ignore[reportArgumentType]
+    """A schema that is no number."""
