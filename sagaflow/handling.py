@@ -109,7 +109,7 @@ class Handling:
         :raises CompensationError: if the class has no such method any more.
         """
         name = type(saga).table.saga
-        method = getattr(saga, entry.method, None)
+        method = _method(saga, entry.method)
         if method is None:
             raise CompensationError(
                 name,
@@ -265,6 +265,18 @@ def _method_name(saga: Saga, method: Callable[..., object], given: tuple[object,
     if problem is not None:
         raise SagaDefinitionError(f"ctx.add_compensation() {problem}", saga=cls.__name__)
     return name
+
+
+def _method(saga: Saga, name: str) -> Callable[..., Any] | None:
+    """Return a method that a stored saga names, which is data: nothing but a method of its class.
+
+    Neither what Python or attrs adds to it, nor what its fields hold.
+    """
+    function: object = inspect.getattr_static(type(saga), name, None)
+    if not isinstance(function, FunctionType) or name.startswith("__"):
+        return None
+    method: Callable[..., Any] = getattr(saga, name)
+    return method
 
 
 def _has_method(cls: type, name: str, function: FunctionType) -> bool:

@@ -225,7 +225,7 @@ def _changed(document: Document) -> datetime:
 def _is_due(document: Document, now: datetime, *, unclaimed: bool, schema: int | None) -> bool:
     if "wake" not in document or document["wake"] > now:
         return False
-    if schema is not None and document.get("schema", schema + 1) > schema:
+    if schema is not None and document.get("schema", 1) > schema:
         return False
     return not unclaimed or "lease" not in document or document["lease"]["until"] <= now
 

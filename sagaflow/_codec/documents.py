@@ -40,7 +40,6 @@ _KINDS: Final[Mapping[str, type]] = {
     "incarnation": str,
     "version": int,
     "token": str,
-    "schema": int,
     "state": str,
     "created_at": datetime,
     "updated_at": datetime,
@@ -221,14 +220,15 @@ def _decode(document: Mapping[str, Any]) -> SagaRecord:
     for name, kind in _KINDS.items():
         if not isinstance(document[name], kind):
             raise TypeError(f"its {name} is {shown(document[name])}")
-    if document["schema"] < 1:
-        raise ValueError(f"its schema is {document['schema']}")
+    schema: object = document.get("schema", 1)
+    if not isinstance(schema, int) or schema < 1:
+        raise ValueError(f"its schema is {shown(schema)}")
     return SagaRecord(
         correlation_id=decode_id(document["_id"]),
         incarnation=document["incarnation"],
         version=document["version"],
         token=document["token"],
-        schema=document["schema"],
+        schema=int(schema),
         state=document["state"],
         status=Status(document["status"]),
         goal=document.get("goal"),

@@ -6,6 +6,7 @@ A value of another type is refused: it would be stored and could never be read b
 from __future__ import annotations
 
 import dataclasses
+import threading
 import types
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
@@ -22,6 +23,7 @@ from sagaflow._codec.values import (
     COLLECTIONS,
     TAG,
     VALUE,
+    TooDeepError,
     UnfitValueError,
     encode_datetime,
     encode_dynamic,
@@ -50,6 +52,19 @@ Encoder: TypeAlias = Callable[[Any], object]
 
 _known: dict[Any, Encoder] = {}
 
+_MOST_WITHIN: Final = 30
+"""How often an instance of a class may be within another of it: each takes up to three levels of
+documents and arrays, of which MongoDB allows 100."""
+
+
+class _Nesting(threading.local):
+    """How deep a value is that is being encoded, of a class that holds instances of itself."""
+
+    depth = 0
+
+
+_nesting = _Nesting()
+
 
 def encoder_for(declared: Any) -> Encoder:
     """Return what encodes the values of a declared type.
@@ -66,7 +81,13 @@ def encoder_for(declared: Any) -> Encoder:
     if found is None:
 
         def later(value: object) -> object:
-            return _known[declared](value)
+            if _nesting.depth >= _MOST_WITHIN:
+                raise TooDeepError
+            _nesting.depth += 1
+            try:
+                return _known[declared](value)
+            finally:
+                _nesting.depth -= 1
 
         # A class may hold instances of itself, so it is known before it is complete.
         _known[declared] = later

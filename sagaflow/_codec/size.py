@@ -24,7 +24,7 @@ def document_size(document: Mapping[str, Any]) -> int:
     """
     try:
         return len(encode(document, codec_options=_OPTIONS))
-    except (BSONError, OverflowError, UnicodeError) as exc:
+    except (BSONError, OverflowError, RecursionError, UnicodeError) as exc:
         raise SerializationError(str(document.get("_id")), f"cannot be stored: {exc}") from exc
 
 

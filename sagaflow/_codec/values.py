@@ -15,6 +15,7 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from typing import (
     Annotated,
     Any,
@@ -40,6 +41,10 @@ TAG: Final = "@type"
 VALUE: Final = "value"
 _NATIVE: Final = (bool, int, float, str, bytes, datetime, UUID, ObjectId, types.NoneType)
 _PLAIN: Final = (bool, int, float, str)
+
+MOST_LEVELS: Final = 90
+"""How many levels of stored documents and arrays a value without a declared type may have.
+MongoDB allows 100 in all."""
 
 COLLECTIONS: Final[Mapping[type, tuple[type, ...]]] = {
     list: (list,),
@@ -67,6 +72,17 @@ class UnfitValueError(ValueError):
     def within(self, part: str) -> UnfitValueError:
         """Return this error, seen from one level further out."""
         self.path = part + self.path
+        return self
+
+
+class TooDeepError(UnfitValueError):
+    """Says that a value is nested too deeply; where in it would be no help."""
+
+    def __init__(self) -> None:
+        super().__init__("it is nested too deeply, or contains itself")
+
+    def within(self, part: str) -> UnfitValueError:  # noqa: ARG002
+        """Return this error as it is."""
         return self
 
 
@@ -136,13 +152,12 @@ def encode_dynamic(value: object) -> object:
 
     :raises UnfitValueError: if it cannot be stored.
     """
-    try:
-        return _encode_dynamic(value)
-    except RecursionError as exc:
-        raise UnfitValueError("it is nested too deeply, or contains itself") from exc
+    return _encode_dynamic(value, 0)
 
 
-def _encode_dynamic(value: Any) -> object:
+def _encode_dynamic(value: Any, depth: int) -> object:
+    if depth > MOST_LEVELS:
+        raise TooDeepError
     match value:
         case None | bool() | float() | bytes() | UUID() | ObjectId():
             return value
@@ -163,13 +178,18 @@ def _encode_dynamic(value: Any) -> object:
         case Decimal():
             return {TAG: "Decimal", VALUE: str(value)}
         case list():
-            return encode_each(_encode_dynamic, cast("list[object]", value))
+            return encode_each(
+                partial(_encode_dynamic, depth=depth + 1), cast("list[object]", value)
+            )
         case tuple():
             items = cast("tuple[object, ...]", value)
-            return {TAG: "tuple", VALUE: encode_each(_encode_dynamic, items)}
+            encode = partial(_encode_dynamic, depth=depth + 2)
+            return {TAG: "tuple", VALUE: encode_each(encode, items)}
         case dict():
             document = cast("dict[object, object]", value)
-            return encode_items(_encode_dynamic, _encode_dynamic, document)
+            levels = 1 if all(map(_is_plain_key, document)) else 3
+            encode = partial(_encode_dynamic, depth=depth + levels)
+            return encode_items(encode, encode, document)
         case _:
             raise UnfitValueError(
                 f"a value of type {type(value).__qualname__} cannot be stored without a declared "
@@ -202,8 +222,10 @@ def decode_dynamic(value: Any) -> object:
             return int(value)  # the driver has a subclass for long ones
         case datetime():
             return value.astimezone(UTC)  # the driver has a zone of its own
-        case _:
+        case _ if type(value) in _NATIVE:
             return value
+        case _:
+            raise ValueError(f"a stored value of type {type(value).__qualname__} is unknown")
 
 
 def _decode_document(document: Mapping[str, Any]) -> object:

@@ -303,7 +303,7 @@ def _due(now: datetime, *, unclaimed: bool, schema: int | None) -> Document:
         # Also if there is none. With $or, not every server would look into the index on wake.
         query["lease.until"] = {"$not": {"$gt": now}}
     if schema is not None:
-        query["schema"] = {"$lte": schema}
+        query["schema"] = {"$not": {"$gt": schema}}
     return query
 
 
