@@ -70,8 +70,9 @@ def choose(
 def timeout_row(
     table: TransitionTable, record: SagaRecord, step: str, delay: object
 ) -> TransitionRow | None:
-    """Return the timeout that a timer was armed for, if the class still declares it."""
-    for row in table.timeouts(record.state):
-        if row.step == step and row.after == delay:
-            return row
-    return None
+    """Return the timeout that a timer was armed for, if the class still declares it.
+
+    Its delay may have been changed since: who waited already waits as long as was said then.
+    """
+    rows = [row for row in table.timeouts(record.state) if row.step == step]
+    return next((row for row in rows if row.after == delay), rows[0] if len(rows) == 1 else None)

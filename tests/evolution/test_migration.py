@@ -16,6 +16,7 @@ from sagaflow import (
     SagaRepository,
     SerializationError,
     Status,
+    during,
 )
 from sagaflow.testing import ManualClock
 from tests.evolution.sagas import MINUTE, New, Old, Paid, Placed, Refund, Shipped
@@ -167,3 +168,16 @@ async def test_old_saga_goes_on_to_its_end(
 ) -> None:
     await old.handle(Paid("o"))
     assert (await new.handle(Shipped("o"))).state == New.done
+
+
+async def test_timeout_with_another_delay_still_ends_the_waiting(
+    old: Orchestrator, repository: SagaRepository, clock: ManualClock
+) -> None:
+    class Patient(Old, name="Order", correlate_by="order_id"):
+        give_up = during(Old.awaiting_money).after(10 * MINUTE).goto(Old.failed)
+
+    clock.advance(MINUTE)
+    assert await Orchestrator([Patient], repository, clock=clock).run_due() == 1
+    found = await repository.find(Patient, "o")
+    assert found is not None
+    assert found.state == Patient.failed
