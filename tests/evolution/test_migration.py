@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from sagaflow import (
+    Context,
     Instance,
     MemoryBus,
     OperationError,
@@ -174,7 +175,8 @@ async def test_timeout_with_another_delay_still_ends_the_waiting(
     old: Orchestrator, repository: SagaRepository, clock: ManualClock
 ) -> None:
     class Patient(Old, name="Order", correlate_by="order_id"):
-        give_up = during(Old.awaiting_money).after(10 * MINUTE).goto(Old.failed)
+        @during(Old.awaiting_money).after(10 * MINUTE).goto(Old.failed)
+        async def give_up(self, ctx: Context) -> None: ...
 
     clock.advance(MINUTE)
     assert await Orchestrator([Patient], repository, clock=clock).run_due() == 1

@@ -175,7 +175,7 @@ async def test_document_is_driven_to_its_end(
     for command in (Charge, Refund, Unpack):
         bus.subscribe(command, sent.append)
     async with Orchestrator(
-        [saga], repository, clock=clock, bus=bus, messages=[Charge], background=False
+        [saga], repository, clock=clock, bus=bus, messages=[Charge, Line], background=False
     ) as orchestrator:
         world = World(saga, repository, orchestrator, clock, sent)
         if file.stem != "embryo":
