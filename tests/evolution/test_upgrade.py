@@ -145,6 +145,14 @@ def leave_nonsense(data: dict[str, Any]) -> None:
     data["total"] = "cheap"
 
 
+def miss(data: dict[str, Any]) -> None:
+    data["missing"] += 1
+
+
+def return_nonsense(_: dict[str, Any]) -> Any:
+    return ["x"]
+
+
 def leave_too_much(data: dict[str, Any]) -> None:
     data["number"] = 2**70
 
@@ -154,8 +162,8 @@ def leave_too_much(data: dict[str, Any]) -> None:
     [
         (leave_nonsense, r"migration from 1 to 2: Order\.total: 'cheap' is no Decimal"),
         (leave_too_much, r"after the migration from 1 to 2: Order\.number: .* 64 bits"),
-        (lambda _: ["x"], "'change' from schema 1 to 2 returned a list"),
-        (lambda data: data["missing"], "'change' from schema 1 to 2 raised KeyError: 'missing'"),
+        (return_nonsense, "'change' from schema 1 to 2 returned a list"),
+        (miss, "'change' from schema 1 to 2 raised KeyError: 'missing'"),
     ],
 )
 def test_failure_leaves_everything_as_it_was(
@@ -173,7 +181,7 @@ def test_failure_leaves_everything_as_it_was(
 def test_saga_that_has_not_started_has_no_data_to_migrate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(globals(), "CHANGE", lambda data: data["missing"])
+    monkeypatch.setitem(globals(), "CHANGE", miss)
     after = upgraded(Order, old({}, status=Status.EMBRYO, state=""))
     assert (after.schema, after.fault, after.data) == (2, None, {})
 
