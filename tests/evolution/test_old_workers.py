@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from attrs import frozen
 
 from sagaflow import (
+    Context,
     MemoryBus,
     MemoryRepository,
     NewerSchemaError,
@@ -14,7 +16,7 @@ from sagaflow import (
 )
 from sagaflow.record import Lease
 from sagaflow.testing import ManualClock
-from tests.evolution.sagas import MINUTE, New, Old, Paid, Placed, Shipped
+from tests.evolution.sagas import MINUTE, NAME, New, Old, Paid, Placed, Shipped
 from tests.semantics.support import PausesAfterRead, stored, stored_bytes
 
 pytestmark = pytest.mark.anyio
@@ -127,3 +129,38 @@ async def test_bus_is_told_so_that_it_delivers_again(
     async with Orchestrator([Old], repository, clock=clock, bus=bus, background=False):
         with pytest.raises(NewerSchemaError):
             await bus.publish(Paid("o"))
+
+
+@frozen
+class Charge:
+    order_id: str
+
+
+class Charging(Old, name=NAME, correlate_by="order_id"):
+    """The old code, with a command."""
+
+    async def place(self, event: Placed, ctx: Context) -> None:
+        ctx.send(Charge(event.order_id))
+
+
+async def test_messages_that_were_sent_before_the_upgrade_are_not_sent_again(
+    new: Orchestrator,
+    repository: SagaRepository,
+    clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bus, charged = MemoryBus(), list[Charge]()
+
+    async def charge(command: Charge) -> None:
+        charged.append(command)
+        await new.handle(Paid(command.order_id))  # upgrades the saga
+
+    bus.subscribe(Charge, charge)
+    async with Orchestrator([Charging], repository, clock=clock, bus=bus, background=False) as old:
+        await old.handle(Placed("o", 7))
+    assert charged == [Charge("o")]
+    document = await stored(repository, New, "o")
+    assert document is not None
+    assert (document["schema"], document["version"], document["outbox"]) == (3, 2, [])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "is left to processes that run the newer code" in caplog.text
