@@ -360,3 +360,8 @@ def test_nothing_is_changed_in_place() -> None:
     failed(before, Undo(step(1)), "no", RetryPolicy(first=SECOND), 0.5, machine(), write())
     dropped(before, Fire(timer()), "unhandled", machine(), write())
     assert before == copy
+
+
+def test_write_of_an_upgraded_saga_makes_it_one_that_was_stored_as_it_is() -> None:
+    upgraded = record(stored=record(schema=1), schema=2)
+    assert concluded(upgraded, run(), None, machine(), write()).stored is None
