@@ -33,7 +33,7 @@ from sagaflow.exceptions import (
     RepositoryError,
     UnknownOutcomeError,
 )
-from sagaflow.hot import HotSagas, removed
+from sagaflow.hot import HotSagas, is_same, removed
 from sagaflow.ids import SagaId, Unique
 from sagaflow.policy import Limits
 from sagaflow.record import Failing, SagaRecord, evolve
@@ -126,16 +126,13 @@ class Commits:
         """
         saga = saga_type.table.saga
         document = await self.repository.load_recent(saga, correlation_id)
+        known = self.hot.get(saga, correlation_id)
+        self.hot.drop(saga, correlation_id)
         if document is None:
-            self.hot.drop(saga, correlation_id)
             return None
-        try:
-            record = upgraded(saga_type, decode_record(document))
-        except NewerSchemaError:
-            self.hot.drop(saga, correlation_id)
-            raise
-        known = self.hot.version_of(saga, record)
-        self.hot.keep(saga, record, None if known is None else known.size)
+        record = upgraded(saga_type, decode_record(document))
+        size = known.size if known is not None and is_same(known.record, record) else None
+        self.hot.keep(saga, record, size)
         return record
 
     async def insert(self, saga_type: type[Saga], record: SagaRecord) -> bool:
