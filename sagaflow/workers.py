@@ -18,7 +18,7 @@ from sagaflow._engine.backoff import delays
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow.abc import closing
 from sagaflow.commits import Commits
-from sagaflow.exceptions import RepositoryError
+from sagaflow.exceptions import NewerSchemaError, RepositoryError
 from sagaflow.ids import SagaId
 from sagaflow.record import Lease, SagaRecord
 
@@ -59,6 +59,7 @@ class Workers:
     _counter: Iterator[int] = field(factory=count, init=False)
     _changed: anyio.Event = field(factory=anyio.Event, init=False)
     _busy: set[_Key] = field(factory=set[_Key], init=False)
+    _newer: set[type[Saga]] = field(factory=set[type[Saga]], init=False)
     _finished: anyio.Event = field(factory=anyio.Event, init=False)
     _limiter: anyio.CapacityLimiter = field(init=False)
 
@@ -164,8 +165,10 @@ class Workers:
         for saga_type in self.sagas:
             saga, schema = saga_type.table.saga, definition_of(saga_type).options.schema
             now = self.commits.clock.now()
+            # Until one of newer code has been met, so that it is met, and once it has, no more.
+            looks = saga_type not in self._newer
             waiting = self.commits.repository.due(
-                saga, now, unclaimed=True, schema=schema, limit=_BATCH
+                saga, now, unclaimed=True, schema=None if looks else schema, limit=_BATCH
             )
             async with closing(waiting) as due:
                 batch = [correlation_id async for correlation_id in due]
@@ -179,4 +182,15 @@ class Workers:
                 ):
                     found = True
                     self._start(tasks, key)
+                elif looks:
+                    looks = False  # one of them will do
+                    await self._look(saga_type, correlation_id)
         return found
+
+    async def _look(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+        """Find out whether a saga could not be claimed because newer code has stored it."""
+        try:
+            await self.commits.load(saga_type, correlation_id, None)
+        except NewerSchemaError as exc:
+            self._newer.add(saga_type)
+            self.commits.report_outage(exc)

@@ -25,7 +25,7 @@ from sagaflow import (
 )
 from sagaflow._codec.documents import encode_record
 from sagaflow.commits import Commits
-from sagaflow.record import Lease, SagaRecord
+from sagaflow.record import Lease, SagaRecord, evolve
 from sagaflow.testing import ManualClock
 from sagaflow.workers import Workers
 from tests.semantics.support import Passing
@@ -329,6 +329,31 @@ async def test_claim_that_another_process_wins_is_no_work(world: World) -> None:
     async with running(world.workers()):
         await world.until(1)
     assert world.worked == ["b"]
+
+
+async def test_sweep_that_meets_newer_sagas_says_so_once_and_asks_for_no_more_of_them(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Asked(Passing):
+        def due(
+            self, saga: str, now: datetime, *, unclaimed: bool, schema: int | None = None
+        ) -> AsyncIterator[SagaId]:
+            if saga == "Job":
+                schemas.append(schema)
+                if len(schemas) == 4:
+                    swept.set()
+            return super().due(saga, now, unclaimed=unclaimed, schema=schema)
+
+    schemas, swept = list[int | None](), anyio.Event()
+    newer = (evolve(record(name, NOW - MINUTE), schema=2) for name in ("a", "b"))
+    await world.store(*newer, record("c", NOW))
+    world.repository, world.poll = Asked(world.repository), SWEEPS
+    async with running(world.workers()):
+        await swept.wait()
+    assert world.worked == ["c"]
+    assert schemas[:4] == [None, 1, 1, 1]
+    assert [line.levelname for line in caplog.records] == ["WARNING"]
+    assert "Job 'a' is stored with schema 2" in caplog.text
 
 
 # Failures and the end
