@@ -336,13 +336,19 @@ async def test_sweep_that_meets_newer_sagas_says_so_once_and_asks_for_no_more_of
 ) -> None:
     class Asked(Passing):
         def due(
-            self, saga: str, now: datetime, *, unclaimed: bool, schema: int | None = None
+            self,
+            saga: str,
+            now: datetime,
+            *,
+            unclaimed: bool,
+            schema: int | None = None,
+            limit: int | None = None,
         ) -> AsyncIterator[SagaId]:
             if saga == "Job":
                 schemas.append(schema)
                 if len(schemas) == 4:
                     swept.set()
-            return super().due(saga, now, unclaimed=unclaimed, schema=schema)
+            return super().due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit)
 
     schemas, swept = list[int | None](), anyio.Event()
     newer = (evolve(record(name, NOW - MINUTE), schema=2) for name in ("a", "b"))
