@@ -53,9 +53,9 @@ def test_an_order_that_is_not_completed_is_an_error() -> None:
 def test_the_flow_on_a_server_counts_its_round_trips(
     mongodb_uri: str, driver: str, runtime: str
 ) -> None:
-    measured = durable.saga(driver=driver, runtime=runtime, number=5, tasks=2, uri=mongodb_uri)
+    measured = durable.saga(driver=driver, runtime=runtime, number=5, tasks=1, uri=mongodb_uri)
     assert measured.metrics["wall"] > 0
-    assert measured.metrics["round_trips"] >= 1  # each event is stored
+    assert measured.metrics["round_trips"] >= 1  # one after another, none can share
 
 
 def test_the_floor(mongodb_uri: str) -> None:
