@@ -59,7 +59,7 @@ class Mistake(Enum):
     NOTED_BEFORE_PUBLISHING = "messages are removed before they are published"
     INBOX_NOT_ASKED = "a handled event is not recognised"
     TIMER_NOT_REMOVED = "the write that applies a timer does not remove it"
-    UNSENT_REMOVED_BY_WRITE = "a write that removes what was sent removes all that it knows"
+    UNSENT_REMOVED_BY_WRITE = "a write removes all messages that it knows, sent or not"
     WAKE_NEVER_CLEARED = "a wake for which there is no work stays"
 
 
@@ -321,8 +321,6 @@ class Protocol:
         else:
             incarnation, version, sequence = record.incarnation, record.version, record.sequence
             inbox, outbox, history = record.inbox, record.outbox, record.applied
-            if sent and self.mistake is Mistake.UNSENT_REMOVED_BY_WRITE:
-                sent = frozenset(outbox)
             outbox = tuple(message for message in outbox if message not in sent)
         timer = record is None
         if cause == TIMER:
@@ -410,7 +408,8 @@ class Protocol:
                 )
         else:
             yield from self._note(world, number, actor)
-            if actor.sent and number != SWEEPER:
+            careless = self.mistake is Mistake.UNSENT_REMOVED_BY_WRITE
+            if (actor.sent or careless) and number != SWEEPER:
                 yield from self._go_on(world, number, actor)
 
     def _go_on(self, world: World, number: int, actor: Publishing) -> Iterator[Step]:
@@ -418,7 +417,9 @@ class Protocol:
         accepted = {event for event, _ in world.accepted}
         for event in self.events:
             if event not in accepted and event not in actor.record.inbox:
-                read = Read(event, actor.record, actor.sent)
+                careless = self.mistake is Mistake.UNSENT_REMOVED_BY_WRITE
+                sent = frozenset(actor.record.outbox) if careless else actor.sent
+                read = Read(event, actor.record, sent)
                 label = f"{NAMES[number]} receives event {event} for {_shown(actor.record)}"
                 yield label, _with(world, number, read)
 
