@@ -15,7 +15,7 @@ ADVERSITIES = {
 }
 
 CAUGHT = {
-    Mistake.NO_VERSION_IN_FILTER: (Budget(), "version did not rise"),
+    Mistake.NO_VERSION_IN_FILTER: (Budget(), "event 2 was applied twice"),
     Mistake.NO_INCARNATION_IN_FILTER: (Budget(deletions=1), "event 2 was applied twice"),
     Mistake.WHOLE_DOCUMENT_REPLACED: (Budget(), "version did not rise"),
     Mistake.OUTBOX_EMPTIED: (Budget(), "removed before it was published"),
