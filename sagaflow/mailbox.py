@@ -234,7 +234,8 @@ class Mailbox:
         :raises LimitExceededError: if the saga became too large; nothing was stored.
         """
         known = self.commits.hot.version_of(self.saga_type.table.saga, before)
-        gone = self.sent | (frozenset[str]() if known is None else removed(before, known.record))
+        # Without a look at what was noted meanwhile, more might be put back than is removed.
+        gone = frozenset[str]() if known is None else self.sent | removed(before, known.record)
         if gone:
             machine = self.commits.machine(self.saga_type)
             after = without_sent(after, gone, machine, self.commits.write())
@@ -300,8 +301,8 @@ class Mailbox:
 
     async def remove(self, sent: tuple[str, ...]) -> bool:
         """Have the next write remove messages that were sent; tell whether one has."""
-        if not self.waiting and not self.batch:
-            return False  # perhaps there is none
+        if (not self.waiting and not self.batch) or not self.commits.hot.most:
+            return False  # perhaps there is none, or it would not know what is in the outbox
         self.sent.update(sent)
         self.written = self.written or anyio.Event()
         try:

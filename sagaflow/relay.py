@@ -112,7 +112,11 @@ class Relay:
             return None
         lane = _Lane(record, last=self._sent.get(key, 0))
         self._extend(lane, record)
-        if not lane.waiting:  # read before they were removed
+        # What was sent is in the saga still, or again: it was read before it was removed, perhaps
+        # by a write that has set the whole outbox since.
+        known = self._sent.get(key, 0)
+        lane.unnoted = tuple(m.id for m in record.outbox if m.sequence <= known)
+        if not lane.waiting and not lane.unnoted:
             return None
         self._lanes[key] = lane
         return lane
@@ -129,9 +133,10 @@ class Relay:
         # The relay delivers for the saga, not for the message that its caller may be handling.
         handled = current_envelope.set(None)
         try:
-            while lane.waiting:
-                if not await self._publish_waiting(saga_type, lane):
-                    break  # what has come meanwhile must not overtake what was refused
+            while await self._publish_waiting(saga_type, lane):
+                if not lane.waiting:
+                    break
+            # If one was refused, what has come meanwhile must not overtake it.
         except Exception:
             # One saga that cannot be sent for must not keep the others from it.
             logger.exception(
