@@ -181,7 +181,7 @@ async def test_method_that_a_document_names_is_one_of_the_class_or_none(
     anyio_backend: str, clock: ManualClock, method: str
 ) -> None:
     repository = MemoryRepository(clock=clock)
-    orchestrator = Orchestrator([Notes], repository, clock=clock)
+    orchestrator = reading(repository, clock)
     await orchestrator.handle(Note("o"))
     await _tamper(repository, "compensations", [{"method": method, "arguments": [{"x": 1}]}])
     await orchestrator.handle(Cancelled("o"))
@@ -196,7 +196,7 @@ async def test_message_class_that_a_document_names_is_known_or_refused(
     anyio_backend: str, clock: ManualClock
 ) -> None:
     repository = MemoryRepository(clock=clock)
-    orchestrator = Orchestrator([Notes], repository, clock=clock)
+    orchestrator = reading(repository, clock)
     await orchestrator.handle(Note("o"))
     forged = {"@type": "message", "name": "subprocess.Popen", "body": {"args": "ls"}}
     await _tamper(repository, "compensations", [{"arguments": [1, forged]}])
@@ -211,7 +211,7 @@ async def test_document_whose_schema_is_no_number_is_refused(
     anyio_backend: str, clock: ManualClock
 ) -> None:
     repository = MemoryRepository(clock=clock)
-    orchestrator = Orchestrator([Notes], repository, clock=clock)
+    orchestrator = reading(repository, clock)
     await orchestrator.handle(Note("o"))
     await _tamper(repository, "schema", {"$gt": 0})
     with pytest.raises(RepositoryError, match="its schema is"):
@@ -310,6 +310,11 @@ async def test_huge_text_is_refused_before_anything_is_stored(
     assert await stored(repository, Notes, "o") is None
     outcome = await orchestrator.handle(Note("o"))
     assert outcome.kind is OutcomeKind.STARTED
+
+
+def reading(repository: SagaRepository, clock: ManualClock) -> Orchestrator:
+    """Return one that reads what is stored for each event, as one that has not seen the saga."""
+    return Orchestrator([Notes], repository, clock=clock, hot_sagas=0)
 
 
 async def _tamper(repository: MemoryRepository, name: str, value: Any) -> None:
