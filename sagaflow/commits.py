@@ -58,6 +58,7 @@ class Commits:
     :ivar lease: how long others leave work to it.
     :ivar hot: the sagas that it has used last, perhaps no longer as they are stored.
     :ivar on_stored: called with each record that was stored.
+    :ivar outage_since: since when the store is known to fail; None if it does not.
     """
 
     repository: SagaRepository
@@ -70,7 +71,7 @@ class Commits:
     owner: str = field(factory=lambda: uuid4().hex)
     new_id: Callable[[], str] = field(factory=Unique)
     on_stored: Callable[[type[Saga], SagaRecord], None] = field(default=_nobody)
-    _in_outage: bool = field(default=False, init=False)
+    outage_since: datetime | None = field(default=None, init=False)
     _newer: set[str] = field(factory=set[str], init=False)
     _machines: dict[type[Saga], Machine] = field(factory=dict[type[Saga], Machine], init=False)
 
@@ -89,14 +90,14 @@ class Commits:
             if error.saga not in self._newer:
                 self._newer.add(error.saga)
                 logger.warning("%s Further sagas of this class are passed over silently.", error)
-        elif not self._in_outage:
-            self._in_outage = True
+        elif self.outage_since is None:
+            self.outage_since = self.clock.now()
             logger.error("the store fails; work is tried again until it is back: %s", error)
 
     def report_recovery(self) -> None:
         """Log that the store answers again, if it did not."""
-        if self._in_outage:
-            self._in_outage = False
+        if self.outage_since is not None:
+            self.outage_since = None
             logger.warning("the store is back: work goes on")
 
     def write(self) -> Write:

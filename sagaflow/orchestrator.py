@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,8 +20,6 @@ from sagaflow._definition.state import State
 from sagaflow._engine.correlation import correlate
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.clock import Clock, SystemClock
-from sagaflow.commits import Commits
-from sagaflow.deciding import Deciding
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, Envelope, current_envelope
 from sagaflow.exceptions import (
     AmbiguousSagaError,
@@ -33,22 +30,22 @@ from sagaflow.exceptions import (
     ServerUnavailableError,
     UnknownEventError,
 )
-from sagaflow.handling import Event, Handling
+from sagaflow.handling import Event
+from sagaflow.health import Health, Survey
 from sagaflow.hot import HotSagas
 from sagaflow.ids import SagaId, check_id
 from sagaflow.instance import Instance
 from sagaflow.mailbox import Mailboxes
+from sagaflow.observed import parts
+from sagaflow.observing import Observer, Observers, observers_of
 from sagaflow.operations import Operations
-from sagaflow.outcome import Outcome, OutcomeKind
+from sagaflow.outcome import Outcome
 from sagaflow.policy import Limits, RetryPolicy
-from sagaflow.processing import Processing
-from sagaflow.relay import Relay
 from sagaflow.workers import Workers
-from sagaflow.working import Working
-
-logger = logging.getLogger("sagaflow")
 
 SagaT = TypeVar("SagaT", bound=Saga)
+
+_BACKLOG_EVERY: Final = timedelta(seconds=15)
 
 
 class Orchestrator:
@@ -77,6 +74,7 @@ class Orchestrator:
     :param conflict_deadline: how long an event competes for a saga that others change as well.
     :param hot_sagas: how many of the sagas that were used last it keeps in memory, so that their
         next event is one write and no read; 0 for none. At most 64 MiB of them.
+    :param observer: who is told what it does: one `Observer` or several.
     :raises ValueError: if *hot_sagas* is negative.
     :raises SagaDefinitionError: if two sagas or two message classes share a name, a class has no
         transitions, or the type of a field cannot be stored.
@@ -100,6 +98,7 @@ class Orchestrator:
         shutdown_timeout: timedelta = timedelta(seconds=10),
         conflict_deadline: timedelta = timedelta(seconds=30),
         hot_sagas: int = 5_000,
+        observer: Observer | Iterable[Observer] | None = None,
     ) -> None:
         self._sagas = _checked(sagas)
         self._bus = bus
@@ -108,7 +107,9 @@ class Orchestrator:
         chance = random.Random().random  # noqa: S311 - it only spreads retries
         types = MessageTypes(self._sagas, messages)
         policy = retry or RetryPolicy()
-        self._commits = Commits(
+        self._observers = observers_of(observer)
+        part = parts(self._observers)
+        self._commits = part.commits(
             repository=repository,
             clock=clock or SystemClock(),
             limits=limits or Limits(),
@@ -118,12 +119,14 @@ class Orchestrator:
             hot=HotSagas(hot_sagas),
         )
         mailboxes = Mailboxes(self._commits)
-        handling = Handling(messages=types, clock=self._commits.clock, services=services)
-        self._relay = Relay(self._commits, bus, types, policy, mailboxes)
-        working = Working(commits=self._commits, handling=handling, retry=policy, random=chance)
-        self._processing = Processing(
+        handling = part.handling(messages=types, clock=self._commits.clock, services=services)
+        self._relay = part.relay(self._commits, bus, types, policy, mailboxes)
+        working = part.working(
+            commits=self._commits, handling=handling, retry=policy, random=chance
+        )
+        self._processing = part.processing(
             commits=self._commits,
-            deciding=Deciding(commits=self._commits, handling=handling, working=working),
+            deciding=part.deciding(commits=self._commits, handling=handling, working=working),
             working=working,
             relay=self._relay,
             mailboxes=mailboxes,
@@ -137,6 +140,7 @@ class Orchestrator:
             poll=poll,
             concurrency=concurrency,
         )
+        self._survey = Survey(commits=self._commits, sagas=self._sagas)
         self._tasks: TaskGroup | None = None
         self._workers_scope: anyio.CancelScope | None = None
         self._closed = False
@@ -152,6 +156,8 @@ class Orchestrator:
         if self._background:
             self._commits.on_stored = self._workers.note
             self._tasks.start_soon(self._run_workers, name="sagaflow workers")
+            if self._observers is not None:
+                self._tasks.start_soon(self._tell_backlog, self._observers, name="sagaflow backlog")
         return self
 
     async def __aexit__(
@@ -291,6 +297,21 @@ class Orchestrator:
         await self._operations.cancel(saga_type, correlation_id, state)
         await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
 
+    async def health(self, *, within: timedelta = timedelta(seconds=2)) -> Health:
+        """Say how this orchestrator is: one short query for each saga class, cheap enough to probe.
+
+        :param within: how long to wait for the store; it then counts as unreachable.
+        """
+        backlogs = await self._survey.due(self._tasks, within)
+        late = None if backlogs is None else max(backlog.late for backlog in backlogs)
+        return Health(
+            workers_alive=self._workers.are_alive() if self._background else None,
+            last_sweep=self._workers.last_sweep,
+            late=late,
+            store_reachable=backlogs is not None,
+            outage_since=self._commits.outage_since,
+        )
+
     async def find(self, saga_type: type[SagaT], correlation_id: SagaId) -> Instance[SagaT] | None:
         """Return a copy of one saga as it is stored, or None.
 
@@ -310,13 +331,7 @@ class Orchestrator:
         keep_failures: bool,
     ) -> Outcome:
         if correlation_id is None:
-            logger.warning(
-                "%s: %s says nowhere which saga it belongs to; it was dropped. Declare by= or "
-                "correlate_by=, give it a correlation_id attribute, or pass correlation_id=",
-                saga.table.saga,
-                type(event).__name__,
-            )
-            return Outcome(OutcomeKind.UNCORRELATED, saga)
+            return self._processing.uncorrelated(saga, event)
         taken = Event(
             body=event,
             correlation_id=correlation_id,
@@ -335,6 +350,12 @@ class Orchestrator:
         assert self._workers_scope is not None  # noqa: S101
         with self._workers_scope:
             await self._workers.run(self._tasks)
+
+    async def _tell_backlog(self, observers: Observers) -> None:
+        while True:
+            for backlog in await self._survey.due(self._tasks, _BACKLOG_EVERY) or ():
+                observers.note(backlog)
+            await anyio.sleep(_BACKLOG_EVERY.total_seconds())
 
     async def _receive(self, envelope: Envelope[object]) -> None:
         """Have every saga that takes it take a message from the bus."""

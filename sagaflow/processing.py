@@ -106,6 +106,16 @@ class Processing:
         seconds = self.conflict_deadline.total_seconds()
         raise ConcurrencyError(saga_type.table.saga, event.correlation_id, attempts, seconds)
 
+    def uncorrelated(self, saga_type: type[Saga], event: object) -> Outcome:
+        """Log that an event says nowhere which saga it belongs to."""
+        logger.warning(
+            "%s: %s says nowhere which saga it belongs to; it was dropped. Declare by= or "
+            "correlate_by=, give it a correlation_id attribute, or pass correlation_id=",
+            saga_type.table.saga,
+            type(event).__name__,
+        )
+        return Outcome(OutcomeKind.UNCORRELATED, saga_type)
+
     async def resume(
         self,
         saga_type: type[Saga],

@@ -110,6 +110,8 @@ class Timer:
     :ivar delay: how long after entering its state a timeout elapses.
     :ivar event: the scheduled event, in stored form.
     :ivar causation_id: the message that was handled when the timer was armed.
+    :ivar headers: what came along with that message and goes along with what the timer causes, in
+        stored form.
     :ivar failing: how its handler has failed so far.
     """
 
@@ -120,6 +122,7 @@ class Timer:
     delay: timedelta | None = None
     event: StoredMessage | None = None
     causation_id: SagaId
+    headers: object = field(factory=dict[str, object])
     failing: Failing | None = None
 
 
@@ -194,6 +197,8 @@ class RecordedCompensation:
     :ivar event: what the step handled; None for an added compensation.
     :ivar arguments: what the method is called with, in stored form; None for a declared one.
     :ivar message_id: the message that the step handled.
+    :ivar headers: what came along with that message and goes along with what undoing it causes, in
+        stored form.
     :ivar status: whether it is done.
     :ivar failing: how undoing it has failed so far.
     """
@@ -204,6 +209,7 @@ class RecordedCompensation:
     event: StoredMessage | None = None
     arguments: Secret[tuple[object, ...] | None] = field(default=None, repr=False)
     message_id: SagaId
+    headers: object = field(factory=dict[str, object])
     status: StepStatus = StepStatus.PENDING
     failing: Failing | None = None
 

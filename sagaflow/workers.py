@@ -29,6 +29,8 @@ _HORIZON: Final = timedelta(minutes=10)
 _SECOND_LOOK: Final = timedelta(milliseconds=100)
 _LONGEST_SLEEP: Final = timedelta(seconds=5)
 _LONGEST_OUTAGE_PAUSE: Final = timedelta(seconds=30)
+_LONGEST_SWEEP: Final = timedelta(seconds=60)
+"""A sweep that takes longer is taken for stuck."""
 _BATCH: Final = 200
 
 _Key = tuple[type[Saga], type, SagaId]
@@ -45,6 +47,7 @@ class Workers:
     :ivar poll: how long the sweep rests when there is work now and then; up to five times that
         when there is none.
     :ivar concurrency: for how many sagas work is done at the same time.
+    :ivar last_sweep: when it last looked successfully for due work.
     """
 
     commits: Commits
@@ -52,6 +55,8 @@ class Workers:
     resume: Callable[[type[Saga], SagaId], Awaitable[None]]
     poll: timedelta
     concurrency: int
+    last_sweep: datetime | None = field(default=None, init=False)
+    _round: float | None = field(default=None, init=False)
     _wakes: dict[_Key, datetime] = field(factory=dict[_Key, datetime], init=False)
     _heap: list[tuple[datetime, int, _Key]] = field(
         factory=list[tuple[datetime, int, _Key]], init=False
@@ -62,6 +67,14 @@ class Workers:
     _newer: set[type[Saga]] = field(factory=set[type[Saga]], init=False)
     _finished: anyio.Event = field(factory=anyio.Event, init=False)
     _limiter: anyio.CapacityLimiter = field(init=False)
+
+    def are_alive(self) -> bool:
+        """Tell whether they run, and the sweep is not stuck."""
+        longest = self.poll * 10 + _LONGEST_OUTAGE_PAUSE + _LONGEST_SWEEP
+        return (
+            self._round is not None
+            and anyio.current_time() - self._round <= longest.total_seconds()
+        )
 
     async def wait_until_idle(self) -> None:
         """Return once no work is being done."""
@@ -91,9 +104,13 @@ class Workers:
     async def run(self, tasks: TaskGroup) -> None:
         """Do what is due until cancelled. Work goes on in *tasks* when this is cancelled."""
         self._limiter = anyio.CapacityLimiter(self.concurrency)
-        async with anyio.create_task_group() as loops:
-            loops.start_soon(self._follow_timers, tasks)
-            loops.start_soon(self._sweep, tasks)
+        try:
+            self._round = anyio.current_time()
+            async with anyio.create_task_group() as loops:
+                loops.start_soon(self._follow_timers, tasks)
+                loops.start_soon(self._sweep, tasks)
+        finally:
+            self._round = None
 
     async def _follow_timers(self, tasks: TaskGroup) -> None:
         while True:
@@ -146,6 +163,7 @@ class Workers:
         while True:
             pause = self.poll * idle * (0.5 + self.commits.random())
             await anyio.sleep(pause.total_seconds())
+            self._round = anyio.current_time()
             try:
                 found = await self._claim_due(tasks)
             except RepositoryError as exc:
@@ -153,6 +171,7 @@ class Workers:
                 await anyio.sleep(next(outage).total_seconds())
                 continue
             self.commits.report_recovery()
+            self.last_sweep = self.commits.clock.now()
             outage = self._outage_pauses()
             idle = 1 if found else min(idle + 1, 5)
 

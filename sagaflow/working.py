@@ -119,7 +119,7 @@ class Working:
                     return await self._time_out(saga_type, record, work)
                 case Fire(timer):
                     assert timer.event is not None  # noqa: S101 - for the type checkers
-                    return await self._offer(saga_type, record, work, timer.event, {})
+                    return await self._offer(saga_type, record, work, timer.event, timer.headers)
                 case Offer(event):
                     return await self._offer(saga_type, record, work, event.message, event.headers)
                 case _:
@@ -175,7 +175,10 @@ class Working:
         if row is None:
             return self._dropped(saga_type, record, work, "no longer declared")
         event = Event(
-            body=None, correlation_id=record.correlation_id, message_id=timer.id, headers={}
+            body=None,
+            correlation_id=record.correlation_id,
+            message_id=timer.id,
+            headers=timer.headers,
         )
         return await self._take(saga_type, record, work, row, read_saga(saga_type, record), event)
 

@@ -71,6 +71,7 @@ def encode_compensation(entry: RecordedCompensation) -> Document:
         "event": None if entry.event is None else encode_message(entry.event),
         "arguments": None if entry.arguments is None else list(entry.arguments),
         "message_id": entry.message_id,
+        "headers": entry.headers or None,
         "status": entry.status.value,
         "failing": encode_failing(entry.failing),
     }
@@ -87,6 +88,7 @@ def decode_compensation(document: Mapping[str, Any]) -> RecordedCompensation:
         event=None if event is None else decode_message(event),
         arguments=None if arguments is None else tuple(arguments),
         message_id=document["message_id"],
+        headers=document.get("headers", {}),
         status=StepStatus(document["status"]),
         failing=decode_failing(document.get("failing")),
     )
@@ -161,6 +163,7 @@ def encode_timer(timer: Timer) -> Document:
             "delay": None if timer.delay is None else timer.delay // _MICROSECOND,
             "event": None if timer.event is None else encode_message(timer.event),
             "causation_id": timer.causation_id,
+            "headers": timer.headers or None,
             "failing": encode_failing(timer.failing),
         }
     )
@@ -177,6 +180,7 @@ def decode_timer(document: Mapping[str, Any]) -> Timer:
         delay=None if delay is None else delay * _MICROSECOND,
         event=None if event is None else decode_message(event),
         causation_id=document["causation_id"],
+        headers=document.get("headers", {}),
         failing=decode_failing(document.get("failing")),
     )
 

@@ -63,7 +63,7 @@ class Run:
     :ivar step: the transition that was taken.
     :ivar event: the name of the event's class.
     :ivar message_id: of the event.
-    :ivar headers: what the messages sent carry along, in stored form.
+    :ivar headers: what goes along with all that it causes, in stored form.
     :ivar target: the state to enter; None to stay.
     :ivar compensate: whether the completed steps are undone first.
     :ivar data: the fields of the saga after it.
@@ -132,7 +132,7 @@ def concluded(
         goal = record.state if run.target is None else run.target.name
         after = evolve(left(after), status=Status.COMPENSATING, goal=goal)
     elif run.target is not None:
-        after = entered(after, run.target, run.message_id, machine, write.now)
+        after = entered(after, run.target, run.message_id, run.headers, machine, write.now)
     return scheduled_for_work(after, machine, write)
 
 
@@ -165,19 +165,19 @@ def undone(
         attempt=attempt,
     )
     after = with_compensation(after, evolve(entry, status=StepStatus.DONE, failing=None))
-    after = with_messages(evolve(after, data=data), sent, entry.message_id, {}, write.now)
-    return scheduled_for_work(
-        compensated(after, entry.message_id, goal, machine, write), machine, write
+    after = with_messages(
+        evolve(after, data=data), sent, entry.message_id, entry.headers, write.now
     )
+    return scheduled_for_work(compensated(after, entry, goal, machine, write), machine, write)
 
 
 def compensated(
-    record: SagaRecord, causation_id: SagaId, goal: State, machine: Machine, write: Write
+    record: SagaRecord, entry: RecordedCompensation, goal: State, machine: Machine, write: Write
 ) -> SagaRecord:
-    """Return *record* in its goal if no step is left to undo."""
+    """Return *record* in its goal if no step is left to undo after *entry*."""
     if pending(record) is not None:
         return record
-    return entered(record, goal, causation_id, machine, write.now)
+    return entered(record, goal, entry.message_id, entry.headers, machine, write.now)
 
 
 def with_compensation(record: SagaRecord, entry: RecordedCompensation) -> SagaRecord:
@@ -251,6 +251,7 @@ def _recorded(run: Run, version: int) -> tuple[RecordedCompensation, ...]:
             event=undo.event,
             arguments=undo.arguments,
             message_id=run.message_id,
+            headers=run.headers,
         )
         for number, undo in enumerate(run.undoing, 1)
     )
@@ -274,6 +275,7 @@ def _scheduled(record: SagaRecord, run: Run) -> tuple[Timer, ...]:
             kind=TimerKind.EVENT,
             event=scheduled.event,
             causation_id=run.message_id,
+            headers=run.headers,
         )
         for number, scheduled in enumerate(run.scheduled)
     )

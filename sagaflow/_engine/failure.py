@@ -116,7 +116,7 @@ def skipped(record: SagaRecord, goal: State | None, machine: Machine, write: Wri
                 skip = evolve(entry, status=StepStatus.SKIPPED)
                 after = with_compensation(after, skip)
                 if goal is not None:
-                    after = compensated(after, entry.message_id, goal, machine, write)
+                    after = compensated(after, entry, goal, machine, write)
             case Fire(timer):
                 after = evolve(after, timers=tuple(t for t in after.timers if t.id != timer.id))
             case Offer(event):
@@ -165,7 +165,7 @@ def _waiting_again(
 ) -> SagaRecord:
     if suspension.reason is not SuspensionReason.TIMEOUT:
         return record
-    armed = default_timer(record, write.token, machine, write.now)
+    armed = default_timer(record, write.token, {}, machine, write.now)
     return evolve(record, timers=(*record.timers, *armed))
 
 

@@ -112,14 +112,24 @@ def left(record: SagaRecord) -> SagaRecord:
 
 
 def entered(
-    record: SagaRecord, state: State, causation_id: SagaId, machine: Machine, now: datetime
+    record: SagaRecord,
+    state: State,
+    causation_id: SagaId,
+    headers: object,
+    machine: Machine,
+    now: datetime,
 ) -> SagaRecord:
-    """Return *record* in *state*: its timeouts are armed; a final state ends the saga."""
+    """Return *record* in *state*: its timeouts are armed; a final state ends the saga.
+
+    :param headers: what goes along with what the timeouts cause, in stored form.
+    """
     history = tuple(evolve(entry, target=state.name) for entry in record.history)
     after = evolve(left(record), state=state.name, status=Status.ACTIVE, goal=None, history=history)
     if state.final or record.cancelled:
         return finished(after, machine, now)
-    return evolve(after, timers=(*after.timers, *_armed(after, causation_id, machine, now)))
+    return evolve(
+        after, timers=(*after.timers, *_armed(after, causation_id, headers, machine, now))
+    )
 
 
 def finished(record: SagaRecord, machine: Machine, now: datetime) -> SagaRecord:
@@ -136,7 +146,7 @@ def finished(record: SagaRecord, machine: Machine, now: datetime) -> SagaRecord:
 
 
 def default_timer(
-    record: SagaRecord, causation_id: SagaId, machine: Machine, now: datetime
+    record: SagaRecord, causation_id: SagaId, headers: object, machine: Machine, now: datetime
 ) -> tuple[Timer, ...]:
     """Return the timer of the class's ``timeout=``, if its state has no timeout of its own."""
     delay = machine.options.timeout
@@ -150,6 +160,7 @@ def default_timer(
             kind=TimerKind.DEFAULT,
             delay=delay,
             causation_id=causation_id,
+            headers=headers,
         ),
     )
 
@@ -192,7 +203,7 @@ def is_leased_to_others(record: SagaRecord, owner: str, now: datetime) -> bool:
 
 
 def _armed(
-    record: SagaRecord, causation_id: SagaId, machine: Machine, now: datetime
+    record: SagaRecord, causation_id: SagaId, headers: object, machine: Machine, now: datetime
 ) -> tuple[Timer, ...]:
     own = tuple(
         Timer(
@@ -202,8 +213,9 @@ def _armed(
             kind=TimerKind.TIMEOUT,
             delay=row.after,
             causation_id=causation_id,
+            headers=headers,
         )
         for number, row in enumerate(machine.table.timeouts(record.state), 1)
         if row.after is not None
     )
-    return own or default_timer(record, causation_id, machine, now)
+    return own or default_timer(record, causation_id, headers, machine, now)

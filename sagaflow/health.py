@@ -1,0 +1,119 @@
+"""How an orchestrator is: whether its workers live, its store answers, its work is late."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+from attrs import define, field, frozen
+
+from sagaflow._definition.saga import Saga
+from sagaflow._log import about
+from sagaflow.abc import closing
+from sagaflow.commits import Commits
+from sagaflow.exceptions import RepositoryError
+from sagaflow.ids import SagaId
+from sagaflow.observing import Backlog
+
+logger = logging.getLogger(__name__)
+
+_MOST_COUNTED: Final = 1_000
+_MOST_READ: Final = 10
+_NONE: Final = timedelta(0)
+
+
+@frozen(kw_only=True)
+class Health:
+    """How an orchestrator is.
+
+    :ivar workers_alive: whether the background does its rounds; None if there is none.
+    :ivar last_sweep: when it last looked successfully for due work that others have left.
+    :ivar late: for how long the longest due work of any saga class has been due, by whomever it is
+        to be done; None if the store did not say.
+    :ivar store_reachable: whether the store answered just now.
+    :ivar outage_since: since when the store is known to fail; None if it does not.
+    """
+
+    workers_alive: bool | None
+    last_sweep: datetime | None
+    late: timedelta | None
+    store_reachable: bool
+    outage_since: datetime | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the store answers and the background, if there is one, is alive."""
+        return self.store_reachable and self.workers_alive is not False
+
+
+@define
+class _Look:
+    """One look at what is due, for everyone who asks meanwhile."""
+
+    over: anyio.Event = field(factory=anyio.Event, init=False)
+    found: list[Backlog] | None = field(default=None, init=False)
+
+
+@define(kw_only=True)
+class Survey:
+    """Looks at what is due, one look at a time."""
+
+    commits: Commits
+    sagas: tuple[type[Saga], ...]
+    _look: _Look | None = field(default=None, init=False)
+
+    async def due(self, tasks: TaskGroup | None, within: timedelta) -> list[Backlog] | None:
+        """Return what is due of each saga class, or None if the store does not say in time.
+
+        :param tasks: where the look goes on if it takes longer: a driver that waits for a server
+            cannot be interrupted.
+        """
+        with anyio.move_on_after(within.total_seconds()):
+            if tasks is None:
+                return await self._backlogs()
+            look = self._look
+            if look is None:
+                look = self._look = _Look()
+                tasks.start_soon(self._take, look, name="sagaflow survey")
+            await look.over.wait()
+            return look.found
+        return None
+
+    async def _take(self, look: _Look) -> None:
+        try:
+            look.found = await self._backlogs()
+        finally:
+            self._look = None
+            look.over.set()
+
+    async def _backlogs(self) -> list[Backlog] | None:
+        try:
+            return [await self._backlog(saga_type) for saga_type in self.sagas]
+        except RepositoryError as exc:
+            logger.debug("a look at what is due failed: %s", exc, extra=about())
+            return None
+
+    async def _backlog(self, saga_type: type[Saga]) -> Backlog:
+        saga, now = saga_type.table.saga, self.commits.clock.now()
+        first: list[SagaId] = []
+        count = 0
+        async with closing(self.commits.repository.due(saga, now, unclaimed=False)) as due:
+            async for correlation_id in due:
+                count += 1
+                if count <= _MOST_READ:
+                    first.append(correlation_id)
+                if count == _MOST_COUNTED:
+                    break
+        late = outbox_age = _NONE
+        for correlation_id in first:
+            record = await self.commits.load(saga_type, correlation_id, None)
+            if record is None:
+                continue
+            if record.wake is not None:
+                late = max(late, now - record.wake)
+            if record.outbox:
+                outbox_age = max(outbox_age, now - record.outbox[0].created_at)
+        return Backlog(saga=saga, due=count, late=late, outbox_age=outbox_age)

@@ -1,0 +1,279 @@
+"""What an orchestrator tells about itself, and to whom."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+from attrs import define, field, frozen
+
+from sagaflow._codec.values import decode_dynamic, encode_dynamic
+from sagaflow._log import about
+from sagaflow.exceptions import RepositoryError, SagaflowError
+from sagaflow.ids import SagaId
+from sagaflow.record import SuspensionReason
+
+logger = logging.getLogger(__name__)
+
+
+class ActivityKind(Enum):
+    """What an orchestrator is doing."""
+
+    EVENT = "event"
+    """A saga takes an event: one that arrives, that was parked, or a timer's."""
+    HANDLER = "handler"
+    """A handler runs."""
+    COMPENSATION = "compensation"
+    """A step is undone."""
+    COMMIT = "commit"
+    """A saga is written."""
+    PUBLISH = "publish"
+    """A stored message is offered to the bus."""
+
+
+@define(kw_only=True, eq=False)
+class Activity:
+    """Something that an orchestrator does. What became of it is known when it ends.
+
+    :ivar kind: what it does.
+    :ivar saga: the name of the saga's class, as it is stored.
+    :ivar correlation_id: which saga; None for an event that does not say.
+    :ivar name: the class of the event or message (``timeout`` for a timer of ``.after()``), or the
+        step that is run, undone or written.
+    :ivar message_id: of the event or message; for a step, of what it handles or has handled.
+    :ivar headers: what came along with it, decoded; a trace goes on from there.
+    :ivar version: of the saga: what a handler sees, a write makes, an event leaves. 0 if none.
+    :ivar attempt: which attempt this is, counted from 1.
+    :ivar late: how long after it was due or, a message, stored; None for what was not due.
+    :ivar timer: the name of the timer that fired; None for anything else.
+    :ivar outcome: what became of it: of an event, the value of its `OutcomeKind`, or ``failed``,
+        ``dropped`` or ``conflict`` for parked events and timers; of a write, ``won`` or ``lost``;
+        of a message, ``accepted`` or ``refused``; ``done`` or ``failed`` otherwise.
+    :ivar error: what went wrong, also if it is tried again and nobody sees it raised.
+    """
+
+    kind: ActivityKind
+    saga: str
+    correlation_id: SagaId | None
+    name: str
+    message_id: SagaId | None = None
+    headers: Mapping[str, object] = field(factory=dict[str, object])
+    version: int = 0
+    attempt: int = 1
+    late: timedelta | None = None
+    timer: str | None = None
+    outcome: str = ""
+    error: BaseException | None = None
+
+
+@frozen(kw_only=True)
+class Retrying:
+    """Work has failed and is tried again.
+
+    :ivar saga: the name of its class.
+    :ivar correlation_id: which saga.
+    :ivar attempts: how often it has failed.
+    :ivar due: when it is tried again.
+    """
+
+    saga: str
+    correlation_id: SagaId
+    attempts: int
+    due: datetime
+
+
+@frozen(kw_only=True)
+class Suspended:
+    """A saga stands still until an operator decides.
+
+    :ivar saga: the name of its class.
+    :ivar correlation_id: which saga.
+    :ivar reason: what kept failing.
+    """
+
+    saga: str
+    correlation_id: SagaId
+    reason: SuspensionReason
+
+
+@frozen(kw_only=True)
+class Ended:
+    """A saga has reached its end.
+
+    :ivar saga: the name of its class.
+    :ivar correlation_id: which saga.
+    :ivar state: the state it ended in.
+    :ivar took: how long after its start.
+    """
+
+    saga: str
+    correlation_id: SagaId
+    state: str
+    took: timedelta
+
+
+@frozen(kw_only=True)
+class StoreFails:
+    """The store does not answer; told once for each outage.
+
+    :ivar error: what it said.
+    """
+
+    error: RepositoryError
+
+
+@frozen(kw_only=True)
+class StoreIsBack:
+    """The store answers again."""
+
+
+@frozen(kw_only=True)
+class Backlog:
+    """What is due of one saga class, in the whole store; told every now and then.
+
+    :ivar saga: the name of the class.
+    :ivar due: how many sagas have work that is due, 1,000 at most.
+    :ivar late: how long the longest due of it has been due.
+    :ivar outbox_age: how long the oldest message waits, among the sagas that have been due longest.
+    """
+
+    saga: str
+    due: int
+    late: timedelta
+    outbox_age: timedelta
+
+
+Fact: TypeAlias = Retrying | Suspended | Ended | StoreFails | StoreIsBack | Backlog
+"""Something that has happened, or how things are."""
+
+_NOTHING: Final = nullcontext()
+
+
+class Observer:
+    """Is told what an orchestrator does. Override what you want to know; the rest does nothing.
+
+    It is called in the middle of things, so it must be quick and not wait. What it raises is logged
+    once and hurts no saga.
+    """
+
+    def observe(self, activity: Activity) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Return what is entered before *activity* and left after it, in the same task.
+
+        Nothing is raised into it: ``activity.outcome`` and ``activity.error`` say what became of
+        it when it is left.
+        """
+        return _NOTHING
+
+    def note(self, fact: Fact) -> None:
+        """Take note of a fact, after it was stored."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Return what to add to the headers of all that the present activity causes.
+
+        They are stored with messages, timers, parked events and recorded compensations, and come
+        back as ``activity.headers``, in whichever process goes on with them.
+        """
+        return {}
+
+
+_current: ContextVar[Activity | None] = ContextVar("current_activity", default=None)
+
+
+def current_activity() -> Activity | None:
+    """Return what is being done in this task, if anybody observes it."""
+    return _current.get()
+
+
+@frozen
+class Observers:
+    """Several observers as one that cannot fail."""
+
+    all: tuple[Observer, ...]
+    _failed: set[int] = field(factory=set[int], init=False)
+
+    @contextmanager
+    def observe(self, activity: Activity) -> Iterator[Activity]:
+        """Have everyone observe what happens in the block."""
+        entered: list[tuple[Observer, AbstractContextManager[object]]] = []
+        token = _current.set(activity)
+        try:
+            for observer in self.all:
+                try:
+                    observation = observer.observe(activity)
+                    observation.__enter__()
+                except Exception as exc:  # noqa: BLE001 - a stranger's code
+                    self._report(observer, exc)
+                else:
+                    entered.append((observer, observation))
+            try:
+                yield activity
+            except BaseException as exc:
+                activity.error = exc
+                raise
+            finally:
+                for observer, observation in reversed(entered):
+                    try:
+                        observation.__exit__(None, None, None)
+                    except Exception as exc:  # noqa: BLE001
+                        self._report(observer, exc)
+        finally:
+            _current.reset(token)
+
+    def note(self, fact: Fact) -> None:
+        """Have everyone take note of *fact*."""
+        for observer in self.all:
+            try:
+                observer.note(fact)
+            except Exception as exc:  # noqa: BLE001
+                self._report(observer, exc)
+
+    def carried(self, stored: object) -> object:
+        """Return *stored* headers, with what the observers add."""
+        added: dict[str, object] = {}
+        for observer in self.all:
+            try:
+                added.update(observer.headers())
+            except Exception as exc:  # noqa: BLE001
+                self._report(observer, exc)
+        return encode_dynamic({**decoded(stored), **added}) if added else stored
+
+    def _report(self, observer: Observer, error: Exception) -> None:
+        if id(observer) not in self._failed:
+            self._failed.add(id(observer))
+            logger.error(
+                "the observer %r failed; what it says from now on is not logged: %s",
+                observer,
+                error,
+                exc_info=error,
+                extra=about(),
+            )
+
+
+def observers_of(given: Observer | Iterable[Observer] | None) -> Observers | None:
+    """Return what was given as one, or None if nobody listens.
+
+    :raises SagaflowError: if something else was given.
+    """
+    if given is None:
+        return None
+    found = (given,) if isinstance(given, Observer) else tuple(given)
+    for observer in found:
+        known: Any = observer
+        if not isinstance(known, Observer):
+            raise SagaflowError(
+                f"observer= takes an Observer or several, not {known!r}: derive it from "
+                "sagaflow.observing.Observer"
+            )
+    return Observers(found) if found else None
+
+
+def decoded(stored: object) -> Mapping[str, object]:
+    """Return headers from their stored form."""
+    headers: Any = decode_dynamic(stored)
+    found: Mapping[str, object] = headers
+    return found
