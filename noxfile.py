@@ -30,7 +30,7 @@ RESULTS = ROOT / ".nox" / "results"
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 SUPPORTED = nox.project.python_versions(PYPROJECT)
-EXTRAS = ("embedded", "trio")
+EXTRAS = ("embedded", "otel", "trio")
 LOWEST_COVERAGE = 95
 # What takes most of the time and differs least from version to version runs on the newest one:
 # child processes that are killed, terminals, thousands of simulated seeds, and what waits for the

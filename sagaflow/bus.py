@@ -12,7 +12,14 @@ from typing import Any, Literal, TypeVar, overload
 import anyio
 from attrs import define, field, frozen
 
-from sagaflow.envelope import CAUSATION_ID, COMMAND, MESSAGE_KIND, Envelope, current_envelope
+from sagaflow.envelope import (
+    CAUSATION_ID,
+    COMMAND,
+    MESSAGE_KIND,
+    TRACE,
+    Envelope,
+    current_envelope,
+)
 from sagaflow.exceptions import BusError, NoHandlerError
 from sagaflow.ids import SagaId, Unique, check_id
 
@@ -143,8 +150,9 @@ class MemoryBus:
     ) -> None:
         """Have *message* handled by everyone who subscribed to its class.
 
-        What a handler publishes inherits the correlation id of the message that it handles, and
-        names it as its cause.
+        What a handler publishes inherits the correlation id and the trace (the headers
+        ``traceparent`` and ``tracestate``) of the message that it handles, and names it as its
+        cause.
 
         :param correlation_id: the saga that the message belongs to.
         :param message_id: what receivers recognise duplicates by; made up if it is missing.
@@ -156,6 +164,8 @@ class MemoryBus:
         headers = dict(headers or {})
         if correlation_id is None and cause is not None:
             correlation_id = cause.correlation_id
+        if cause is not None and TRACE[0] not in headers:
+            headers |= {name: cause.headers[name] for name in TRACE if name in cause.headers}
         causation_id: Any = headers.get(CAUSATION_ID, None if cause is None else cause.id)
         envelope = Envelope(
             body=message,

@@ -20,6 +20,9 @@ CAUSATION_ID: Final = "causation_id"
 MESSAGE_KIND: Final = "kind"
 """The header that tells a command, which somebody must handle, from an event."""
 
+TRACE: Final = ("traceparent", "tracestate")
+"""The headers that tell to which trace a message belongs; see W3C Trace Context."""
+
 COMMAND: Final = "command"
 EVENT: Final = "event"
 

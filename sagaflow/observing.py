@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -197,7 +197,7 @@ class Observers:
     _failed: set[int] = field(factory=set[int], init=False)
 
     @contextmanager
-    def observe(self, activity: Activity) -> Iterator[Activity]:
+    def observe(self, activity: Activity) -> Generator[Activity]:
         """Have everyone observe what happens in the block."""
         entered: list[tuple[Observer, AbstractContextManager[object]]] = []
         token = _current.set(activity)
