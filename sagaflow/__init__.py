@@ -35,9 +35,11 @@ from sagaflow.exceptions import SerializationError as SerializationError
 from sagaflow.exceptions import ServerUnavailableError as ServerUnavailableError
 from sagaflow.exceptions import UnknownEventError as UnknownEventError
 from sagaflow.exceptions import UnknownOutcomeError as UnknownOutcomeError
+from sagaflow.health import Health as Health
 from sagaflow.ids import SagaId as SagaId
 from sagaflow.instance import Instance as Instance
 from sagaflow.memory import MemoryRepository as MemoryRepository
+from sagaflow.observing import Observer as Observer
 from sagaflow.orchestrator import Orchestrator as Orchestrator
 from sagaflow.outcome import Outcome as Outcome
 from sagaflow.outcome import OutcomeKind as OutcomeKind
@@ -71,6 +73,7 @@ __all__ = [
     "CorrelationError",
     "Envelope",
     "Failing",
+    "Health",
     "HistoryEntry",
     "Instance",
     "LimitExceededError",
@@ -79,6 +82,7 @@ __all__ = [
     "MemoryRepository",
     "NewerSchemaError",
     "NoHandlerError",
+    "Observer",
     "OperationError",
     "Orchestrator",
     "OrchestratorClosedError",

@@ -29,7 +29,8 @@ _NONE: Final = timedelta(0)
 class Health:
     """How an orchestrator is.
 
-    :ivar workers_alive: whether the background does its rounds; None if there is none.
+    :ivar workers_alive: whether the background does its rounds; None if there is none, as in an
+        orchestrator that was not entered.
     :ivar last_sweep: when it last looked successfully for due work that others have left.
     :ivar late: for how long the longest due work of any saga class has been due, by whomever it is
         to be done; None if the store did not say.

@@ -304,8 +304,9 @@ class Orchestrator:
         """
         backlogs = await self._survey.due(self._tasks, within)
         late = None if backlogs is None else max(backlog.late for backlog in backlogs)
+        has_begun = self._tasks is not None or self._closed
         return Health(
-            workers_alive=self._workers.are_alive() if self._background else None,
+            workers_alive=self._workers.are_alive() if self._background and has_begun else None,
             last_sweep=self._workers.last_sweep,
             late=late,
             store_reachable=backlogs is not None,

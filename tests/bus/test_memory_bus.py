@@ -394,6 +394,25 @@ async def test_nested_message_inherits_the_correlation_id_and_names_its_cause() 
     assert sorted(seen, key=repr) == [("other", 8, "x"), ("same", 7, "m-1")]
 
 
+async def test_nested_message_belongs_to_the_trace_of_its_cause() -> None:
+    bus, seen = MemoryBus(), list[dict[str, object]]()
+    outer = {"traceparent": "00-1", "tracestate": "a=1", "tenant": "t"}
+
+    @bus.subscribe(Ping)
+    async def ping(_: Ping) -> None:
+        await bus.publish(Pong())
+        await bus.publish(Pong(), headers={"traceparent": "00-2"})
+
+    bus.subscribe(Pong, lambda e: seen.append(dict(e.headers)), envelope=True)
+    await bus.publish(Ping(), headers=outer)
+    await bus.publish(Pong())
+    assert seen == [
+        {"traceparent": "00-1", "tracestate": "a=1"},
+        {"traceparent": "00-2"},
+        {},
+    ]
+
+
 async def test_task_of_a_handler_is_part_of_its_delivery() -> None:
     bus, log = MemoryBus(), list[str]()
 

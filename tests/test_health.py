@@ -1,0 +1,176 @@
+"""Orchestrator.health(): what a probe learns, in bounded time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import anyio
+import pytest
+
+from sagaflow import (
+    Health,
+    MemoryRepository,
+    Orchestrator,
+    SagaId,
+    SagaRepository,
+    ServerUnavailableError,
+)
+from sagaflow.observing import Backlog
+from sagaflow.testing import ManualClock
+from tests.observing.shop import Order, Placed, Told, shop
+from tests.semantics.support import Passing, RecordingBus
+
+pytestmark = pytest.mark.anyio
+
+
+class Unreachable(Passing):
+    """A store that is not there, or does not answer, as long as it is told so."""
+
+    error: Exception | None = None
+    silent = False
+    asked = 0
+
+    async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+        self.asked += 1
+        if self.silent:
+            await anyio.sleep_forever()
+        if self.error is not None:
+            raise self.error
+        async for found in super().due(saga, now, unclaimed=unclaimed):
+            yield found
+
+
+async def test_without_background_there_are_no_workers_to_be_alive(
+    repository: SagaRepository, clock: ManualClock
+) -> None:
+    orders = Orchestrator([Order], repository, clock=clock)
+    assert await orders.health() == Health(
+        workers_alive=None,
+        last_sweep=None,
+        late=timedelta(0),
+        store_reachable=True,
+        outage_since=None,
+    )
+    async with Orchestrator([Order], repository, clock=clock, background=False) as entered:
+        health = await entered.health()
+        assert (health.workers_alive, health.ok) == (None, True)
+
+
+async def test_lateness_is_that_of_the_oldest_work(
+    repository: SagaRepository, clock: ManualClock
+) -> None:
+    orders = Orchestrator([Order], repository, clock=clock, bus=RecordingBus())
+    await orders.handle(Placed("a"))
+    clock.advance(timedelta(minutes=1))
+    await orders.handle(Placed("b"))
+    assert (await orders.health()).late == timedelta(0)  # all is sent, and no timer is due
+    clock.advance(timedelta(minutes=5, seconds=2))
+    assert (await orders.health()).late == timedelta(minutes=1, seconds=2)
+    await orders.run_due()
+    assert (await orders.health()).late == timedelta(0)
+
+
+async def test_workers_are_alive_from_the_beginning_to_the_end() -> None:
+    repository = MemoryRepository()
+    poll = timedelta(milliseconds=10)
+    async with Orchestrator([Order], repository, bus=shop(), poll=poll) as orders:
+        await anyio.wait_all_tasks_blocked()
+        assert (await orders.health()).workers_alive is True
+        while (await orders.health()).last_sweep is None:
+            await anyio.sleep(0.005)
+        assert (await orders.health()).ok
+    health = await orders.health()
+    assert (health.workers_alive, health.store_reachable, health.ok) == (False, True, False)
+
+
+async def test_workers_whose_sweep_is_stuck_are_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Unreachable(MemoryRepository())
+    async with Orchestrator([Order], store, poll=timedelta(milliseconds=1)) as orders:
+        await anyio.wait_all_tasks_blocked()
+        assert (await orders.health()).workers_alive is True
+        begun = anyio.current_time()
+        monkeypatch.setattr("sagaflow.workers.anyio.current_time", lambda: begun + 89)
+        assert orders._workers.are_alive()
+        monkeypatch.setattr("sagaflow.workers.anyio.current_time", lambda: begun + 92)
+        assert not orders._workers.are_alive()
+
+
+async def test_store_that_fails_is_not_reachable(clock: ManualClock) -> None:
+    store = Unreachable(MemoryRepository(clock=clock))
+    orders = Orchestrator([Order], store, clock=clock)
+    store.error = ServerUnavailableError("nobody there")
+    health = await orders.health()
+    assert (health.store_reachable, health.late, health.ok) == (False, None, False)
+    with pytest.raises(ServerUnavailableError):
+        await orders.run_due()
+    store.error = None
+    assert (await orders.health()).ok
+
+
+@pytest.mark.parametrize("entered", [False, True])
+async def test_store_that_does_not_answer_in_time_is_not_reachable(
+    clock: ManualClock, entered: bool
+) -> None:
+    """Nor is it asked again as long as it has not answered."""
+    store = Unreachable(MemoryRepository(clock=clock))
+    orders = Orchestrator([Order], store, clock=clock, background=False)
+    store.silent = True
+    if not entered:
+        assert not (await orders.health(within=timedelta(milliseconds=10))).store_reachable
+        return
+    async with orders:
+        for _ in range(3):
+            health = await orders.health(within=timedelta(milliseconds=10))
+            assert (health.store_reachable, health.late) == (False, None)
+        assert store.asked == 1
+
+
+async def test_outage_has_a_beginning(clock: ManualClock) -> None:
+    store = Unreachable(MemoryRepository(clock=clock))
+    store.error = ServerUnavailableError("nobody there")
+    poll = timedelta(milliseconds=1)
+    async with Orchestrator([Order], store, clock=clock, poll=poll) as orders:
+        while (await orders.health()).outage_since is None:
+            await anyio.sleep(0.001)
+        assert (await orders.health()).outage_since == clock.now()
+
+
+async def test_observers_are_told_of_the_backlog(
+    repository: SagaRepository, clock: ManualClock
+) -> None:
+    bus: Any = RecordingBus(refusal=RuntimeError("full"))
+    for order in ("a", "b"):
+        await Orchestrator([Order], repository, clock=clock, bus=bus).handle(Placed(order))
+    clock.advance(timedelta(minutes=6))
+    told = Told()
+    async with Orchestrator(
+        [Order], repository, clock=clock, observer=told, poll=timedelta(hours=1)
+    ):
+        while not told.facts:
+            await anyio.sleep(0.001)
+    (backlog,) = told.facts
+    assert isinstance(backlog, Backlog)
+    assert (backlog.saga, backlog.due) == ("Order", 2)
+    assert backlog.outbox_age == timedelta(minutes=6)
+    assert timedelta(minutes=5) < backlog.late <= timedelta(minutes=6)
+
+
+async def test_backlog_is_counted_up_to_a_thousand(clock: ManualClock) -> None:
+    class Many(Passing):
+        read = 0
+
+        async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+            number = 0
+            while True:
+                yield number
+                number += 1
+
+        async def load_document(self, saga: str, correlation_id: SagaId, *, message_id: Any) -> Any:
+            self.read += 1
+
+    many = Many(MemoryRepository())
+    orders = Orchestrator([Order], many, clock=clock)
+    (backlog,) = await orders._survey.due(None, timedelta(seconds=60)) or ()
+    assert (backlog.due, many.read, backlog.late) == (1_000, 10, timedelta(0))
