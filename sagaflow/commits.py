@@ -25,6 +25,7 @@ from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.backoff import delays
 from sagaflow._engine.work import Machine
 from sagaflow._engine.writing import Write
+from sagaflow._log import about
 from sagaflow.abc import SagaRepository
 from sagaflow.clock import Clock
 from sagaflow.exceptions import (
@@ -38,7 +39,7 @@ from sagaflow.ids import SagaId, Unique
 from sagaflow.policy import Limits
 from sagaflow.record import Failing, SagaRecord, evolve
 
-logger = logging.getLogger("sagaflow")
+logger = logging.getLogger(__name__)
 
 _FIRST_RETRY: Final = timedelta(milliseconds=2)
 _LONGEST_RETRY: Final = timedelta(milliseconds=250)
@@ -92,13 +93,15 @@ class Commits:
                 logger.warning("%s Further sagas of this class are passed over silently.", error)
         elif self.outage_since is None:
             self.outage_since = self.clock.now()
-            logger.error("the store fails; work is tried again until it is back: %s", error)
+            logger.error(
+                "the store fails; work is tried again until it is back: %s", error, extra=about()
+            )
 
     def report_recovery(self) -> None:
         """Log that the store answers again, if it did not."""
         if self.outage_since is not None:
             self.outage_since = None
-            logger.warning("the store is back: work goes on")
+            logger.warning("the store is back: work goes on", extra=about())
 
     def write(self) -> Write:
         """Return what tells the next write from any other."""
@@ -275,6 +278,7 @@ class Commits:
                 record.correlation_id,
                 size,
                 limits.most_bytes,
+                extra=about(saga, record.correlation_id, version=record.version),
             )
         return size
 

@@ -12,6 +12,7 @@ from sagaflow._engine.conclusion import concluded, embryo, parked
 from sagaflow._engine.decision import Park, Settled, choose, settle
 from sagaflow._engine.work import next_work
 from sagaflow._engine.writing import Write, is_leased_to_others
+from sagaflow._log import about
 from sagaflow.commits import Commits
 from sagaflow.exceptions import RepositoryError
 from sagaflow.handling import Event, Handling, read_saga
@@ -20,7 +21,7 @@ from sagaflow.outcome import OutcomeKind
 from sagaflow.record import ParkedEvent, SagaRecord, Status, evolve
 from sagaflow.working import Working
 
-logger = logging.getLogger("sagaflow")
+logger = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
@@ -116,6 +117,7 @@ class Deciding:
             event.message_id,
             error,
             exc_info=error,
+            extra=about_event(saga_type, event, record),
         )
         write = self.commits.write()
         waiting = evolve(
@@ -149,3 +151,16 @@ class Deciding:
             headers=event.headers,
             parked_at=write.now,
         )
+
+
+def about_event(
+    saga_type: type[Saga], event: Event, record: SagaRecord | None
+) -> dict[str, object]:
+    """Return the fields of a log record about an event that a saga takes."""
+    return about(
+        saga_type.table.saga,
+        event.correlation_id,
+        event=type(event.body).__name__,
+        message_id=event.message_id,
+        version=None if record is None else record.version,
+    )

@@ -18,6 +18,19 @@ from sagaflow.exceptions import RepositoryError, SagaflowError
 from sagaflow.ids import SagaId
 from sagaflow.record import SuspensionReason
 
+__all__ = [
+    "Activity",
+    "ActivityKind",
+    "Backlog",
+    "Ended",
+    "Fact",
+    "Observer",
+    "Retrying",
+    "StoreFails",
+    "StoreIsBack",
+    "Suspended",
+]
+
 logger = logging.getLogger(__name__)
 
 

@@ -13,8 +13,9 @@ from attrs import frozen
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.work import earliest
 from sagaflow._engine.writing import is_leased_to_others
+from sagaflow._log import about
 from sagaflow.commits import Commits
-from sagaflow.deciding import Decided, Deciding
+from sagaflow.deciding import Decided, Deciding, about_event
 from sagaflow.exceptions import (
     ConcurrencyError,
     LimitExceededError,
@@ -30,7 +31,7 @@ from sagaflow.record import SagaRecord, Status, evolve
 from sagaflow.relay import Relay
 from sagaflow.working import Working
 
-logger = logging.getLogger("sagaflow")
+logger = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
@@ -113,6 +114,7 @@ class Processing:
             "correlate_by=, give it a correlation_id attribute, or pass correlation_id=",
             saga_type.table.saga,
             type(event).__name__,
+            extra=about(saga_type.table.saga, event=type(event).__name__),
         )
         return Outcome(OutcomeKind.UNCORRELATED, saga_type)
 
@@ -301,6 +303,7 @@ class Processing:
                 delivery.event.message_id,
                 decided.kind.value,
                 None if record is None else record.state,
+                extra=about_event(delivery.saga_type, delivery.event, record),
             )
         return self._outcome(decided.kind, delivery, record)
 
@@ -324,6 +327,7 @@ class Processing:
             type(event.body).__name__,
             event.message_id,
             error,
+            extra=about_event(saga_type, event, None),
         )
 
 

@@ -17,6 +17,7 @@ from sagaflow._engine.backoff import failed_again, is_too_old
 from sagaflow._engine.failure import undeliverable
 from sagaflow._engine.work import earliest, is_suspended_by_message
 from sagaflow._engine.writing import is_leased_to_others
+from sagaflow._log import about
 from sagaflow.abc import Bus
 from sagaflow.commits import Commits
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, current_envelope
@@ -26,7 +27,7 @@ from sagaflow.mailbox import Mailboxes
 from sagaflow.policy import RetryPolicy
 from sagaflow.record import Failing, OutgoingMessage, SagaRecord, Status, evolve
 
-logger = logging.getLogger("sagaflow")
+logger = logging.getLogger(__name__)
 
 _Key = tuple[str, type, SagaId, str]
 _REMEMBERED = 4096
@@ -139,8 +140,12 @@ class Relay:
             # If one was refused, what has come meanwhile must not overtake it.
         except Exception:
             # One saga that cannot be sent for must not keep the others from it.
+            saga, record = saga_type.table.saga, lane.latest
             logger.exception(
-                "%s %r: sending failed", saga_type.table.saga, lane.latest.correlation_id
+                "%s %r: sending failed",
+                saga,
+                record.correlation_id,
+                extra=about(saga, record.correlation_id, version=record.version),
             )
         finally:
             self._lanes.pop(_key(saga_type, lane.latest), None)
@@ -202,7 +207,7 @@ class Relay:
             before = record.sending if is_first else None
             return failed_again(before, f"{type(exc).__name__}: {exc}", now, self._retry, random)
         if self._outages.pop(name, None) is not None:
-            logger.warning("the bus accepts %s again", name)
+            logger.warning("the bus accepts %s again", name, extra=_about(saga, record, message))
         return None
 
     def _report(
@@ -224,6 +229,7 @@ class Relay:
             name,
             error,
             exc_info=None if expected else error,
+            extra=_about(saga, record, message),
         )
 
     async def _note(
@@ -272,6 +278,7 @@ class Relay:
                 record.correlation_id,
                 len(sent),
                 exc,
+                extra=about(saga_type.table.saga, record.correlation_id, version=record.version),
             )
             return
         if newer is None or newer.incarnation != record.incarnation:
@@ -310,7 +317,18 @@ class Relay:
                 record.correlation_id,
                 record.outbox[0].message.type,
                 record.outbox[0].id,
+                extra=_about(saga_type.table.saga, after, record.outbox[0]),
             )
+
+
+def _about(saga: str, record: SagaRecord, message: OutgoingMessage) -> dict[str, object]:
+    return about(
+        saga,
+        record.correlation_id,
+        event=message.message.type,
+        message_id=message.id,
+        version=record.version,
+    )
 
 
 def _headers(message: OutgoingMessage) -> dict[str, object]:

@@ -16,13 +16,14 @@ from attrs import define, field
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.backoff import delays
 from sagaflow._engine.writing import is_leased_to_others
+from sagaflow._log import about
 from sagaflow.abc import closing
 from sagaflow.commits import Commits
 from sagaflow.exceptions import NewerSchemaError, RepositoryError
 from sagaflow.ids import SagaId
 from sagaflow.record import Lease, SagaRecord
 
-logger = logging.getLogger("sagaflow")
+logger = logging.getLogger(__name__)
 
 _HORIZON: Final = timedelta(minutes=10)
 """Timers that are further away are left to the sweep, so that memory is bounded."""
@@ -152,7 +153,10 @@ class Workers:
             self.commits.report_outage(exc)
         except Exception:
             # One saga that cannot be worked on must not keep the others from it.
-            logger.exception("%s %r: its work failed", saga_type.table.saga, correlation_id)
+            saga = saga_type.table.saga
+            logger.exception(
+                "%s %r: its work failed", saga, correlation_id, extra=about(saga, correlation_id)
+            )
         finally:
             self._busy.discard(key)
             self._finished.set()

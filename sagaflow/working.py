@@ -13,11 +13,13 @@ from attrs import frozen
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import Action, TransitionRow
 from sagaflow._engine.backoff import failed_again
-from sagaflow._engine.conclusion import concluded, dropped, parked, undone
+from sagaflow._engine.conclusion import COMPENSATION, concluded, dropped, parked, undone
+from sagaflow._engine.conclusion import described as handled
 from sagaflow._engine.decision import choose, timeout_row
 from sagaflow._engine.failure import attempts_of, failed, timed_out
 from sagaflow._engine.work import Fire, Offer, Undo, Work, next_work
 from sagaflow._engine.writing import Write
+from sagaflow._log import about
 from sagaflow.commits import Commits
 from sagaflow.exceptions import (
     CompensationError,
@@ -29,7 +31,7 @@ from sagaflow.handling import Event, Handling, read_saga
 from sagaflow.policy import RetryPolicy
 from sagaflow.record import Failing, ParkedEvent, SagaRecord, StoredMessage, TimerKind
 
-logger = logging.getLogger("sagaflow")
+logger = logging.getLogger(__name__)
 
 _ERROR_LENGTH: Final = 4000
 
@@ -150,6 +152,7 @@ class Working:
             exc,
             "it is tried again" if after.suspension is None else "the saga is suspended",
             exc_info=exc,
+            extra=_about(saga_type, record, work),
         )
         return after
 
@@ -232,6 +235,7 @@ class Working:
                 _name(work),
                 why,
                 record.state,
+                extra=_about(saga_type, record, work),
             )
         machine = self.commits.machine(saga_type)
         return dropped(record, work, why, machine, self.commits.write())
@@ -240,6 +244,20 @@ class Working:
 def described(error: Exception) -> str:
     """Return the end of the traceback of *error*, as it is kept in the saga."""
     return "".join(traceback.format_exception(error))[-_ERROR_LENGTH:]
+
+
+def _about(saga_type: type[Saga], record: SagaRecord, work: Work) -> dict[str, object]:
+    if isinstance(work, Undo):
+        event, message_id = COMPENSATION, work.entry.message_id
+    else:
+        event, message_id = handled(work)
+    return about(
+        saga_type.table.saga,
+        record.correlation_id,
+        event=event,
+        message_id=message_id,
+        version=record.version,
+    )
 
 
 def _name(work: Work) -> str:

@@ -11,12 +11,15 @@ import pytest
 
 from sagaflow import (
     Health,
+    Limits,
     MemoryRepository,
     Orchestrator,
     SagaId,
     SagaRepository,
     ServerUnavailableError,
 )
+from sagaflow.commits import Commits
+from sagaflow.health import Survey
 from sagaflow.observing import Backlog
 from sagaflow.testing import ManualClock
 from tests.observing.shop import Order, Placed, Told, shop
@@ -83,18 +86,6 @@ async def test_workers_are_alive_from_the_beginning_to_the_end() -> None:
         assert (await orders.health()).ok
     health = await orders.health()
     assert (health.workers_alive, health.store_reachable, health.ok) == (False, True, False)
-
-
-async def test_workers_whose_sweep_is_stuck_are_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Unreachable(MemoryRepository())
-    async with Orchestrator([Order], store, poll=timedelta(milliseconds=1)) as orders:
-        await anyio.wait_all_tasks_blocked()
-        assert (await orders.health()).workers_alive is True
-        begun = anyio.current_time()
-        monkeypatch.setattr("sagaflow.workers.anyio.current_time", lambda: begun + 89)
-        assert orders._workers.are_alive()
-        monkeypatch.setattr("sagaflow.workers.anyio.current_time", lambda: begun + 92)
-        assert not orders._workers.are_alive()
 
 
 async def test_store_that_fails_is_not_reachable(clock: ManualClock) -> None:
@@ -171,6 +162,16 @@ async def test_backlog_is_counted_up_to_a_thousand(clock: ManualClock) -> None:
             self.read += 1
 
     many = Many(MemoryRepository())
-    orders = Orchestrator([Order], many, clock=clock)
-    (backlog,) = await orders._survey.due(None, timedelta(seconds=60)) or ()
+    commits = Commits(
+        repository=many,
+        clock=clock,
+        limits=Limits(),
+        random=lambda: 0.5,
+        lease=timedelta(seconds=10),
+        class_of=lambda _: None,
+    )
+    survey = Survey(commits=commits, sagas=(Order,))
+    backlogs = await survey.due(None, timedelta(seconds=60))
+    assert backlogs is not None
+    (backlog,) = backlogs
     assert (backlog.due, many.read, backlog.late) == (1_000, 10, timedelta(0))

@@ -14,6 +14,8 @@ import pytest
 import sagaflow
 import sagaflow.exceptions
 import sagaflow.mongo
+import sagaflow.observing
+import sagaflow.otel
 import sagaflow.testing
 from sagaflow import (
     Context,
@@ -38,6 +40,9 @@ from sagaflow.mongo import MongoRepository
 from sagaflow.testing import ManualClock
 
 MODULES = [sagaflow, sagaflow.exceptions, sagaflow.mongo, sagaflow.testing]
+# Of these, only what `__all__` lists is public.
+PARTLY_PUBLIC = [sagaflow.observing, sagaflow.otel]
+ALL_MODULES = [*MODULES, *PARTLY_PUBLIC]
 
 
 @attrs.frozen
@@ -55,6 +60,10 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow, "SerializationError RepositoryError __version__"),
     (sagaflow.mongo, "MongoRepository"),
     (sagaflow.testing, "ManualClock"),
+    (sagaflow, "Observer Health"),
+    (sagaflow.observing, "Activity ActivityKind Fact Observer Backlog Ended Retrying Suspended"),
+    (sagaflow.observing, "StoreFails StoreIsBack"),
+    (sagaflow.otel, "OpenTelemetryObserver"),
 ]
 MEMBERS: list[tuple[object, str]] = [
     (initially, "on"),
@@ -66,7 +75,7 @@ MEMBERS: list[tuple[object, str]] = [
     (type(Saga), "table"),
     (Context, "correlation_id message_id version state now services"),
     (Context, "send publish schedule cancel compensate add_compensation idempotency_key"),
-    (Orchestrator, "handle run_due find retry skip resume cancel __aenter__ __aexit__"),
+    (Orchestrator, "health handle run_due find retry skip resume cancel __aenter__ __aexit__"),
     (Instance, "saga state status suspension version created_at updated_at finished_at"),
     (Instance, "history outbox timers compensations parked"),
     (Outcome, "kind saga_type correlation_id state version"),
@@ -82,7 +91,7 @@ MEMBERS: list[tuple[object, str]] = [
 KEYWORDS: list[tuple[Any, str]] = [
     (State, "final"),
     (EVENT_CHAIN.when, "predicate"),
-    (Orchestrator, "sagas repository bus services clock"),
+    (Orchestrator, "sagas repository bus services clock observer"),
     (Orchestrator.handle, "event correlation_id message_id headers saga_type"),
     (Context.send, "command"),
     (Context.publish, "event"),
@@ -104,7 +113,7 @@ def exported(module: ModuleType) -> list[str]:
 
 def public_classes() -> Iterator[type]:
     """Yield every class that users meet: by name, or as a part of a chain."""
-    found = [getattr(module, name) for module in MODULES for name in exported(module)]
+    found = [getattr(module, name) for module in ALL_MODULES for name in exported(module)]
     for module in (chain, sources):
         found += [value for name, value in vars(module).items() if not name.startswith("_")]
     for value in dict.fromkeys(v for v in found if inspect.isclass(v)):
@@ -123,7 +132,7 @@ def public_members() -> Iterator[tuple[str, object]]:
                 yield f"{owner.__module__}.{owner.__qualname__}.{name}", getattr(owner, name)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", ALL_MODULES, ids=lambda module: module.__name__)
 def test_exported_names_are_sorted_and_there(module: ModuleType) -> None:
     names = exported(module)
     assert names == sorted(set(names))
@@ -173,7 +182,7 @@ def test_function_takes_the_fixed_parameters(function: Any, names: str) -> None:
     assert [n for n in names.split() if n not in inspect.signature(function).parameters] == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", ALL_MODULES, ids=lambda module: module.__name__)
 def test_every_public_name_says_what_it_is_for(module: ModuleType) -> None:
     assert inspect.getdoc(module)
     for name in exported(module):

@@ -486,3 +486,23 @@ async def test_work_goes_on_when_the_workers_are_stopped(world: World) -> None:
             loops.cancel_scope.cancel()
         go_on.set()
     assert done == ["a"]
+
+
+async def test_workers_are_alive_while_their_sweep_goes_round(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.poll = timedelta(seconds=1)
+    workers = world.workers()
+    assert not workers.are_alive()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(workers.run, tasks)
+        await anyio.wait_all_tasks_blocked()
+        assert workers.are_alive()
+        begun = anyio.current_time()
+        with monkeypatch.context() as later:
+            later.setattr("sagaflow.workers.anyio.current_time", lambda: begun + 99)
+            assert workers.are_alive()
+            later.setattr("sagaflow.workers.anyio.current_time", lambda: begun + 101)
+            assert not workers.are_alive()
+        tasks.cancel_scope.cancel()
+    assert not workers.are_alive()

@@ -34,6 +34,7 @@ from sagaflow.observing import (
     StoreFails,
     StoreIsBack,
     Suspended,
+    observers_of,
 )
 from sagaflow.processing import Processing
 from sagaflow.relay import Relay
@@ -213,36 +214,46 @@ def _is_commit(activity: Activity) -> bool:
     return activity.kind is ActivityKind.COMMIT
 
 
+class Failing(Passing):
+    """Fails from the update on that is one too many."""
+
+    allowed = 2
+
+    async def update_document(self, saga: str, change: Any) -> bool:
+        if not self.allowed:
+            raise ServerUnavailableError("nobody there")
+        self.allowed -= 1
+        return await super().update_document(saga, change)
+
+
 async def test_outage_and_its_end_are_told_once(clock: ManualClock) -> None:
-    class Down(Passing):
-        fails = True
-
-        async def update_document(self, saga: str, change: Any) -> bool:
-            if self.fails:
-                raise ServerUnavailableError("nobody there")
-            return await super().update_document(saga, change)
-
-    told, down = Told(), Down(MemoryRepository(clock=clock))
-    orders = Orchestrator([Order], down, clock=clock, observer=told)
-    down.fails = False
-    await orders.handle(Placed("o"))
-    await orders.handle(Rated("o"))
-    down.fails = True
-    with pytest.raises(ServerUnavailableError) as raised:
-        await orders.handle(Paid("o"))
-    (commit,) = [
-        activity for activity in told.activities if activity.error and _is_commit(activity)
-    ]
-    assert (commit.outcome, commit.error) == ("failed", raised.value)
-    orders._commits.report_outage(raised.value)
-    orders._commits.report_outage(raised.value)
+    told, failing = Told(), Failing(MemoryRepository(clock=clock))
+    orders = Orchestrator([Order], failing, clock=clock, observer=told)
+    for order in ("o", "p"):
+        failing.allowed = 2
+        await orders.handle(Placed(order))
+        await orders.handle(Rated(order))
+        await orders.handle(Paid(order))  # what was parked is then tried in vain
+    outages = [fact for fact in told.facts if isinstance(fact, StoreFails | StoreIsBack)]
+    assert [str(fact.error) for fact in outages if isinstance(fact, StoreFails)] == ["nobody there"]
     assert (await orders.health()).outage_since == clock.now()
-    down.fails = False
+    failing.allowed = 100
     await orders.run_due()
     await orders.run_due()
     outages = [fact for fact in told.facts if isinstance(fact, StoreFails | StoreIsBack)]
-    assert outages == [StoreFails(error=raised.value), StoreIsBack()]
+    assert outages[1:] == [StoreIsBack()]
     assert (await orders.health()).outage_since is None
+
+
+async def test_write_that_fails_is_told(clock: ManualClock) -> None:
+    told, failing = Told(), Failing(MemoryRepository(clock=clock))
+    orders = Orchestrator([Order], failing, clock=clock, observer=told)
+    await orders.handle(Placed("o"))
+    failing.allowed = 0
+    with pytest.raises(ServerUnavailableError) as raised:
+        await orders.handle(Paid("o"))
+    assert told.lines[-2:] == ["commit reserve failed", "event Paid failed"]
+    assert [activity.error for activity in told.activities[-2:]] == [raised.value] * 2
 
 
 async def test_headers_that_an_observer_adds_are_stored_and_come_back(
@@ -340,8 +351,7 @@ async def test_without_observers_the_parts_are_the_plain_ones() -> None:
     plain = parts(None)
     assert (plain.commits, plain.handling, plain.relay) == (Commits, Handling, Relay)
     assert (plain.working, plain.processing) == (Working, Processing)
-    orders = Orchestrator([Order], MemoryRepository(), observer=())
-    assert type(orders._processing) is Processing
+    assert observers_of(()) is None
 
 
 async def test_what_is_no_observer_is_refused() -> None:
