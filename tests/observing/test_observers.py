@@ -128,9 +128,11 @@ async def test_failure_that_is_kept_is_told_until_its_saga_is_suspended(
         assert (paid.outcome, str(paid.error)) == ("deferred", "card of o was refused")
         (retrying,) = [fact for fact in told.facts if isinstance(fact, Retrying)]
         assert (retrying.saga, retrying.correlation_id, retrying.attempts) == ("Order", "o", 1)
+        await bus.publish(Rated("o"))  # parked behind it: nothing has failed again
         clock.advance(timedelta(minutes=2))
         late = clock.now() - retrying.due
         await orders.run_due()
+        await bus.publish(Rated("o"))  # parked, too: it was suspended before
     again = told.named("Paid")[-1]
     assert (again.outcome, again.attempt, again.late) == ("suspended", 2, late)
     assert again.message_id == "m-2"

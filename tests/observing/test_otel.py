@@ -242,6 +242,19 @@ async def test_timers_and_parked_events_belong_to_the_trace_that_caused_them(
     assert timers == ["give_up", "Reminded"]
 
 
+async def test_work_without_a_stored_trace_does_not_belong_to_whoever_does_it(
+    clock: ManualClock,
+) -> None:
+    telemetry, repository, bus = Telemetry(), MemoryRepository(clock=clock), RecordingBus()
+    await Orchestrator([Order], repository, clock=clock).handle(Placed("o"))  # nobody observes it
+    clock.advance(timedelta(minutes=10))
+    orders = Orchestrator([Order], repository, clock=clock, bus=bus, observer=telemetry.observer())
+    with telemetry.tracers.get_tracer("test").start_as_current_span("cron job"):
+        await orders.run_due()
+    parents = {span.name: span.parent for span in telemetry.spans()}
+    assert (parents["process Reminded"], parents["send Pay"]) == (None, None)
+
+
 async def test_compensation_that_a_worker_does_belongs_to_the_trace_of_its_step(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
