@@ -6,13 +6,12 @@ import random
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 from svcs import Registry
 
-from sagaflow._codec.data import fields_of
 from sagaflow._codec.messages import MessageTypes
 from sagaflow._codec.values import cannot_encode, encode_dynamic
 from sagaflow._definition.saga import Saga
@@ -22,13 +21,10 @@ from sagaflow.abc import Bus, SagaRepository
 from sagaflow.clock import Clock, SystemClock
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, Envelope, current_envelope
 from sagaflow.exceptions import (
-    AmbiguousSagaError,
     NewerSchemaError,
     OrchestratorClosedError,
-    SagaDefinitionError,
     SagaflowError,
     ServerUnavailableError,
-    UnknownEventError,
 )
 from sagaflow.handling import Event
 from sagaflow.health import Health, Survey
@@ -41,6 +37,7 @@ from sagaflow.observing import Observer, Observers, observers_of
 from sagaflow.operations import Operations
 from sagaflow.outcome import Outcome
 from sagaflow.policy import Limits, RetryPolicy
+from sagaflow.sagas import checked_sagas, saga_for
 from sagaflow.workers import Workers
 
 SagaT = TypeVar("SagaT", bound=Saga)
@@ -100,7 +97,7 @@ class Orchestrator:
         hot_sagas: int = 5_000,
         observer: Observer | Iterable[Observer] | None = None,
     ) -> None:
-        self._sagas = _checked(sagas)
+        self._sagas = checked_sagas(sagas)
         self._bus = bus
         self._background = background
         self._shutdown_timeout = shutdown_timeout
@@ -217,7 +214,7 @@ class Orchestrator:
         :raises Exception: whatever the handler raises; then nothing was stored and nothing sent.
         """
         self._refuse_if_closed()
-        saga = self._saga_for(type(event), saga_type)
+        saga = saga_for(self._sagas, type(event), saga_type)
         found = correlate(saga.table, event, correlation_id)
         known = None if message_id is None else check_id(message_id, "message id")
         nested = current_envelope.get() is not None
@@ -380,58 +377,11 @@ class Orchestrator:
                 errors.append(exc)
         _raise(f"several sagas failed on {type(event).__name__}", errors)
 
-    def _saga_for(self, event_type: type, saga_type: type[Saga] | None) -> type[Saga]:
-        if saga_type is not None:
-            if saga_type not in self._sagas:
-                raise SagaflowError(
-                    f"{saga_type!r} is not run by this orchestrator: pass it in "
-                    "Orchestrator([...], ...)"
-                )
-            if not saga_type.table.takes(event_type):
-                raise UnknownEventError(event_type, (saga_type.table.saga,))
-            return saga_type
-        found = tuple(saga for saga in self._sagas if saga.table.takes(event_type))
-        match found:
-            case ():
-                raise UnknownEventError(event_type, tuple(saga.table.saga for saga in self._sagas))
-            case (only,):
-                return only
-            case _:
-                raise AmbiguousSagaError(event_type, tuple(saga.__name__ for saga in found))
-
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise OrchestratorClosedError(
                 "this Orchestrator is closed: use it inside its `async with` block"
             )
-
-
-def _checked(sagas: Iterable[type[Saga]]) -> tuple[type[Saga], ...]:
-    found: list[type[Saga]] = []
-    names: dict[str, type[Saga]] = {}
-    for saga in sagas:
-        given: Any = saga
-        if not (isinstance(given, type) and issubclass(given, Saga)):
-            raise SagaDefinitionError(f"an Orchestrator runs subclasses of Saga, not {saga!r}")
-        if saga in found:
-            continue
-        if not saga.table.initial:
-            raise SagaDefinitionError("this class has no transitions to run", saga=saga.__name__)
-        other = names.setdefault(saga.table.saga, saga)
-        if other is not saga:
-            raise SagaDefinitionError(
-                f"{saga.__module__}.{saga.__qualname__} and {other.__module__}."
-                f"{other.__qualname__} are stored under one name: give one of them another, "
-                f"class {saga.__name__}(Saga, name=...)",
-                saga=saga.__name__,
-            )
-        fields_of(saga)
-        found.append(saga)
-    if not found:
-        raise SagaDefinitionError(
-            "an Orchestrator needs a saga class: Orchestrator([OrderSaga], …)"
-        )
-    return tuple(found)
 
 
 def _raise(message: str, errors: list[Exception]) -> None:

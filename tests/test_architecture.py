@@ -44,6 +44,7 @@ LAYERS: list[set[str]] = [
         "mongo.batches",
         "mongo.drivers",
         "mongo.embedded",
+        "sagas",
     },
     {"mailbox", "mongo.errors", "mongo.statements"},
     {"mongo.writes"},
