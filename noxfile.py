@@ -238,6 +238,18 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", "run", *session.posargs, env=env)
 
 
+@nox.session(requires=["build"])
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error. The site is in .nox/docs."""
+    _install_wheel(session, *_group("docs"), extras=("otel",))
+    site = ROOT / ".nox" / "docs"
+    shutil.rmtree(site, ignore_errors=True)
+    checkout = _checkout_without_package(session)
+    options = ["--fail-on-warning", "--keep-going", "--jobs=auto", "--quiet"]
+    session.run("sphinx-build", *options, "--builder=html", str(checkout / "docs"), str(site))
+    session.log(f"the documentation is in {site / 'index.html'}")
+
+
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Add up the coverage of all test runs; refuse a file that is covered too little."""

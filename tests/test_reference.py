@@ -1,0 +1,57 @@
+"""The reference in docs has every public name, and every page has a place in the navigation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import sagaflow
+import sagaflow.exceptions
+import sagaflow.mongo
+import sagaflow.observing
+import sagaflow.otel
+import sagaflow.testing
+
+DOCS = Path(__file__).parent.parent / "docs"
+MODULES = [sagaflow, sagaflow.mongo, sagaflow.observing, sagaflow.otel, sagaflow.testing]
+
+
+def documented() -> set[str]:
+    """Return what the reference has a directive for."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("reference/*.md"))
+    names = set(re.findall(r"^\.\. auto(?:class|function|data):: ([\w.]+)$", text, re.MULTILINE))
+    for module in re.findall(r"^\.\. automodule:: ([\w.]+)$", text, re.MULTILINE):
+        if module == "sagaflow.exceptions":
+            names |= {f"sagaflow.{name}" for name in sagaflow.exceptions.__all__}
+    return names
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_reference_has_every_public_name(module: ModuleType) -> None:
+    names: list[str] = module.__all__
+    known = {name.rpartition(".")[2] for name in documented()}
+    assert [name for name in names if name not in known and not name.startswith("__")] == []
+
+
+def test_reference_names_nothing_that_is_not_there() -> None:
+    missing: list[str] = []
+    for name in documented():
+        path, _, attribute = name.rpartition(".")
+        modules = [module for module in MODULES if module.__name__ == path]
+        if not modules or not hasattr(modules[0], attribute):
+            missing.append(name)
+    assert missing == []
+
+
+def test_every_page_is_in_a_table_of_contents() -> None:
+    listed = {DOCS / "index.md"}
+    for page in DOCS.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for tree in re.findall(r"^```\{toctree\}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            for entry in tree.splitlines():
+                if entry and not entry.startswith(":"):
+                    listed.update(page.parent.glob(f"{entry}.md"))
+    assert sorted(set(DOCS.rglob("*.md")) - listed) == []
