@@ -23,9 +23,10 @@ def documented() -> set[str]:
     """Return what the reference has a directive for."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("reference/*.md"))
     names = set(re.findall(r"^\.\. auto(?:class|function|data):: ([\w.]+)$", text, re.MULTILINE))
-    for module in re.findall(r"^\.\. automodule:: ([\w.]+)$", text, re.MULTILINE):
-        if module == "sagaflow.exceptions":
-            names |= {f"sagaflow.{name}" for name in sagaflow.exceptions.__all__}
+    # Of these, everything.
+    for module, path in ((sagaflow.exceptions, "sagaflow"), (sagaflow.testing, "sagaflow.testing")):
+        assert f".. automodule:: {module.__name__}\n" in text
+        names |= {f"{path}.{name}" for name in module.__all__}
     return names
 
 
