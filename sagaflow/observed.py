@@ -5,7 +5,7 @@ An orchestrator that nobody observes is made of the parts themselves, and does n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -21,18 +21,13 @@ from sagaflow._engine.failure import attempts_of
 from sagaflow._engine.work import Fire, Offer, Undo, Work
 from sagaflow.commits import Commits
 from sagaflow.deciding import Decided, Deciding
-from sagaflow.exceptions import RepositoryError
 from sagaflow.handling import Event, Handling
-from sagaflow.ids import SagaId
+from sagaflow.observed_commits import ObservedCommits
 from sagaflow.observing import (
     Activity,
     ActivityKind,
-    Ended,
     Observers,
     Retrying,
-    StoreFails,
-    StoreIsBack,
-    Suspended,
     current_activity,
     decoded,
 )
@@ -41,11 +36,8 @@ from sagaflow.processing import Processing
 from sagaflow.record import (
     Failing,
     OutgoingMessage,
-    ParkedEvent,
-    RecordedCompensation,
     SagaRecord,
     Status,
-    Timer,
 )
 from sagaflow.relay import Relay
 from sagaflow.working import Working
@@ -172,69 +164,6 @@ class ObservedWorking(Working):
         return super()._dropped(saga_type, record, work, why)
 
 
-@define(kw_only=True)
-class ObservedCommits(Commits):
-    """Tells of each write, and of what it means."""
-
-    observers: Observers
-
-    async def insert(self, saga_type: type[Saga], record: SagaRecord) -> bool:
-        """Store a new saga, and tell of it."""
-        write = partial(super().insert, saga_type, record)
-        with self.observers.observe(_commit(saga_type, record)) as activity:
-            stored = await write()
-            self._tell(activity, None, record, stored=stored)
-            return stored
-
-    async def update(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> bool:
-        """Store a changed saga, and tell of it."""
-        write = partial(super().update, saga_type, before, after)
-        with self.observers.observe(_commit(saga_type, after)) as activity:
-            stored = await write()
-            known = before if before.incarnation == after.incarnation else None
-            self._tell(activity, known, after, stored=stored)
-            return stored
-
-    def report_outage(self, error: RepositoryError) -> None:
-        """Tell that the store fails, once for each outage."""
-        begins = self.outage_since is None
-        super().report_outage(error)
-        if begins:
-            self.observers.note(StoreFails(error=error))
-
-    def report_recovery(self) -> None:
-        """Tell that the store answers again, if it did not."""
-        ends = self.outage_since is not None
-        super().report_recovery()
-        if ends:
-            self.observers.note(StoreIsBack())
-
-    def _tell(
-        self, activity: Activity, before: SagaRecord | None, after: SagaRecord, *, stored: bool
-    ) -> None:
-        activity.outcome = "won" if stored else "lost"
-        if not stored:
-            return
-        saga, correlation_id = activity.saga, after.correlation_id
-        for failing in _new_failures(before, after):
-            retrying = Retrying(
-                saga=saga,
-                correlation_id=correlation_id,
-                attempts=failing.attempts,
-                due=failing.due,
-            )
-            self.observers.note(retrying)
-        suspension = after.suspension
-        if suspension is not None and (before is None or before.suspension is None):
-            reason = suspension.reason
-            self.observers.note(Suspended(saga=saga, correlation_id=correlation_id, reason=reason))
-        if after.finished_at is not None and (before is None or before.finished_at is None):
-            took = after.finished_at - after.created_at
-            self.observers.note(
-                Ended(saga=saga, correlation_id=correlation_id, state=after.state, took=took)
-            )
-
-
 @define
 class ObservedRelay(Relay):
     """Tells of each message that is offered to the bus."""
@@ -326,20 +255,6 @@ def _note_error(error: Exception) -> None:
         activity.error = error
 
 
-def _commit(saga_type: type[Saga], after: SagaRecord) -> Activity:
-    entry = after.history[-1]
-    return Activity(
-        kind=ActivityKind.COMMIT,
-        saga=saga_type.table.saga,
-        correlation_id=after.correlation_id,
-        name=entry.step,
-        message_id=entry.message_id,
-        version=after.version,
-        attempt=entry.attempt,
-        outcome="failed",
-    )
-
-
 def _activity_of(saga_type: type[Saga], record: SagaRecord, work: Work, now: datetime) -> Activity:
     due: datetime | None
     match work:
@@ -388,24 +303,3 @@ def _kind_of(before: SagaRecord, work: Fire | Offer, after: SagaRecord) -> Outco
     if after.status is Status.COMPENSATING:
         return OutcomeKind.COMPENSATING
     return OutcomeKind.STAYED if after.state == before.state else OutcomeKind.TRANSITIONED
-
-
-def _new_failures(before: SagaRecord | None, after: SagaRecord) -> Iterator[Failing]:
-    """Yield what has failed with this write, and is tried again."""
-    if after.suspension is not None:
-        return
-    known = {} if before is None else dict(_failures(before))
-    for key, failing in _failures(after):
-        if key not in known or known[key].attempts < failing.attempts:
-            yield failing
-
-
-def _failures(record: SagaRecord) -> Iterator[tuple[tuple[str, SagaId], Failing]]:
-    elements: tuple[RecordedCompensation | Timer | ParkedEvent, ...] = (
-        *record.compensations,
-        *record.timers,
-        *record.parked,
-    )
-    for element in elements:
-        if element.failing is not None:
-            yield (type(element).__name__, element.id), element.failing

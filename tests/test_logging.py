@@ -102,7 +102,7 @@ async def test_handler_that_keeps_failing(
         clock.advance(timedelta(minutes=2))
         await orders.run_due()
     assert [(record.name, told(record)) for record in caplog.records] == [
-        ("sagaflow.processing", ("Order", "o", "Paid", "m-2", 1)),
+        ("sagaflow.deciding", ("Order", "o", "Paid", "m-2", 1)),
         ("sagaflow.working", ("Order", "o", "Paid", "m-2", 3)),
     ]
 

@@ -212,6 +212,29 @@ async def test_lost_race_is_told(repository: SagaRepository, clock: ManualClock)
     assert sorted(commits) == ["lost", "won", "won"]
 
 
+async def test_events_that_share_a_write_are_told_each(
+    repository: SagaRepository, clock: ManualClock
+) -> None:
+    class Slow(Passing):
+        async def update_document(self, saga: str, change: Any) -> bool:
+            await anyio.sleep(0.001)
+            return await super().update_document(saga, change)
+
+    told = Told()
+    orders = Orchestrator([Order], Slow(repository), clock=clock, observer=told)
+    await orders.handle(Placed("o"))
+    await orders.handle(Paid("o"))
+    before = len(told.activities)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(orders.handle, Reminded("o"))
+    handled = told.activities[before:]
+    assert [a.outcome for a in handled if a.kind is ActivityKind.EVENT] == ["stayed"] * 5
+    handlers = [a.name for a in handled if a.kind is ActivityKind.HANDLER]
+    assert handlers == ["remind"] * 5
+    assert len([a for a in handled if _is_commit(a)]) < 5
+
+
 def _is_commit(activity: Activity) -> bool:
     return activity.kind is ActivityKind.COMMIT
 
@@ -337,13 +360,13 @@ async def test_observers_that_raise_hurt_no_saga_and_are_logged_once(
 
 async def test_cancelled_activity_is_told_and_stays_cancelled(clock: ManualClock) -> None:
     class Stuck(Passing):
-        async def load_document(self, saga: str, correlation_id: Any, *, message_id: Any) -> Any:
+        async def load_recent(self, saga: str, correlation_id: Any) -> Any:
             await anyio.sleep_forever()
 
     told = Told()
     orders = Orchestrator([Order], Stuck(MemoryRepository()), clock=clock, observer=told)
     with anyio.move_on_after(0.01) as scope:
-        await orders.handle(Placed("o"))
+        await orders.handle(Paid("o"))
     assert scope.cancelled_caught
     (event,) = told.activities
     assert isinstance(event.error, anyio.get_cancelled_exc_class())
