@@ -90,7 +90,11 @@ class Commits:
         if isinstance(error, NewerSchemaError):
             if error.saga not in self._newer:
                 self._newer.add(error.saga)
-                logger.warning("%s Further sagas of this class are passed over silently.", error)
+                logger.warning(
+                    "%s Further sagas of this class are passed over silently.",
+                    error,
+                    extra=about(error.saga),
+                )
         elif self.outage_since is None:
             self.outage_since = self.clock.now()
             logger.error(

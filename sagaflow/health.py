@@ -10,12 +10,12 @@ import anyio
 from anyio.abc import TaskGroup
 from attrs import define, field, frozen
 
-from sagaflow._definition.saga import Saga
+from sagaflow._codec.documents import decode_record
+from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._log import about
 from sagaflow.abc import closing
 from sagaflow.commits import Commits
 from sagaflow.exceptions import RepositoryError
-from sagaflow.ids import SagaId
 from sagaflow.observing import Backlog
 
 logger = logging.getLogger(__name__)
@@ -99,22 +99,22 @@ class Survey:
 
     async def _backlog(self, saga_type: type[Saga]) -> Backlog:
         saga, now = saga_type.table.saga, self.commits.clock.now()
-        first: list[SagaId] = []
-        count = 0
-        async with closing(self.commits.repository.due(saga, now, unclaimed=False)) as due:
-            async for correlation_id in due:
-                count += 1
-                if count <= _MOST_READ:
-                    first.append(correlation_id)
-                if count == _MOST_COUNTED:
-                    break
+        schema = definition_of(saga_type).options.schema  # what newer code has stored is for that
+        due = self.commits.repository.due(
+            saga, now, unclaimed=False, schema=schema, limit=_MOST_COUNTED
+        )
+        async with closing(due) as found:
+            ids = [correlation_id async for correlation_id in found]
         late = outbox_age = _NONE
-        for correlation_id in first:
-            record = await self.commits.load(saga_type, correlation_id, None)
-            if record is None:
+        for correlation_id in ids[:_MOST_READ]:
+            document = await self.commits.repository.load_document(
+                saga, correlation_id, message_id=None
+            )
+            if document is None:
                 continue
+            record = decode_record(document)
             if record.wake is not None:
                 late = max(late, now - record.wake)
             if record.outbox:
                 outbox_age = max(outbox_age, now - record.outbox[0].created_at)
-        return Backlog(saga=saga, due=count, late=late, outbox_age=outbox_age)
+        return Backlog(saga=saga, due=len(ids), late=late, outbox_age=outbox_age)

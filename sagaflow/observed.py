@@ -66,6 +66,7 @@ class ObservedProcessing(Processing):
             name=type(event.body).__name__,
             message_id=event.message_id,
             headers=decoded(event.headers),
+            body=event.body,
             outcome="failed",
         )
         with self.observers.observe(activity):
@@ -121,6 +122,7 @@ class ObservedHandling(Handling):
             name=row.step,
             message_id=event.message_id,
             headers=decoded(event.headers),
+            body=event.body,
             version=0 if record is None else record.version,
             outcome="failed",
         )

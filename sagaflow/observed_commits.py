@@ -49,9 +49,9 @@ class ObservedCommits(Commits):
 
     def report_outage(self, error: RepositoryError) -> None:
         """Tell that the store fails, once for each outage."""
-        begins = self.outage_since is None
+        before = self.outage_since
         super().report_outage(error)
-        if begins:
+        if before is None and self.outage_since is not None:
             self.observers.note(StoreFails(error=error))
 
     def report_recovery(self) -> None:

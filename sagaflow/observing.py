@@ -60,6 +60,8 @@ class Activity:
         step that is run, undone or written.
     :ivar message_id: of the event or message; for a step, of what it handles or has handled.
     :ivar headers: what came along with it, decoded; a trace goes on from there.
+    :ivar body: the event itself, for an event that arrives and for a handler; it may hold business
+        data, and fields marked as secret: show it with `redact`.
     :ivar version: of the saga: what a handler sees, a write makes, an event leaves. 0 if none.
     :ivar attempt: which attempt this is, counted from 1.
     :ivar late: how long after it was due or, a message, stored; None for what was not due.
@@ -76,6 +78,7 @@ class Activity:
     name: str
     message_id: SagaId | None = None
     headers: Mapping[str, object] = field(factory=dict[str, object])
+    body: object = field(default=None, repr=False)
     version: int = 0
     attempt: int = 1
     late: timedelta | None = None

@@ -32,6 +32,7 @@ from sagaflow.observing import (
     StoreIsBack,
     Suspended,
 )
+from sagaflow.redaction import redact
 
 __all__ = ["OpenTelemetryObserver"]
 
@@ -51,7 +52,8 @@ class OpenTelemetryObserver(Observer):
 
     :param tracer_provider: where spans go; the global one by default.
     :param meter_provider: where metrics go; the global one by default.
-    :param content: also show what may hold business data: the texts of exceptions.
+    :param content: also show what may hold business data: the events, without fields that are
+        marked as secret, and the texts of exceptions.
     """
 
     def __init__(
@@ -101,6 +103,8 @@ class OpenTelemetryObserver(Observer):
 
     def _finish(self, span: Span, activity: Activity) -> None:
         if span.is_recording():
+            if self._content and activity.body is not None:
+                span.set_attribute("sagaflow.content", str(redact(activity.body)))
             if activity.outcome:
                 span.set_attribute("sagaflow.outcome", activity.outcome)
             span.set_attribute("sagaflow.version", activity.version)

@@ -35,13 +35,21 @@ class Unreachable(Passing):
     silent = False
     asked = 0
 
-    async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+    async def due(
+        self,
+        saga: str,
+        now: datetime,
+        *,
+        unclaimed: bool,
+        schema: int | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[SagaId]:
         self.asked += 1
         if self.silent:
             await anyio.sleep_forever()
         if self.error is not None:
             raise self.error
-        async for found in super().due(saga, now, unclaimed=unclaimed):
+        async for found in super().due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit):
             yield found
 
 
@@ -152,11 +160,17 @@ async def test_backlog_is_counted_up_to_a_thousand(clock: ManualClock) -> None:
     class Many(Passing):
         read = 0
 
-        async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
-            number = 0
-            while True:
+        async def due(
+            self,
+            saga: str,
+            now: datetime,
+            *,
+            unclaimed: bool,
+            schema: int | None = None,
+            limit: int | None = None,
+        ) -> AsyncIterator[SagaId]:
+            for number in range(limit or 1_000_000):
                 yield number
-                number += 1
 
         async def load_document(self, saga: str, correlation_id: SagaId, *, message_id: Any) -> Any:
             self.read += 1

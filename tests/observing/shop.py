@@ -8,14 +8,25 @@ from datetime import timedelta
 
 from attrs import define, field, frozen
 
-from sagaflow import Context, MemoryBus, Saga, State, compensates, during, during_any, initially
+from sagaflow import (
+    Context,
+    MemoryBus,
+    Saga,
+    Secret,
+    State,
+    compensates,
+    during,
+    during_any,
+    initially,
+)
 from sagaflow.observing import Activity, Fact, Observer
 
 
 @frozen
 class Placed:
     order: str
-    card: str = "4111-1111"
+    card: Secret[str] = "4111-1111"
+    gift: str = "a ring"
 
 
 @frozen

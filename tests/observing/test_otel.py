@@ -134,6 +134,23 @@ async def test_exceptions_are_recorded_and_their_text_if_asked_for(
         assert ("card of o" in f"{attributes}{span.status.description}") is content
 
 
+@pytest.mark.parametrize("content", [False, True])
+async def test_events_are_shown_without_secrets_and_if_asked_for(
+    clock: ManualClock, content: bool
+) -> None:
+    telemetry = Telemetry()
+    observer = telemetry.observer(content=content)
+    orders = Orchestrator([Order], MemoryRepository(), clock=clock, observer=observer)
+    await orders.handle(Placed("o", card="4111-1111", gift="a ring"))
+    everything = str([span.attributes for span in telemetry.spans()])
+    assert ("a ring" in everything) is content
+    assert "4111" not in everything
+    for name in ("process Placed", "Order.place"):
+        attributes = dict(telemetry.span(name).attributes or {})
+        shown = "{'order': 'o', 'card': '<secret>', 'gift': 'a ring'}"
+        assert attributes.get("sagaflow.content") == (shown if content else None)
+
+
 def remote(span: ReadableSpan) -> str:
     """Return the W3C header that names a span."""
     assert span.context is not None
