@@ -14,11 +14,11 @@ from uuid import uuid4
 
 import pymongo
 import pytest
-from motor.motor_asyncio import AsyncIOMotorClient
 
-from sagaflow import MemoryRepository, SagaRepository
-from sagaflow.mongo import EmbeddedServer, MongoRepository
+from sagaflow import SagaRepository
+from sagaflow.mongo import EmbeddedServer
 from sagaflow.testing import ManualClock
+from tests.stores import opened
 
 RUNTIMES = ("asyncio", "trio")
 STORES = (
@@ -101,25 +101,9 @@ async def repository(
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[SagaRepository]:
     """An empty repository of the kind that this run of the test is about."""
-    if store == "memory":
-        yield MemoryRepository(clock=clock)
-        return
-    uri: str = request.getfixturevalue("mongodb_uri")
-    admin: pymongo.MongoClient[dict[str, Any]] = request.getfixturevalue("mongodb_client")
-    try:
-        if store == "motor":
-            motor: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(uri)
-            yield MongoRepository(motor[database_name], clock=clock)
-            motor.close()
-        elif store == "pymongo-async":
-            async with MongoRepository.connect(uri, database=database_name, clock=clock) as made:
-                yield made
-        else:
-            client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri)
-            yield MongoRepository(client[database_name], clock=clock)
-            client.close()
-    finally:
-        admin.drop_database(database_name)
+    uri = "" if store == "memory" else request.getfixturevalue("mongodb_uri")
+    async with opened(store, uri, database_name, clock) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,77 @@
+"""What a promise of the contract is: a plain test method that opens a repository of its own."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any, ClassVar, Final, Literal, TypeVar
+
+import anyio
+from attrs import define
+
+from sagaflow.abc import SagaRepository
+from sagaflow.testing._clock import ManualClock
+
+ContractT = TypeVar("ContractT", bound="Contract")
+
+_LONGEST: Final = 120.0
+"""Seconds after which a repository is said to hang."""
+
+
+class Contract(ABC):
+    """A part of the contract; see `RepositoryContract`.
+
+    :ivar runtime: on which library the tests run.
+    :ivar clock: the clock of the repository; each test has its own.
+    """
+
+    runtime: Literal["asyncio", "trio"] = "asyncio"
+    clock: ManualClock
+    __test__: ClassVar[bool] = True
+
+    @abstractmethod
+    def open(self, clock: ManualClock) -> AbstractAsyncContextManager[SagaRepository]:
+        """Return what makes an empty repository, entered on the runtime of the test."""
+
+
+def promise(
+    check: Callable[[ContractT, SagaRepository], Awaitable[None]],
+) -> Callable[[ContractT], None]:
+    """Make a test of what asks a repository: one that needs neither a fixture nor a plugin."""
+
+    def test(self: ContractT) -> None:
+        async def run() -> None:
+            self.clock = ManualClock()
+            with anyio.fail_after(_LONGEST):
+                async with self.open(self.clock) as repository:
+                    await check(self, repository)
+
+        anyio.run(run, backend=self.runtime)
+
+    # Not functools.wraps: pytest would follow it to the signature of the check.
+    test.__name__ = check.__name__
+    test.__qualname__ = check.__qualname__
+    test.__doc__ = check.__doc__
+    test.__module__ = check.__module__
+    return test
+
+
+@define
+class Raised:
+    """The error that was raised within a block of `raises`."""
+
+    error: Any = None
+
+
+@contextmanager
+def raises(kind: type[Exception], *, match: str = "") -> Generator[Raised]:
+    """Expect an error of this kind, that says this."""
+    raised = Raised()
+    try:
+        yield raised
+    except kind as exc:
+        raised.error = exc
+    assert raised.error is not None, f"{kind.__name__} was not raised"
+    assert re.search(match, str(raised.error)), f"{raised.error!s} does not say {match!r}"
