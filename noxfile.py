@@ -127,6 +127,7 @@ def _checkout_without_package(session: nox.Session) -> Path:
     shutil.unpack_archive(archive, parent)
     (checkout,) = parent.iterdir()
     shutil.rmtree(checkout / "sagaflow")
+    (checkout / "_sagaflow_pytest.py").unlink()
     return checkout
 
 
@@ -218,8 +219,9 @@ def soak(session: nox.Session) -> None:
 @nox.session(requires=["build"])
 def examples(session: nox.Session) -> None:
     """Run the examples and the demo as a user would."""
-    _install_wheel(session)
+    _install_wheel(session, *_group("tests"))
     with session.chdir(_checkout_without_package(session)):
+        session.run("python", "-m", "pytest", "-q", "examples")
         # Some lines of its file are bad; it says so in its exit status.
         session.run("python", "examples/travel.py", success_codes=[1])
         for runtime in ("asyncio", "trio"):

@@ -37,7 +37,13 @@ from sagaflow import (
 )
 from sagaflow._definition import chain, sources
 from sagaflow.mongo import MongoRepository
-from sagaflow.testing import ManualClock
+from sagaflow.testing import (
+    AsyncSagaTest,
+    ManualClock,
+    Participant,
+    RepositoryContract,
+    SagaTest,
+)
 
 MODULES = [sagaflow, sagaflow.exceptions, sagaflow.mongo, sagaflow.testing]
 # Of these, only what `__all__` lists is public.
@@ -50,6 +56,8 @@ class Happened:
     pass
 
 
+SAGA_TEST: type[SagaTest[Any]] = SagaTest
+PARTICIPANT: type[Participant[Any]] = Participant
 EVENT_CHAIN = during(State("here")).on(Happened)
 
 # What the design fixes.
@@ -59,11 +67,12 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow, "SystemClock SagaflowError SagaDefinitionError ConcurrencyError CompensationError"),
     (sagaflow, "SerializationError RepositoryError __version__"),
     (sagaflow.mongo, "MongoRepository"),
-    (sagaflow.testing, "ManualClock"),
     (sagaflow, "Observer Health"),
     (sagaflow.observing, "Activity ActivityKind Fact Observer Backlog Ended Retrying Suspended"),
     (sagaflow.observing, "StoreFails StoreIsBack"),
     (sagaflow.otel, "OpenTelemetryObserver"),
+    (sagaflow.testing, "ManualClock SagaTest AsyncSagaTest Participant RepositoryContract"),
+    (sagaflow.testing, "containing in_any_order"),
 ]
 MEMBERS: list[tuple[object, str]] = [
     (initially, "on"),
@@ -85,6 +94,11 @@ MEMBERS: list[tuple[object, str]] = [
     (MemoryBus, "subscribe publish"),
     (Envelope, "body id correlation_id causation_id headers"),
     (ManualClock, "now advance"),
+    (SagaTest, "given given_state when advance then on retry skip cancel clock"),
+    (SagaTest, "instance saga state outcome sent published unanswered"),
+    (AsyncSagaTest, "given given_state when advance then on retry skip cancel clock"),
+    (Participant, "reply reply_twice never raises"),
+    (RepositoryContract, "open runtime"),
     (MemoryRepository, "find find_by_state find_stale count_by_state delete create_indexes"),
     (MongoRepository, "find find_by_state find_stale count_by_state delete create_indexes connect"),
 ]
@@ -103,6 +117,12 @@ KEYWORDS: list[tuple[Any, str]] = [
     (MemoryRepository.find_stale, "saga_type older_than"),
     (MongoRepository.connect, "uri database"),
     (ManualClock, "start"),
+    (SagaTest, "saga_type correlation_id clock repository services messages retry runtime"),
+    (SAGA_TEST.given_state, "state saga completed"),
+    (SAGA_TEST.when, "event message_id correlation_id raises match"),
+    (SAGA_TEST.then, "holds exists state status outcome data sent published messages unanswered"),
+    (SAGA_TEST.then, "scheduled timers parked compensated"),
+    (PARTICIPANT.reply, "answer after"),
 ]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast, overload
 
-import attrs
 from attrs import define, evolve, field, frozen
 
 from sagaflow._definition.messages import is_message_class
@@ -19,11 +18,17 @@ from sagaflow.ids import SagaId
 MessageT = TypeVar("MessageT")
 
 
+class _Attrs(Protocol):
+    # As mypy sees an attrs class. The protocol that attrs has for it is empty for others.
+    __attrs_attrs__: ClassVar[Any]
+
+
 class _Dataclass(Protocol):
+    # As every checker sees a dataclass, and those without a plugin an attrs class as well.
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-Event: TypeAlias = attrs.AttrsInstance | _Dataclass
+Event: TypeAlias = _Attrs | _Dataclass
 """What an answer is: an instance of an attrs class or a dataclass."""
 
 _AT_ONCE: Final = timedelta(0)

@@ -13,6 +13,7 @@ from attrs import Factory, field, frozen
 
 from sagaflow import (
     Context,
+    OutcomeKind,
     Saga,
     Secret,
     State,
@@ -24,6 +25,7 @@ from sagaflow import (
     redact,
 )
 from sagaflow._definition.table import TransitionTable
+from sagaflow.testing import AsyncSagaTest, Participant, SagaTest, containing, in_any_order
 
 
 @frozen
@@ -265,3 +267,41 @@ def read_secrets(saga: Evolved) -> None:
     assert_type(redact(saga), dict[str, object])
     assert_type(Evolved.anew({}), dict[str, Any])
     Evolved(card="4111", pins=[1])
+
+
+def answer(command: Charge) -> Paid:
+    return Paid(command.order_id, "t-1")
+
+
+def test_a_saga() -> None:
+    test = SagaTest(Order, "o-1", runtime="trio")
+    assert_type(test, SagaTest[Order])
+    assert_type(test.on(Charge), Participant[Charge])
+    test.on(Charge).reply(answer).reply(lambda command: Paid(command.order_id, "t-1")).never()
+    test.on(Charge).reply(Paid("o-1", "t-1"), after=timedelta(1)).reply_twice(answer)
+    test.on(Charge).raises(ConnectionError()).reply(lambda _: None)
+    test.given_state(Order.paid, Order(total=Decimal(3)), completed=[(Order.pay, object())])
+    assert_type(test.given(Placed("o-1", Decimal(3))).advance(timedelta(1)), SagaTest[Order])
+    test.when(Paid("o-1", "t-1"), message_id="m-1").then(
+        lambda saga: saga.total > 3,
+        lambda saga: "x" in saga.notes,
+        state=Order.paid,
+        outcome=OutcomeKind.TRANSITIONED,
+        data=Order(order_id="o-1"),
+        sent=[Charge, Charge("o-1", Decimal(3))],
+        published=in_any_order(Placed),
+        messages=containing(Charge),
+        timers={"give_up": timedelta(1)},
+        compensated=[Order.pay, Order.refund, Order.sent, "place"],
+    )
+    test.then(data={"notes": []}, sent=())
+    test.when(Shipped(UUID(int=1)), raises=ValueError, match="no")
+    assert_type(test.saga, Order)
+    assert_type(test.state, State)
+    assert_type(test.sent, list[object])
+
+
+async def test_a_saga_in_a_coroutine() -> None:
+    test = AsyncSagaTest(Order)
+    assert_type(await test.when(Paid("o-1", "t-1")), AsyncSagaTest[Order])
+    test.then(lambda saga: saga.total > 3)

@@ -23,6 +23,7 @@ from sagaflow import (
     initially,
     migrates,
 )
+from sagaflow.testing import AsyncSagaTest, SagaTest
 
 
 @frozen
@@ -260,3 +261,40 @@ class Evolved(Saga, schema=2):
 
 class Numbered(Saga, schema="2"):  # pyright: ignore[reportArgumentType]
     """A schema that is no number."""
+
+
+class Other(Saga):
+    """A saga of another kind."""
+
+    start = initially.on(Placed).goto(State("other", final=True))
+
+
+def test_a_saga() -> None:
+    test = SagaTest(Order)
+    test.then(lambda saga: saga.nubmer > 1)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownLambdaType]
+    test.then(lambda saga: saga.number)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
+    test.then(key_of)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    test.then(state="paid")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    test.then(data=Other())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    test.then(sent=Placed("o-1"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    test.then(timers={"give_up": 30})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    test.then(stat=Order.paid)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    test.when(Placed("o-1"), raises=ValueError("no"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    test.given_state("paid")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    test.given_state(Order.paid, Other())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    test.advance(30)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    test.on(Placed).reply(key_of)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    test.on(Placed).reply(lambda command: command.nubmer)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownLambdaType]
+    test.on(Placed).reply("paid")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    test.on(Placed).reply(Paid("o-1"), after=30)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    test.on(Placed).raises(ValueError)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    test.on(Placed("o-1"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    SagaTest(Placed)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    SagaTest(Order, runtime="curio")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_saga_in_a_coroutine() -> None:
+    test = AsyncSagaTest(Order)
+    test.when(Placed("o-1"))  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+    test.when(Placed("o-1")).then()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    await test.then()  # type: ignore[func-returns-value, misc]  # pyright: ignore[reportGeneralTypeIssues]

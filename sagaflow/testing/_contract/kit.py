@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import anyio
 from attrs import define
@@ -29,7 +29,6 @@ class Contract(ABC):
 
     runtime: Literal["asyncio", "trio"] = "asyncio"
     clock: ManualClock
-    __test__: ClassVar[bool] = True
 
     @abstractmethod
     def open(self, clock: ManualClock) -> AbstractAsyncContextManager[SagaRepository]:
