@@ -45,7 +45,6 @@ class SagaChecks(Generic[SagaT]):
 
     def __init__(self, stage: Stage[SagaT]) -> None:
         self._stage = stage
-        self._checked = False
 
     def on(self, message_type: type[MessageT]) -> Participant[MessageT]:
         """Script what becomes of the messages of a class that the saga sends or publishes.
@@ -143,7 +142,7 @@ class SagaChecks(Generic[SagaT]):
         :raises SagaflowError: if the class has no such field, step or state.
         """
         __tracebackhide__ = True
-        self._checked = True
+        self._stage.asserted = True
         stage, found = self._stage, self._stage.instance
         wrong: list[str] = []
         if exists is not None and exists is not (found is not None):
@@ -185,12 +184,6 @@ class SagaChecks(Generic[SagaT]):
             wrong += [_said(hold) for hold in holds if not hold(found.saga)]
         if wrong:
             raise AssertionError(explained(stage, wrong))
-
-    def _begin(self) -> None:
-        """Start anew, if what has happened so far has been asserted on."""
-        if self._checked:
-            self._stage.begin()
-            self._checked = False
 
     def _are_undone(self, steps: Sequence[Step]) -> bool:
         names, undone = [self._stage.name_of(step) for step in steps], self._stage.undone

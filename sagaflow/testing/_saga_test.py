@@ -107,7 +107,6 @@ class AsyncSagaTest(SagaChecks[SagaT]):
         :raises AssertionError: if the expected error is not raised.
         :raises Exception: whatever the handler raises otherwise.
         """
-        self._begin()
         with self._expecting(raises, match):
             await self._stage.when(event, message_id=message_id, correlation_id=correlation_id)
         return self
@@ -117,19 +116,16 @@ class AsyncSagaTest(SagaChecks[SagaT]):
 
         :raises SagaflowError: if *by* is negative, or things happen without end until then.
         """
-        self._begin()
         await self._stage.advance(by)
         return self
 
     async def retry(self) -> Self:
         """Do as an operator who has what suspended the saga tried again."""
-        self._begin()
         await self._stage.operate(self._stage.orchestrator.retry)
         return self
 
     async def skip(self) -> Self:
         """Do as an operator who has what suspended the saga left out."""
-        self._begin()
         await self._stage.operate(self._stage.orchestrator.skip)
         return self
 
@@ -138,7 +134,6 @@ class AsyncSagaTest(SagaChecks[SagaT]):
 
         :param state: the final state it ends in; the one it is in by default.
         """
-        self._begin()
         await self._stage.operate(partial(self._stage.orchestrator.cancel, state=state))
         return self
 
@@ -243,7 +238,6 @@ class SagaTest(SagaChecks[SagaT]):
 
     def _run(self, act: Callable[[], Awaitable[object]]) -> Self:
         __tracebackhide__ = True
-        self._inner._checked, self._checked = self._checked, False  # noqa: SLF001
         running = False
 
         async def main() -> None:

@@ -67,9 +67,10 @@ class Taken:
 class Stage(Generic[SagaT]):
     """Plays one saga. Nothing runs in the background: all is done before a call returns.
 
-    :ivar told: the messages that left the saga since the last `begin`.
+    :ivar told: the messages that left the saga since the last `forget`.
     :ivar undone: the steps that were undone since then, in order.
     :ivar taken: every event that it was handed.
+    :ivar asserted: whether what has happened has been asserted on; what acts next then forgets it.
     """
 
     saga_type: type[SagaT]
@@ -83,18 +84,19 @@ class Stage(Generic[SagaT]):
     outcome: Outcome | None = field(default=None, init=False)
     undone: list[RecordedCompensation] = field(factory=list[RecordedCompensation], init=False)
     taken: list[Taken] = field(factory=list[Taken], init=False)
+    asserted: bool = field(default=False, init=False)
     _begun: int = field(default=0, init=False)
 
     @property
     def told(self) -> list[Told]:
-        """What has left the saga since the last `begin`, and was not refused."""
+        """What has left the saga since the last `forget`, and was not refused."""
         return [told for told in self.participants.told[self._begun :] if not told.refused]
 
-    def begin(self) -> None:
-        """Forget what has happened so far, but for the history of the saga."""
+    def forget(self) -> None:
+        """Begin to count anew what is sent and undone."""
         self._begun = len(self.participants.told)
         self.undone.clear()
-        self.outcome = None
+        self.outcome, self.asserted = None, False
 
     async def given(self, events: Sequence[object]) -> None:
         """Have the saga take *events* with nobody listening to it."""
@@ -109,7 +111,7 @@ class Stage(Generic[SagaT]):
                     )
         finally:
             self.participants.listening = True
-        self.begin()
+        self.forget()
 
     async def put(
         self, state: State, saga: SagaT | None, completed: Iterable[tuple[object, object]]
@@ -156,12 +158,13 @@ class Stage(Generic[SagaT]):
         if not await self.repository.insert_document(table.saga, encode_record(record)):
             raise SagaflowError(f"there is a saga {self.correlation_id!r} already")
         await self._look()
-        self.begin()
+        self.forget()
 
     async def when(
         self, event: object, *, message_id: SagaId | None, correlation_id: SagaId | None
     ) -> None:
         """Have the saga take *event*, and everything that follows from it at this instant."""
+        self._act()
         self.outcome = await self._hand_over(event, message_id, given=correlation_id)
         await self._settle()
 
@@ -169,6 +172,7 @@ class Stage(Generic[SagaT]):
         """Move the clock, stopping wherever something is due, and do that."""
         if by < timedelta(0):
             raise SagaflowError(f"a clock does not go back: advance({by!r})")
+        self._act()
         end, done = self.clock.now() + by, None
         for _ in range(_MOST):
             due = await self._next_due(done)
@@ -188,6 +192,7 @@ class Stage(Generic[SagaT]):
         """Do to the saga what an operator does."""
         if self.correlation_id is None:
             raise SagaflowError("there is no saga yet: start one, or put it into a state")
+        self._act()
         await operation(self.saga_type, self.correlation_id)
         await self._look()
         await self._settle()
@@ -205,6 +210,10 @@ class Stage(Generic[SagaT]):
     def decode(self, stored: StoredMessage) -> object:
         """Return a message that is stored in the saga."""
         return cast("object", self.messages.decode(stored, self.saga_type.__name__))
+
+    def _act(self) -> None:
+        if self.asserted:
+            self.forget()
 
     async def _hand_over(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import Any
 
 from attrs import evolve
 
@@ -169,40 +170,44 @@ class TakesTextForNumbers(Mistaken):
 
 
 class HasDueIgnoreLeases(Mistaken):
-    def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
-        return super().due(saga, now, unclaimed=False)
+    def due(self, saga: str, now: datetime, **given: Any) -> AsyncIterator[SagaId]:
+        return super().due(saga, now, **(given | {"unclaimed": False}))
 
 
 class HasDueIgnoreTime(Mistaken):
-    async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+    async def due(self, saga: str, now: datetime, **given: Any) -> AsyncIterator[SagaId]:
         async for document in super().scan_documents(saga):
             if "wake" in document:
                 yield document["_id"]
 
 
 class StopsAtAThousand(Mistaken):
-    async def due(self, saga: str, now: datetime, *, unclaimed: bool) -> AsyncIterator[SagaId]:
+    async def due(self, saga: str, now: datetime, **given: Any) -> AsyncIterator[SagaId]:
         count = 0
-        async for correlation_id in super().due(saga, now, unclaimed=unclaimed):
+        async for correlation_id in super().due(saga, now, **given):
             if count < 1000:
                 yield correlation_id
             count += 1
 
 
 class ClaimsForEveryone(Mistaken):
-    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
+    async def claim(
+        self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime, **given: Any
+    ) -> bool:
         document = self.stored(saga, correlation_id)
         if document is not None and "wake" in document and document["wake"] <= now:
             document.pop("lease", None)
-        return await super().claim(saga, correlation_id, lease, now)
+        return await super().claim(saga, correlation_id, lease, now, **given)
 
 
 class ClaimsTooEarly(Mistaken):
-    async def claim(self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime) -> bool:
+    async def claim(
+        self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime, **given: Any
+    ) -> bool:
         document = self.stored(saga, correlation_id)
         if document is not None:
             document["wake"] = min(document.get("wake", now), now)
-        return await super().claim(saga, correlation_id, lease, now)
+        return await super().claim(saga, correlation_id, lease, now, **given)
 
 
 class CountsEmbryos(Mistaken):

@@ -93,6 +93,12 @@ def test_answer_may_never_come(order: SagaTest[OrderSaga]) -> None:
     order.then(state=OrderSaga.awaiting_payment, unanswered=[])
 
 
+def test_script_that_says_nothing_is_none(order: SagaTest[OrderSaga]) -> None:
+    order.on(ProcessPayment)
+    order.when(PLACED)
+    order.then(state=OrderSaga.awaiting_payment, unanswered=[ProcessPayment])
+
+
 def test_answer_may_come_twice(order: SagaTest[OrderSaga]) -> None:
     """With one message id: the second one is a duplicate and runs nothing."""
     order.on(ProcessPayment).reply_twice(PAID, after=MINUTE)

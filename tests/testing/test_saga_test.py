@@ -253,6 +253,12 @@ def test_event_without_an_id_goes_to_the_saga_under_test() -> None:
     job.then(outcome=OutcomeKind.NOT_FOUND, data={"heard": ["why"]})
 
 
+def test_event_without_an_id_goes_nowhere_if_there_is_no_saga_yet() -> None:
+    job = SagaTest(Job)
+    job.when(Asked("why"))
+    job.then(outcome=OutcomeKind.UNCORRELATED, exists=False)
+
+
 def test_what_the_saga_says_to_itself_comes_back() -> None:
     job = SagaTest(Job).given(Hired("j-1"))
     job.when(Asked("echo"))
