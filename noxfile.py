@@ -31,6 +31,7 @@ PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 EXTRAS = ("embedded", "otel", "trio")
+PACKAGES = ("sagaflow", "_sagaflow_pytest")
 LOWEST_COVERAGE = 95
 # What takes most of the time and differs least from version to version runs on the newest one:
 # child processes that are killed, terminals, thousands of simulated seeds, and what waits for the
@@ -126,8 +127,8 @@ def _checkout_without_package(session: nox.Session) -> Path:
     (archive,) = DIST.glob("*.tar.gz")
     shutil.unpack_archive(archive, parent)
     (checkout,) = parent.iterdir()
-    shutil.rmtree(checkout / "sagaflow")
-    (checkout / "_sagaflow_pytest.py").unlink()
+    for package in PACKAGES:
+        shutil.rmtree(checkout / package)
     return checkout
 
 

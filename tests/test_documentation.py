@@ -74,7 +74,7 @@ def test_blocks_of_a_page_run(
     for name, code in files.items():
         (pytester.path / name).write_text(code, encoding="utf-8")
     if files:
-        monkeypatch.syspath_prepend(str(pytester.path))
+        pytester.syspathinsert()
         pytester.makeini("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
         result = pytester.runpytest_inprocess(*OPTIONS)
         outcomes = result.parseoutcomes()

@@ -20,7 +20,7 @@ def faults(version: str) -> list[str]:
     distribution = importlib.metadata.distribution("sagaflow")
     files = {PurePath(file).as_posix() for file in distribution.files or ()}
     top = {name.split("/")[0] for name in files if not name.startswith("..")}
-    expected = {"sagaflow", "_sagaflow_pytest.py", f"sagaflow-{version}.dist-info"}
+    expected = {"sagaflow", "_sagaflow_pytest", f"sagaflow-{version}.dist-info"}
     print(f"Python {sys.version.split()[0]}, sagaflow {sagaflow.__version__}, {found}")
     checks = {
         "it is not the installed one": found.is_relative_to(
