@@ -19,6 +19,14 @@ from attrs import frozen
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PRINTS = {
+    "README.md": ["refunded t-1", "['sold out']"],
+    "docs/evolution.md": ["19.99"],
+    "docs/security.md": [
+        "Payment(card=<secret>, pins=<secret>)",
+        "{'order_id': 'o-1', 'card': '<secret>'}",
+    ],
+}
 FILE = re.compile(r"# (\w+\.py)\n")
 OPTIONS = ("-p", "no:hypothesispytest", "-p", "no:cacheprovider", "--assert=plain")
 BLOCK = re.compile(
@@ -82,13 +90,19 @@ def test_blocks_of_a_page_run(
         assert outcomes["passed"] >= sum(code.count("def test_") for code in files.values())
 
 
-def test_readme_shows_what_it_prints(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("page", PRINTS)
+def test_page_shows_what_its_blocks_print(
+    page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert "anyio.run(main)" in found[1].code
-    run(ROOT / "README.md", found, monkeypatch)
-    assert capsys.readouterr().out.splitlines() == ["refunded t-1", "['sold out']"]
+    run(ROOT / page, blocks((ROOT / page).read_text(encoding="utf-8")), monkeypatch)
+    assert capsys.readouterr().out.splitlines() == PRINTS[page]
+
+
+def test_every_test_that_is_named_exists() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named: list[str] = re.findall(r"`(tests/[\w/.]+)`", text)
+    assert named
+    assert all((ROOT / path).exists() for path in named)
 
 
 def test_blocks_are_told_apart() -> None:

@@ -143,6 +143,7 @@ class Stage(Generic[SagaT]):
             incarnation=uuid4().hex,
             version=1,
             token=token,
+            schema=definition_of(self.saga_type).options.schema,
             state=state.name,
             data=encode_saga(saga or self.saga_type()),
             compensations=tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 from typing import Any
 
@@ -70,7 +70,11 @@ class HandsOutWhatIsStored(Mistaken):
 
 class ScansWhatIsStored(Mistaken):
     async def scan_documents(
-        self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None
+        self,
+        saga: str,
+        *,
+        state: str | Collection[str] | None = None,
+        unchanged_since: datetime | None = None,
     ) -> AsyncIterator[Document]:
         scanned = super().scan_documents(saga, state=state, unchanged_since=unchanged_since)
         async for copy in scanned:
@@ -174,6 +178,40 @@ class HasDueIgnoreLeases(Mistaken):
         return super().due(saga, now, **(given | {"unclaimed": False}))
 
 
+class HasDueIgnoreSchemas(Mistaken):
+    def due(self, saga: str, now: datetime, **given: Any) -> AsyncIterator[SagaId]:
+        return super().due(saga, now, **(given | {"schema": None}))
+
+
+class HasDueIgnoreLimits(Mistaken):
+    def due(self, saga: str, now: datetime, **given: Any) -> AsyncIterator[SagaId]:
+        return super().due(saga, now, **(given | {"limit": None}))
+
+
+class ClaimsWhatNewerCodeHasStored(Mistaken):
+    async def claim(
+        self, saga: str, correlation_id: SagaId, lease: Lease, now: datetime, **given: Any
+    ) -> bool:
+        return await super().claim(saga, correlation_id, lease, now)
+
+
+class LoadsTheHistoryAsRecent(Mistaken):
+    async def load_recent(self, saga: str, correlation_id: SagaId) -> Document | None:
+        return await self.load_document(saga, correlation_id, message_id=None)
+
+
+class ScansOneStateOnly(Mistaken):
+    def scan_documents(
+        self,
+        saga: str,
+        *,
+        state: str | Collection[str] | None = None,
+        unchanged_since: datetime | None = None,
+    ) -> AsyncIterator[Document]:
+        only = state if state is None or isinstance(state, str) else next(iter(state), "")
+        return super().scan_documents(saga, state=only, unchanged_since=unchanged_since)
+
+
 class HasDueIgnoreTime(Mistaken):
     async def due(self, saga: str, now: datetime, **given: Any) -> AsyncIterator[SagaId]:
         async for document in super().scan_documents(saga):
@@ -221,7 +259,11 @@ class CountsEmbryos(Mistaken):
 
 class HasFinishedSagasStale(Mistaken):
     async def scan_documents(
-        self, saga: str, *, state: str | None = None, unchanged_since: datetime | None = None
+        self,
+        saga: str,
+        *,
+        state: str | Collection[str] | None = None,
+        unchanged_since: datetime | None = None,
     ) -> AsyncIterator[Document]:
         async for document in super().scan_documents(saga, state=state):
             if unchanged_since is None or document["updated_at"] < unchanged_since:

@@ -11,6 +11,7 @@ from sagaflow._codec.documents import (
     HISTORY_SIZE,
     DocumentChange,
     Push,
+    decode_record,
     encode_change,
     encode_record,
 )
@@ -155,6 +156,16 @@ class CopyContract(Contract):
         await store(repository, encode_record(full_record()))
         found = await load_for(repository, "m-9")
         assert found == evolve(full_record(), history=(), inbox=())
+
+    @promise
+    async def test_what_is_recent_is_everything_but_the_history(
+        self, repository: SagaRepository
+    ) -> None:
+        assert await repository.load_recent(PARCEL, "p-1") is None
+        await store(repository, encode_record(full_record()))
+        found = await repository.load_recent(PARCEL, "p-1")
+        assert found is not None
+        assert decode_record(found) == evolve(full_record(), history=())
 
     @promise
     async def test_only_the_id_that_is_asked_for_is_read_from_the_inbox(

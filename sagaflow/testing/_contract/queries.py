@@ -111,6 +111,21 @@ class QueryContract(Contract):
         assert (await repository.count_by_state(Parcel))[Parcel.moving] == len(many)
 
     @promise
+    async def test_documents_in_one_of_several_states_are_scanned(
+        self, repository: SagaRepository
+    ) -> None:
+        await store(
+            repository, document(1), document(2, state="waiting"), document(3, state="delivered")
+        )
+        for states, expected in (
+            ("moving", {1}),
+            (("moving", "waiting"), {1, 2}),
+            ((), set[int]()),
+        ):
+            scanned = repository.scan_documents(PARCEL, state=states)
+            assert {found["_id"] async for found in scanned} == expected
+
+    @promise
     async def test_find_by_state_begins_with_the_one_that_changed_longest_ago(
         self, repository: SagaRepository
     ) -> None:

@@ -312,3 +312,18 @@ class WorkContract(Contract):
         assert await repository.update_document(PARCEL, change(before, wake=NOW + SECOND))
         found = await load(repository)
         assert (found.version, found.wake, found.lease) == (2, NOW + SECOND, None)
+
+    @promise
+    async def test_sagas_of_a_later_schema_are_left_alone(self, repository: SagaRepository) -> None:
+        await store(
+            repository,
+            *(document(number, wake=NOW, schema=number) for number in (1, 2, 3)),
+        )
+        for schema in (1, 2, 3):
+            found = repository.due(PARCEL, NOW, unclaimed=True, schema=schema)
+            assert {one async for one in found} == {1, 2, 3} - {*range(schema + 1, 4)}
+        for number in (1, 2, 3):
+            claimed = await repository.claim(PARCEL, number, lease(), NOW, schema=2)
+            assert claimed is (number <= 2)
+        assert (await load(repository, 3)).lease is None
+        assert await repository.claim(PARCEL, 3, lease(), NOW)
