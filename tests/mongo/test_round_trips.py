@@ -42,6 +42,7 @@ EXPECTED: Final[dict[str, list[str]]] = {
     ],
     "duplicate": ["find"],
     "event for a saga that is not there": ["find"],
+    "event for a saga that is finished": ["find"],
     "timer that is due": ["find", "find", "update"],
     "compensation of two steps": ["update", "update", "update"],
     "sweep that finds nothing": ["find"],
@@ -206,6 +207,17 @@ async def test_event_for_a_saga_that_is_not_there(
     outcome = await orchestrator.handle(Paid("nobody"))
     assert outcome.kind is OutcomeKind.NOT_FOUND
     assert commands.names == EXPECTED["event for a saga that is not there"]
+
+
+async def test_event_for_a_saga_that_is_finished(
+    orchestrator: Orchestrator, commands: Commands
+) -> None:
+    await orchestrator.handle(Placed("o"))
+    await orchestrator.handle(Failed("o"))
+    commands.sent.clear()
+    outcome = await orchestrator.handle(Paid("o"))
+    assert outcome.kind is OutcomeKind.FINISHED
+    assert commands.names == EXPECTED["event for a saga that is finished"]
 
 
 async def test_timer_that_is_due(
