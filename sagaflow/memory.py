@@ -200,7 +200,7 @@ class MemoryRepository(SagaRepository):
 
 def copied(value: Any) -> Any:
     """Return a copy of what is stored: dicts and lists of values that cannot be changed."""
-    kind: type[Any] = type(value)
+    kind: object = value.__class__
     if kind is dict:
         return {
             name: part if type(part) in _UNCHANGING else copied(part)

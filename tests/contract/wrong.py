@@ -180,12 +180,14 @@ class HasDueIgnoreLeases(Mistaken):
 
 class HasDueIgnoreSchemas(Mistaken):
     def due(self, saga: str, now: datetime, **given: Any) -> AsyncIterator[SagaId]:
-        return super().due(saga, now, **(given | {"schema": None}))
+        given["schema"] = None
+        return super().due(saga, now, **given)
 
 
 class HasDueIgnoreLimits(Mistaken):
     def due(self, saga: str, now: datetime, **given: Any) -> AsyncIterator[SagaId]:
-        return super().due(saga, now, **(given | {"limit": None}))
+        given["limit"] = None
+        return super().due(saga, now, **given)
 
 
 class ClaimsWhatNewerCodeHasStored(Mistaken):
