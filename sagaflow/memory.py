@@ -6,7 +6,7 @@ import types
 from collections.abc import AsyncIterator, Collection
 from copy import deepcopy
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from bson import ObjectId
@@ -200,7 +200,7 @@ class MemoryRepository(SagaRepository):
 
 def copied(value: Any) -> Any:
     """Return a copy of what is stored: dicts and lists of values that cannot be changed."""
-    kind: object = value.__class__
+    kind = cast("type[object]", type(value))
     if kind is dict:
         return {
             name: part if type(part) in _UNCHANGING else copied(part)
