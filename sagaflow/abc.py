@@ -19,6 +19,7 @@ from sagaflow.exceptions import NewerSchemaError, SagaflowError
 from sagaflow.ids import SagaId, check_id
 from sagaflow.instance import Instance
 from sagaflow.record import Lease, Status
+from sagaflow.survey import Selection, Summary, Tally, Trait, summary_of
 
 SagaT = TypeVar("SagaT", bound=Saga)
 T = TypeVar("T")
@@ -231,6 +232,38 @@ class SagaRepository(ABC):
             counted[name] = counted.get(name, 0) + count
         states = {state.name: state for state in saga_type.table.states}
         return {states.get(name, State(name)): counted.get(name, 0) for name in (states | counted)}
+
+    async def summaries(
+        self, saga_type: type[Saga], selection: Selection
+    ) -> AsyncGenerator[Summary, None]:
+        """Yield what a list shows of every saga that *selection* takes, without its data.
+
+        Whoever leaves the loop early closes it: `contextlib.aclosing`.
+        """
+        found: list[Summary] = []
+        async with closing(self.scan_documents(saga_type.table.saga)) as documents:
+            async for document in documents:
+                summary = summary_of(document)
+                if selection.takes(summary):
+                    found.append(summary)
+        if selection.due_before is not None:
+            found.sort(key=lambda summary: summary.wake or summary.updated_at)
+        for summary in found:
+            yield summary
+
+    async def survey(
+        self, saga_type: type[Saga], *, finished: bool = False
+    ) -> AsyncGenerator[Trait, None]:
+        """Yield what sagas that still have something to do have in common, and how many do.
+
+        :param finished: whether to count the states of the others as well.
+        """
+        tally = Tally()
+        async with closing(self.scan_documents(saga_type.table.saga)) as documents:
+            async for document in documents:
+                tally.add(document, finished=finished)
+        for trait in tally.traits():
+            yield trait
 
     async def delete(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
         """Remove a saga with all it has, and tell whether there was one."""

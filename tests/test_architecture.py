@@ -13,12 +13,13 @@ import pytest
 # From the bottom up: a module imports from lower layers only. The facade has the name "".
 LAYERS: list[set[str]] = [
     {"redaction"},
-    {"_shown"},
-    {"exceptions", "_definition", "_engine", "_codec", "demo"},
+    {"_shown", "_instants"},
+    {"exceptions", "_definition", "_engine", "_codec", "commands", "demo", "inspection"},
     {"ids", "clock", "policy", "_definition.origin"},
     {"envelope", "_log", "_definition.state", "_definition.messages"},
     {"context", "_definition.table", "_definition.arguments"},
     {"record"},
+    {"survey", "mongo.indexes", "mongo.uris"},
     {"_definition.chain", "_definition.graph"},
     {"_definition.timeout", "_definition.migrations"},
     {"_definition.sources"},
@@ -35,6 +36,13 @@ LAYERS: list[set[str]] = [
     {"_codec.encoding", "_codec.decoding", "observing"},
     {"_codec.data", "_codec.documents", "_codec.messages"},
     {"_codec.upgrade"},
+    {"diagrams.text", "diagrams.order", "diagrams.model"},
+    {"diagrams.layout", "diagrams.mermaid", "diagrams.dot", "diagrams.trail"},
+    {"diagrams.svg"},
+    {"diagrams"},
+    {"inspection.finding", "inspection.shown"},
+    {"inspection.definition", "inspection.compatibility", "inspection.explanation"},
+    {"mongo.survey"},
     {"abc", "hot"},
     {
         "memory",
@@ -92,12 +100,26 @@ LAYERS: list[set[str]] = [
     {"demo.crash"},
     {"demo.run"},
     {"demo.report"},
+    {"commands.ids", "commands.secrets", "commands.output", "commands.targets"},
+    {"commands.connection", "commands.options"},
+    {
+        "commands.check",
+        "commands.demo",
+        "commands.explain",
+        "commands.graph",
+        "commands.indexes",
+        "commands.ls",
+        "commands.operate",
+        "commands.show",
+        "commands.stats",
+    },
     {"cli"},
     {"__main__"},
 ]
 LAYER_OF = {module: number for number, modules in enumerate(LAYERS) for module in modules}
 DRIVERS = {"pymongo", "motor", "secantus", "secantusdb"}
 IMPURE = {"anyio", "asyncio", "random", "time"}
+PURE = {"_definition", "_engine", "diagrams", "inspection", "survey"}
 
 
 @cache
@@ -152,7 +174,7 @@ def faults(modules: Mapping[str, str]) -> Iterator[str]:
                 yield f"{module} imports a driver, {root}"
             elif root == "asyncio" and package != "mongo":
                 yield f"{module} imports asyncio"
-            elif root in IMPURE and package in {"_definition", "_engine"}:
+            elif root in IMPURE and package in PURE:
                 yield f"{module} is pure but imports {root}"
 
 
@@ -186,6 +208,8 @@ def test_no_module_has_two_layers() -> None:
         ("_engine.backoff", "import random", "is pure but imports random"),
         ("_engine.backoff", "import anyio.abc", "is pure but imports anyio"),
         ("_engine.backoff", "import asyncio", "imports asyncio"),
+        ("diagrams.layout", "import random", "is pure but imports random"),
+        ("inspection.explanation", "import time", "is pure but imports time"),
         ("orchestrator", "import asyncio", "imports asyncio"),
         ("bus", "async def f():\n    from asyncio import sleep", "imports asyncio"),
         ("memory", "from pymongo import MongoClient", "imports a driver, pymongo"),

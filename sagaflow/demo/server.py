@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 from attrs import field, frozen
 
-from sagaflow.exceptions import SagaflowError
 from sagaflow.mongo import EmbeddedServer
-
-_SELECTION_TIMEOUT: Final = timedelta(seconds=5)
-_OWN_TIMEOUT: Final = re.compile(r"[?&;]serverSelectionTimeoutMS=\d", re.IGNORECASE)
+from sagaflow.mongo.uris import hosts, impatient
 
 
 @frozen(kw_only=True)
@@ -51,7 +46,7 @@ def serving(uri: str | None, database: str | None = None) -> Generator[Server]:
             uri=uri,
             database=database,
             kept=True,
-            options=_options(uri),
+            options=impatient(uri),
         )
         return
     with EmbeddedServer() as embedded:
@@ -60,27 +55,5 @@ def serving(uri: str | None, database: str | None = None) -> Generator[Server]:
             uri=embedded.uri,
             database=database,
             kept=False,
-            options=_options(embedded.uri),
+            options=impatient(embedded.uri),
         )
-
-
-def hosts(uri: str) -> str:
-    """Return the hosts of *uri*, and nothing of it that could be secret.
-
-    :raises SagaflowError: if a password may be taken for something else. The driver's own error
-        would repeat parts of it.
-    """
-    location, _, options = uri.partition("://")[2].partition("?")
-    authority, _, path = location.partition("/")
-    if "@" in path or ("@" in options and "@" not in authority):
-        raise SagaflowError(
-            "the URI has an '@' behind its '/' or '?': percent-encode these characters where they "
-            "stand in a user name, a password or an option (%40, %2F, %3F)"
-        )
-    return authority.rpartition("@")[2]
-
-
-def _options(uri: str) -> dict[str, Any]:
-    if _OWN_TIMEOUT.search(uri):
-        return {}
-    return {"serverSelectionTimeoutMS": int(_SELECTION_TIMEOUT.total_seconds() * 1000)}

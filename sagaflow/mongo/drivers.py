@@ -108,6 +108,10 @@ class Driver(ABC):
     async def create_index(self, collection: str, keys: list[str], **options: Any) -> None:
         """Make an index, if it is not there yet."""
 
+    @abstractmethod
+    async def index_information(self, collection: str) -> Document:
+        """Return what there is of indexes, by name."""
+
 
 class _AwaitedDriver(Driver):
     """A driver whose collections are awaited. Runs on asyncio only."""
@@ -174,6 +178,10 @@ class _AwaitedDriver(Driver):
 
     async def create_index(self, collection: str, keys: list[str], **options: Any) -> None:
         await self._collection(collection).create_index(_ascending(keys), **options)
+
+    async def index_information(self, collection: str) -> Document:
+        found: Document = await self._collection(collection).index_information()
+        return found
 
 
 class MotorDriver(_AwaitedDriver):
@@ -276,6 +284,10 @@ class PyMongoThreadsDriver(Driver):
     async def create_index(self, collection: str, keys: list[str], **options: Any) -> None:
         target = self._collection(collection)
         await self._run(lambda: target.create_index(_ascending(keys), **options))
+
+    async def index_information(self, collection: str) -> Document:
+        target = self._collection(collection)
+        return await self._run(lambda: dict(target.index_information()))
 
 
 def _kept(collections: dict[str, Any], database: Any, name: str) -> Any:

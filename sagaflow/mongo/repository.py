@@ -25,9 +25,12 @@ from sagaflow.exceptions import RepositoryError, SerializationError
 from sagaflow.ids import SagaId
 from sagaflow.mongo.drivers import driver_for, running_on_trio
 from sagaflow.mongo.errors import TooLargeError, told, translated
+from sagaflow.mongo.indexes import INDEXES
 from sagaflow.mongo.statements import is_traceable, note_of, removal_of, transition
+from sagaflow.mongo.survey import SUMMARY_FIELDS, listing, surveys
 from sagaflow.mongo.writes import Writes
 from sagaflow.record import Lease
+from sagaflow.survey import Selection, Summary, Trait, summary_of, trait
 
 _HOT_FIELDS: Final = (
     "version",
@@ -266,17 +269,39 @@ class MongoRepository(SagaRepository):
         fields_of(saga_type)
         saga, driver = saga_type.table.saga, self._driver
         with translated(f"make the indexes of {saga}", writing=False):
-            # Sparse: a saga that waits for nothing has no entry.
-            await driver.create_index(saga, ["wake"], name="sagaflow_wake", sparse=True)
-            await driver.create_index(saga, ["state", "updated_at"], name="sagaflow_state")
-            await driver.create_index(saga, ["status", "updated_at"], name="sagaflow_stale")
-            await driver.create_index(
-                saga,
-                ["expire_at"],
-                name="sagaflow_expire",
-                expireAfterSeconds=0,
-                partialFilterExpression={"expire_at": {"$exists": True}},
-            )
+            for index in INDEXES:
+                await driver.create_index(saga, list(index.keys), name=index.name, **index.options)
+
+    async def check_indexes(self, saga_type: type[Saga]) -> dict[str, bool]:
+        """Tell of each index, by its name, whether the server has it as it should be."""
+        saga = saga_type.table.saga
+        with translated(f"read the indexes of {saga}", writing=False):
+            known = await self._driver.index_information(saga)
+        return {index.name: index.is_made(known) for index in INDEXES}
+
+    async def summaries(
+        self, saga_type: type[Saga], selection: Selection
+    ) -> AsyncGenerator[Summary, None]:
+        """Yield what a list shows of sagas; see `SagaRepository.summaries`."""
+        saga = saga_type.table.saga
+        query, sort = listing(selection)
+        fields = dict.fromkeys(SUMMARY_FIELDS, 1)
+        with translated(f"list sagas of {saga}", writing=False):
+            async with closing(self._driver.find(saga, query, fields, sort=sort)) as found:
+                async for document in found:
+                    yield summary_of(document)
+
+    async def survey(
+        self, saga_type: type[Saga], *, finished: bool = False
+    ) -> AsyncGenerator[Trait, None]:
+        """Yield what sagas have in common; see `SagaRepository.survey`."""
+        saga = saga_type.table.saga
+        with translated(f"survey sagas of {saga}", writing=False):
+            for part, pipeline in surveys(finished=finished):
+                async with closing(self._driver.aggregate(saga, pipeline)) as groups:
+                    async for group in groups:
+                        ids = (group["least"], group["greatest"])
+                        yield trait(part, group["_id"], group["count"], ids)
 
 
 def _refuse_ambiguous(uri: object) -> None:

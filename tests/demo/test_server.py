@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sagaflow.demo.server import hosts, serving
+from sagaflow.demo.server import serving
 from sagaflow.exceptions import SagaflowError
+from sagaflow.mongo.uris import hosts
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""Questions of `sagaflow.survey` as MongoDB answers them, without sending whole sagas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sagaflow._codec.elements import Document
+from sagaflow.record import Status, StepStatus
+from sagaflow.survey import ARRAYS, SHARED, Part, Selection
+
+SUMMARY_FIELDS: Final[tuple[str, ...]] = (
+    "state",
+    "status",
+    "version",
+    "created_at",
+    "updated_at",
+    "finished_at",
+    "wake",
+    "suspension.reason",
+)
+
+_LIVE: Final[Document] = {
+    "$or": [
+        {"status": {"$in": [s.value for s in Status if s is not Status.FINISHED]}},
+        {"wake": {"$exists": True}},
+    ]
+}
+_GROUPED: Final[Document] = {
+    "count": {"$sum": 1},
+    "least": {"$min": "$_id"},
+    "greatest": {"$max": "$_id"},
+}
+
+
+def listing(selection: Selection) -> tuple[Document, str]:
+    """Return the query for what a selection takes, and what it is sorted by."""
+    query: Document = {"status": {"$in": [status.value for status in selection.statuses]}}
+    if selection.states is not None:
+        query["state"] = {"$in": sorted(selection.states)}
+    if selection.unchanged_since is not None:
+        query["updated_at"] = {"$lt": selection.unchanged_since}
+    if selection.due_before is None:
+        return query, "updated_at"
+    return query | {"wake": {"$lte": selection.due_before}}, "wake"
+
+
+def surveys(*, finished: bool) -> Iterator[tuple[Part, list[Document]]]:
+    """Yield the pipelines that count what sagas with something to do have in common.
+
+    :param finished: whether to count the states of the others as well.
+    """
+    yield Part.STATE, [*([] if finished else [{"$match": _LIVE}]), _group({})]
+    yield Part.GOAL, [{"$match": {**_LIVE, "goal": {"$exists": True}}}, _group({"name": "$goal"})]
+    for part, (array, paths) in ARRAYS.items():
+        pipeline: list[Document] = [{"$match": _LIVE}, {"$unwind": f"${array}"}]
+        if part is Part.COMPENSATION:
+            pipeline.append({"$match": {f"{array}.status": StepStatus.PENDING.value}})
+        pipeline.append(_group({name: f"${array}.{path}" for name, path in paths.items()}))
+        yield part, pipeline
+
+
+def _group(fields: dict[str, Any]) -> Document:
+    return {"$group": {"_id": dict(SHARED) | fields, **_GROUPED}}
