@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 import sagaflow
+import sagaflow.diagrams
 import sagaflow.exceptions
 import sagaflow.mongo
 import sagaflow.observing
@@ -45,7 +46,7 @@ from sagaflow.testing import (
     SagaTest,
 )
 
-MODULES = [sagaflow, sagaflow.exceptions, sagaflow.mongo, sagaflow.testing]
+MODULES = [sagaflow, sagaflow.diagrams, sagaflow.exceptions, sagaflow.mongo, sagaflow.testing]
 # Of these, only what `__all__` lists is public.
 PARTLY_PUBLIC = [sagaflow.observing, sagaflow.otel]
 ALL_MODULES = [*MODULES, *PARTLY_PUBLIC]
@@ -66,6 +67,7 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow, "Orchestrator Outcome OutcomeKind Instance MemoryBus Envelope MemoryRepository"),
     (sagaflow, "SystemClock SagaflowError SagaDefinitionError ConcurrencyError CompensationError"),
     (sagaflow, "SerializationError RepositoryError __version__"),
+    (sagaflow.diagrams, "Diagram Trail Step diagram_of trail_of to_mermaid to_dot to_svg"),
     (sagaflow.mongo, "MongoRepository"),
     (sagaflow, "Observer Health"),
     (sagaflow.observing, "Activity ActivityKind Fact Observer Backlog Ended Retrying Suspended"),

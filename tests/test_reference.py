@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 import sagaflow
+import sagaflow.diagrams
 import sagaflow.exceptions
 import sagaflow.mongo
 import sagaflow.observing
@@ -16,7 +17,14 @@ import sagaflow.otel
 import sagaflow.testing
 
 DOCS = Path(__file__).parent.parent / "docs"
-MODULES = [sagaflow, sagaflow.mongo, sagaflow.observing, sagaflow.otel, sagaflow.testing]
+MODULES = [
+    sagaflow,
+    sagaflow.diagrams,
+    sagaflow.mongo,
+    sagaflow.observing,
+    sagaflow.otel,
+    sagaflow.testing,
+]
 
 
 def documented() -> set[str]:
