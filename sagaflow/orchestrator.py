@@ -256,14 +256,19 @@ class Orchestrator:
         _raise("several sagas failed", errors)
         return worked
 
-    async def retry(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+    async def retry(
+        self, saga_type: type[Saga], correlation_id: SagaId, *, now: bool = True
+    ) -> None:
         """Try what suspended a saga again, now, and then what has been parked, in order.
 
+        :param now: whether to do that here before this returns; otherwise it is left to the
+            background, of this process or of another one.
         :raises OperationError: if there is no such saga, or it is not suspended.
         """
         self._refuse_if_closed()
         await self._operations.resume(saga_type, correlation_id, "retry")
-        await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
+        if now:
+            await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
 
     async def resume(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
         """Put a suspended saga back to work: the background tries what failed again.
@@ -273,26 +278,39 @@ class Orchestrator:
         self._refuse_if_closed()
         await self._operations.resume(saga_type, correlation_id, "resume")
 
-    async def skip(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+    async def skip(
+        self, saga_type: type[Saga], correlation_id: SagaId, *, now: bool = True
+    ) -> None:
         """Leave out what suspended a saga, and go on with what has been parked, in order.
 
+        :param now: whether to go on here before this returns; otherwise it is left to the
+            background, of this process or of another one.
         :raises OperationError: if there is no such saga, or it is not suspended.
         """
         self._refuse_if_closed()
         await self._operations.skip(saga_type, correlation_id)
-        await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
+        if now:
+            await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
 
     async def cancel(
-        self, saga_type: type[Saga], correlation_id: SagaId, *, state: State | None = None
+        self,
+        saga_type: type[Saga],
+        correlation_id: SagaId,
+        *,
+        state: State | None = None,
+        now: bool = True,
     ) -> None:
         """Have a saga undo its completed steps, last first, and end. Parked events are dropped.
 
         :param state: the final state it ends in; the one it is in by default.
+        :param now: whether to undo the steps here before this returns; otherwise it is left to the
+            background, of this process or of another one.
         :raises OperationError: if there is no such saga or state, or it has ended.
         """
         self._refuse_if_closed()
         await self._operations.cancel(saga_type, correlation_id, state)
-        await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
+        if now:
+            await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
 
     async def health(self, *, within: timedelta = timedelta(seconds=2)) -> Health:
         """Say how this orchestrator is: one short query for each saga class, cheap enough to probe.

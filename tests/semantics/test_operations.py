@@ -240,6 +240,23 @@ class Overtaken(Passing):
         return False
 
 
+@pytest.mark.parametrize("action", ["retry", "skip", "cancel"])
+async def test_what_follows_may_be_left_to_the_background(
+    action: str, repository: SagaRepository, clock: ManualClock, faults: Faults
+) -> None:
+    """As whoever has neither the bus nor the services wants it."""
+    bus = MemoryBus()
+    async with orchestrator(repository, clock, bus=bus, retry=SOON) as runner:
+        await suspended_by_a_note(runner, bus, clock, faults)
+        before = await log_of(runner)
+        await getattr(runner, action)(Booking, "b", now=False)
+        found = await runner.find(Booking, "b")
+        assert found is not None and found.suspension is None
+        assert found.saga.log == before
+        assert await runner.run_due() == 1
+        assert await log_of(runner) != before
+
+
 async def test_operation_that_is_always_overtaken_gives_up_and_changes_nothing(
     memory: SagaRepository, clock: ManualClock
 ) -> None:
