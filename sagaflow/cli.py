@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
-import math
-import secrets
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import IO, Any, Final
 
 import click
-from click.core import ParameterSource
 
+from sagaflow.commands.secrets import keeping_secrets, redacted
 from sagaflow.exceptions import SagaflowError
 
 _INTERRUPTED: Final = 130
 _LOG_LINES: Final = 5
+
+# The module of each command, and what it does in one line: to list them, none is imported.
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "demo": ("demo", "Run orders through a saga, and check that it adds up."),
+    "graph": ("graph", "Draw a saga, or the path of a stored one."),
+    "check": ("check", "Tell what a saga leaves open, or cannot handle of what is stored."),
+    "ls": ("ls", "List stored sagas: by state, age, overdue, suspended."),
+    "show": ("show", "Show a stored saga: data, history, what is pending."),
+    "explain": ("explain", "Say why a saga is where it is, and what comes next."),
+    "stats": ("stats", "Count sagas by state, and what is due."),
+    "retry": ("operate", "Have what suspended a saga tried again."),
+    "resume": ("operate", "Put a suspended saga back to work."),
+    "skip": ("operate", "Leave out what suspended a saga, and go on."),
+    "cancel": ("operate", "Have a saga undo what it has done, and end."),
+    "indexes": ("indexes", "Verify the indexes of a database, or create them."),
+}
 
 
 class _Error(click.ClickException):
@@ -26,12 +40,33 @@ class _Error(click.ClickException):
 
     exit_code = 2
 
+    def __init__(self, text: str) -> None:
+        super().__init__(_one_line(text))  # here, where the secrets are still known
+
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"error: {_one_line(self.format_message())}", file=file, err=True)
+        click.echo(f"error: {self.format_message()}", file=file, err=True)
 
 
 class _Commands(click.Group):
-    """Commands whose errors are one line each: no usage, no traceback."""
+    """Commands that are imported when used, whose errors are one line each: no traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(f"sagaflow.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def make_context(
         self,
@@ -44,15 +79,8 @@ class _Commands(click.Group):
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _plain_errors(), _plain_warnings(), _plain_log():
+        with keeping_secrets(), _plain_errors(), _plain_warnings(), _plain_log():
             return super().invoke(ctx)
-
-
-def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
-    """Refuse what a range lets pass."""
-    if math.isnan(value):
-        raise click.BadParameter("it is not a number between 0 and 1.", ctx, parameter)
-    return value
 
 
 @click.group(
@@ -63,97 +91,18 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> floa
 @click.version_option(package_name="sagaflow", prog_name="sagaflow", message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Sagas as plain Python classes, run so that nothing is lost and nothing is half done."""
+    """Sagas as plain Python classes, run so that nothing is lost and nothing is half done.
+
+    A saga class is named as MODULE:CLASS, such as shop.sagas:OrderSaga; the current directory is
+    on the path. The server and the database are told by --mongodb and --database, or by the
+    environment: SAGAFLOW_MONGODB_URI, which keeps a password out of the list of processes, and
+    SAGAFLOW_DATABASE.
+
+    The exit status is 0 when all is well, 1 when a command has something to find fault with, 2
+    after an error, which is one line, and 130 after an interrupt.
+    """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
-
-
-@main.command(context_settings={"show_default": True})
-@click.option("--orders", default=200, type=click.IntRange(1, 1_000_000), help="How many orders.")
-@click.option(
-    "--failures",
-    default=0.2,
-    type=click.FloatRange(0, 1),
-    callback=_share,
-    help="The share of orders in which payment, stock or shipping refuses.",
-)
-@click.option(
-    "--concurrency",
-    default=50,
-    type=click.IntRange(1, 10_000),
-    help="How many orders are placed at a time.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    help="Draws the orders and who refuses them; the same seed draws the same.  [default: random]",
-)
-@click.option(
-    "--mongodb",
-    metavar="URI",
-    help="Use this MongoDB server; the sagas stay there.  [default: start an embedded one]",
-)
-@click.option(
-    "--database",
-    metavar="NAME",
-    help="The database on that server.  [default: a new one]",
-)
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Continue the demo in that database, which was interrupted or killed. It knows its "
-    "orders, failures and seed.",
-)
-@click.option(
-    "--crash",
-    is_flag=True,
-    help="Do the work in a process that is killed several times on the way and started again.",
-)
-@click.option(
-    "--runtime", default="asyncio", type=click.Choice(["asyncio", "trio"]), help="What it runs on."
-)
-@click.option("--json", "in_json", is_flag=True, help="Print one JSON object and nothing else.")
-@click.pass_context
-def demo(ctx: click.Context, /, *, seed: int | None, in_json: bool, **options: Any) -> None:
-    """Run orders through payment, inventory and shipping, and check that it adds up.
-
-    Each order is a saga: charge the customer, reserve the stock, ship the parcel; or undo all of
-    it, where somebody refuses. The participants keep books of their own. At the end these are
-    compared with the sagas in the database.
-
-    The exit status is 0 when everything adds up, 1 when it does not, 2 when the demo could not
-    run, 130 when it was interrupted.
-    """
-    if options["database"] is not None and options["mongodb"] is None:
-        raise click.UsageError("--database needs --mongodb: an embedded server is gone at the end")
-    if options["resume"] and options["database"] is None:
-        raise click.UsageError("--resume needs --mongodb and --database: where the demo is")
-    # Takes half a second, which --help and a wrong option need not wait for.
-    from rich.console import Console  # noqa: PLC0415
-
-    from sagaflow.demo.report import Terminal, as_json, show  # noqa: PLC0415
-    from sagaflow.demo.run import run  # noqa: PLC0415
-    from sagaflow.demo.settings import Settings, Watcher  # noqa: PLC0415
-
-    settings = Settings(
-        seed=secrets.randbelow(2**32) if seed is None else seed,
-        given=frozenset(
-            name
-            for name in ctx.params
-            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
-        ),
-        **options,
-    )
-    if in_json:
-        result = run(settings, Watcher())
-        click.echo(json.dumps(as_json(result), indent=2))
-    else:
-        console = Console(highlight=False)
-        terminal = Terminal(console, settings)
-        with terminal.showing():
-            result = run(settings, terminal)
-        show(console, result)
-    ctx.exit(0 if result.reconciles else 1)
 
 
 @contextmanager
@@ -171,6 +120,9 @@ def _plain_errors() -> Generator[None]:
         raise _Error(str(exc)) from None
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+    except click.Abort:  # at a question
+        click.echo("\ninterrupted", err=True)
         raise SystemExit(_INTERRUPTED) from None
 
 
@@ -213,4 +165,4 @@ class _Lines(logging.Handler):
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return redacted(" ".join(text.split()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sagaflow.exceptions import SagaflowError
 
-__all__ = ["DIRECTORIES", "load", "orders"]
+__all__ = ["DIRECTORIES", "OrderSaga", "load", "orders"]
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -40,3 +40,6 @@ if TYPE_CHECKING:
     from examples import orders
 else:
     orders = load("orders")
+
+OrderSaga = orders.OrderSaga
+"""What the demo stores, for the commands: ``sagaflow ls sagaflow.demo.example:OrderSaga``."""

@@ -1,4 +1,4 @@
-"""The demo with a terminal, as a person has it. POSIX only."""
+"""A command with a terminal, as a person has it. POSIX only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from pathlib import Path
 
 
 class OnTerminal:
-    """The demo with a terminal as its output.
+    """A command with a terminal as its input and output.
 
     :param directory: where it makes its temporary directories.
+    :param command: which command of sagaflow.
+    :param errors_apart: whether its errors go elsewhere.
     """
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, command: str = "demo", errors_apart: bool = True
+    ) -> None:
         self._controller, terminal = pty.openpty()
         environment = {
             name: value
@@ -27,9 +31,10 @@ class OnTerminal:
         }
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sagaflow", "demo", *arguments],
+                [sys.executable, "-m", "sagaflow", command, *arguments],
+                stdin=terminal,
                 stdout=terminal,
-                stderr=subprocess.PIPE,
+                stderr=subprocess.PIPE if errors_apart else terminal,
                 start_new_session=True,
                 env=environment | {"TERM": "xterm", "TMPDIR": str(directory), "COLUMNS": "100"},
             )
@@ -56,7 +61,11 @@ class OnTerminal:
         os.close(self._controller)
         _, errors = self._process.communicate(timeout=60)
         assert met, seen
-        return self._process.returncode, seen, errors.decode()
+        return self._process.returncode, seen, (errors or b"").decode()
+
+    def type(self, text: str) -> None:
+        """Type *text*."""
+        os.write(self._controller, text.encode())
 
 
 def interrupt(group: int) -> None:

@@ -1,0 +1,1 @@
+"""The commands of ``sagaflow``, one module for each. A module is imported when it is used."""

@@ -1,0 +1,61 @@
+"""What is said of a server's URI: never its password."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+from urllib.parse import unquote_plus
+
+_SECRET_OPTION: Final = re.compile(r"password|token|secret|authmechanismproperties", re.IGNORECASE)
+_HIDDEN: Final = "***"
+_SHORT: Final = 4
+
+_known: ContextVar[set[str] | None] = ContextVar("secrets of this command", default=None)
+
+
+@contextmanager
+def keeping_secrets() -> Generator[None]:
+    """Forget at the end what `hide` was told meanwhile."""
+    token = _known.set(set())
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def hide(uri: str | None) -> None:
+    """Leave what is secret in *uri* out of whatever this command says of errors."""
+    known = _known.get()
+    if uri is not None and known is not None:
+        known.update(secrets_of(uri))
+
+
+def redacted(text: str) -> str:
+    """Return *text* without any of the secrets."""
+    for secret in sorted(_known.get() or (), key=len, reverse=True):
+        # A very short one is in every other word, and only by itself a secret.
+        pattern = re.escape(secret)
+        if len(secret) < _SHORT:
+            pattern = rf"(?<!\w){pattern}(?!\w)"
+        text = re.sub(pattern, _HIDDEN, text)
+    return text
+
+
+def secrets_of(uri: str) -> set[str]:
+    """Return what is secret in *uri*, as it stands there and as the driver reads it."""
+    found = {text for text in _secrets(uri) if text}
+    return found | {unquote_plus(text) for text in found}
+
+
+def _secrets(uri: str) -> Iterator[str]:
+    location, _, options = uri.partition("://")[2].partition("?")
+    credentials, at, _ = location.rpartition("@")
+    if at:
+        yield credentials.partition(":")[2]
+    for option in re.split("[&;]", options):
+        name, _, value = option.partition("=")
+        if _SECRET_OPTION.search(name):
+            yield value
