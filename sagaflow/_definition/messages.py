@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dis import get_instructions
+from functools import lru_cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Final
 
@@ -13,6 +14,8 @@ import attrs
 _CLOSURE: Final = frozenset({"LOAD_DEREF"})
 _GLOBAL: Final = frozenset({"LOAD_GLOBAL"})
 _ATTRIBUTE: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_HAVE_NAMES: Final = (ModuleType, type)
+_REMEMBERED: Final = 4096
 _BETWEEN: Final = frozenset({"CACHE", "EXTENDED_ARG", "PUSH_NULL"})
 
 
@@ -39,25 +42,28 @@ def mentioned_messages(function: FunctionType) -> Iterator[type]:
     for scope, path in _paths(function.__code__):
         value: object = (closure if scope in _CLOSURE else function.__globals__).get(path[0])
         for name in path[1:]:
-            if not isinstance(value, ModuleType | type):
+            if not isinstance(value, _HAVE_NAMES):
                 break
             value = getattr(value, name, None)
         if isinstance(value, type) and is_message_class(value):
             yield value
 
 
-def _paths(code: CodeType) -> Iterator[tuple[str, list[str]]]:
-    """Yield every name and every dotted name that *code* loads, and where it loads it from."""
-    scope, path = "", list[str]()
+@lru_cache(maxsize=_REMEMBERED)  # a test makes many orchestrators of one saga
+def _paths(code: CodeType) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return every name and every dotted name that *code* loads, and where it loads it from."""
+    found: list[tuple[str, tuple[str, ...]]] = []
+    scope, path = "", tuple[str, ...]()
     for instruction in get_instructions(code):
         if instruction.opname in _CLOSURE | _GLOBAL:
-            scope, path = instruction.opname, [instruction.argval]
-            yield scope, path
+            scope, path = instruction.opname, (instruction.argval,)
+            found.append((scope, path))
         elif instruction.opname in _ATTRIBUTE and path:
-            path = [*path, instruction.argval]
-            yield scope, path
+            path = (*path, instruction.argval)
+            found.append((scope, path))
         elif instruction.opname not in _BETWEEN:
-            path = []
+            path = ()
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _paths(constant)
+            found.extend(_paths(constant))
+    return tuple(found)
