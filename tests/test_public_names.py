@@ -75,6 +75,8 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow.otel, "OpenTelemetryObserver"),
     (sagaflow.testing, "ManualClock SagaTest AsyncSagaTest Participant RepositoryContract"),
     (sagaflow.testing, "containing in_any_order"),
+    (sagaflow.testing, "explore replay saga_state_machine Deliver Advance Retry"),
+    (sagaflow.testing, "Exploration Finding FindingKind"),
 ]
 MEMBERS: list[tuple[object, str]] = [
     (initially, "on"),
@@ -125,6 +127,10 @@ KEYWORDS: list[tuple[Any, str]] = [
     (SAGA_TEST.then, "holds exists state status outcome data sent published messages unanswered"),
     (SAGA_TEST.then, "scheduled timers parked compensated"),
     (PARTICIPANT.reply, "answer after"),
+    (sagaflow.testing.explore, "saga events optional participants invariants nothing_to_undo"),
+    (sagaflow.testing.explore, "faults depth budget services messages backend"),
+    (sagaflow.testing.replay, "saga steps invariants nothing_to_undo nothing_else_comes"),
+    (sagaflow.testing.saga_state_machine, "saga events optional participants invariants faults"),
 ]
 
 

@@ -1,0 +1,1 @@
+"""Tries what may happen to a saga, with the real orchestrator, in virtual time."""
