@@ -1,7 +1,8 @@
 """Every asynchronous test runs on asyncio and trio; a test that takes `repository` also runs on
 memory and on a real MongoDB-protocol server with each driver that the runtime has.
 
-`SAGAFLOW_TEST_MONGODB_URI` names a server to use instead of the embedded one.
+`SAGAFLOW_TEST_MONGODB_URI` names a server to use instead of the embedded one, and
+`SAGAFLOW_TEST_STORES` the pairs to run on, such as ``trio-memory,asyncio-motor``, instead of all.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sagaflow.testing import ManualClock
 from tests.stores import opened
 
 RUNTIMES = ("asyncio", "trio")
-STORES = (
+_ALL_STORES = (
     ("asyncio", "memory"),
     ("trio", "memory"),
     ("asyncio", "motor"),
@@ -29,6 +30,8 @@ STORES = (
     ("asyncio", "pymongo-threads"),
     ("trio", "pymongo-threads"),
 )
+_CHOSEN = os.environ.get("SAGAFLOW_TEST_STORES", "").split(",")
+STORES = tuple(pair for pair in _ALL_STORES if "-".join(pair) in _CHOSEN) or _ALL_STORES
 
 
 def pytest_configure(config: pytest.Config) -> None:
