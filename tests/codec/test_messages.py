@@ -27,6 +27,7 @@ from sagaflow import (
 from sagaflow._codec.messages import MessageTypes
 from tests.codec import commands
 from tests.codec.types import Line, SpecialLine
+from tests.naming import named
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -286,7 +287,7 @@ def test_annotation_that_cannot_be_resolved_is_named() -> None:
         types().encode(Half(), PATH)
 
 
-@pytest.mark.parametrize("body", ["Placed", 5, {"order": "o"}, datetime, object()], ids=repr)
+@pytest.mark.parametrize("body", ["Placed", 5, {"order": "o"}, datetime, object()], ids=named)
 def test_what_is_no_message_is_refused(body: object) -> None:
     with pytest.raises(SerializationError, match="an attrs class or a dataclass"):
         types().encode(body, PATH)

@@ -46,6 +46,7 @@ from tests.codec.types import (
     SpecialLine,
     Stop,
 )
+from tests.naming import named
 
 # As the repository has it.
 OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
@@ -92,7 +93,7 @@ def misreading(declared: Any, stored: object) -> SerializationError:
     raise AssertionError(f"{stored!r} was read as {found!r}")
 
 
-@pytest.mark.parametrize(("declared", "value"), DECLARED, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("declared", "value"), DECLARED, ids=lambda value: named(value)[:40])
 def test_value_is_read_back_as_it_was(declared: Any, value: object) -> None:
     assert_same(written_and_read(declared, value), value)
 
@@ -121,7 +122,7 @@ def test_value_is_read_back_as_it_was(declared: Any, value: object) -> None:
         (MutableSet[int], {1, 2}, {1, 2}),
         (OrderNumber, Mode.FAST, "fast"),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_value_that_counts_as_the_declared_type_is_read_back_as_of_that_type(
     declared: Any, value: object, wanted: object
@@ -172,7 +173,7 @@ def test_plain_keys_are_stored_as_they_are() -> None:
     assert encode_dynamic({"a": 1, "_id": 2}) == {"a": 1, "_id": 2}
 
 
-@pytest.mark.parametrize("key", ["$gt", "$", "a.b", ".", "a\0", "@type", 1, None], ids=repr)
+@pytest.mark.parametrize("key", ["$gt", "$", "a.b", ".", "a\0", "@type", 1, None], ids=named)
 def test_key_that_a_server_might_misread_is_stored_as_a_value(key: object) -> None:
     for stored in (encode_dynamic({key: 1}), encoder_for(dict[Any, int])({key: 1})):
         assert stored == {"@type": "dict", "value": [[key, 1]]}
@@ -301,7 +302,7 @@ LOOP.append(LOOP)
         (int, "x" * 10_000, "", "..."),
     ],
     ids=lambda value: (
-        repr(value)[:30] if not isinstance(value, int | Unprintable) else type(value).__name__
+        named(value)[:30] if not isinstance(value, int | Unprintable) else type(value).__name__
     ),
 )
 def test_value_that_cannot_be_stored_is_refused_with_its_path(
@@ -334,7 +335,7 @@ def test_value_that_cannot_be_stored_is_refused_with_its_path(
         memoryview,
         5,
     ],
-    ids=repr,
+    ids=named,
 )
 def test_type_that_cannot_be_stored_is_refused_without_a_value(declared: Any) -> None:
     with pytest.raises(TypeError):
@@ -404,7 +405,7 @@ def test_field_without_annotation_is_refused() -> None:
         (Any, {"@type": "date"}, "", "required field missing"),
         (Any, {"@type": "Decimal", "value": "x"}, "", "'x' is no Decimal"),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_stored_value_that_does_not_fit_is_refused_with_its_path(
     declared: Any, stored: object, path: str, says: str | None

@@ -29,6 +29,7 @@ from sagaflow import (
     initially,
 )
 from sagaflow.testing import ManualClock
+from tests.naming import named
 from tests.semantics.support import Crash, DiesAfterUpdate, RecordingBus, stored
 
 pytestmark = pytest.mark.anyio
@@ -135,7 +136,7 @@ VALUES: list[object] = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("value", VALUES, ids=named)
 async def test_argument_comes_back_as_it_was(
     value: object, clock: ManualClock, memory: SagaRepository
 ) -> None:
@@ -336,7 +337,7 @@ async def test_what_cannot_be_called_later_is_refused_when_it_is_registered(
         (Status.ACTIVE, "cannot be read back without a declared type"),
         ("\udc00", "is not valid Unicode"),
     ],
-    ids=repr,
+    ids=named,
 )
 async def test_argument_that_cannot_be_stored_is_refused_when_it_is_registered(
     value: object, says: str, repository: SagaRepository, clock: ManualClock
