@@ -54,6 +54,7 @@ from sagaflow import (
     Status,
     during,
     initially,
+    migrates,
 )
 from sagaflow.testing import AsyncSagaTest, ManualClock, SagaTest, containing, in_any_order
 from tests.testing.sagas import (
@@ -339,6 +340,23 @@ def test_compensation_that_fails_is_tried_again_until_an_operator_helps() -> Non
     job.advance(timedelta(hours=1))
     job.skip()
     job.then(state=Job.gone, compensated=[Job.dismiss], sent=[Dismiss("j-1")])
+
+
+def test_saga_that_is_put_into_a_state_has_the_schema_of_its_class() -> None:
+    class Later(Saga, correlate_by="job", schema=2):
+        here = State()
+        over = State(final=True)
+
+        start = initially.on(Hired).goto(here)
+        end = during(here).on(Finished).goto(over)
+
+        @migrates(1, 2)
+        @staticmethod
+        def never(data: dict[str, object]) -> None:
+            raise AssertionError(data)
+
+    later = SagaTest(Later, "j-1").given_state(Later.here)
+    later.when(Finished("j-1")).then(state=Later.over)
 
 
 def test_operator_can_cancel() -> None:
