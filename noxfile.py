@@ -252,9 +252,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def docs(session: nox.Session) -> None:
-    """Build the documentation; a warning is an error. The site is in .nox/docs."""
+    """Build the documentation; a warning is an error. The site is in .nox/site."""
     _install_wheel(session, *_group("docs"), extras=("otel",))
-    site = ROOT / ".nox" / "docs"
+    site = ROOT / ".nox" / "site"
     shutil.rmtree(site, ignore_errors=True)
     checkout = _checkout_without_package(session)
     options = ["--fail-on-warning", "--keep-going", "--jobs=auto", "--quiet"]
