@@ -82,6 +82,7 @@ LAYERS: list[set[str]] = [
         "testing._contract.ids",
         "testing._contract.queries",
         "testing._contract.simultaneous",
+        "testing._contract.surveys",
         "testing._contract.transitions",
         "testing._contract.work",
     },

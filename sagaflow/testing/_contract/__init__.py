@@ -7,6 +7,7 @@ from sagaflow.testing._contract.documents import DocumentContract
 from sagaflow.testing._contract.ids import IdContract
 from sagaflow.testing._contract.queries import QueryContract
 from sagaflow.testing._contract.simultaneous import SimultaneousContract
+from sagaflow.testing._contract.surveys import SurveyContract
 from sagaflow.testing._contract.transitions import TransitionContract
 from sagaflow.testing._contract.work import WorkContract
 
@@ -17,6 +18,7 @@ class RepositoryContract(
     SimultaneousContract,
     WorkContract,
     QueryContract,
+    SurveyContract,
     IdContract,
     DocumentContract,
 ):
