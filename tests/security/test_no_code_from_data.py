@@ -31,7 +31,10 @@ MODULES = {
 CALLS = {"eval", "exec", "compile", "__import__", "globals", "import_module", "exec_module"}
 ALLOWED = {
     ("", "importlib.metadata"),  # its own version
-    ("cli", "importlib"),  # the module that the user of the command names
+    ("cli", "importlib"),  # its own commands, each imported when it is used
+    ("cli", "import_module"),
+    ("commands.targets", "importlib"),  # the module that the user of a command names
+    ("commands.targets", "import_module"),
     ("demo.example", "exec_module"),
     ("demo.example", "importlib.util"),  # the example that comes with the package
     ("demo.run", "importlib.util"),  # whether an optional package is there
