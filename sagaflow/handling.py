@@ -25,6 +25,7 @@ from sagaflow._engine.writing import Sent
 from sagaflow._shown import shown
 from sagaflow.clock import Clock
 from sagaflow.context import AddedCompensation, Context, Effects
+from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND
 from sagaflow.exceptions import CompensationError, SagaDefinitionError, UnknownEventError
 from sagaflow.ids import SagaId
 from sagaflow.record import RecordedCompensation, SagaRecord, StoredMessage
@@ -212,6 +213,18 @@ class Handling:
 
     def _services(self) -> AbstractAsyncContextManager[Container | None]:
         return _NOTHING if self.services is None else Container(self.services)
+
+
+def stored_headers(headers: Mapping[str, object]) -> object:
+    """Return what goes along of the headers of an event, in stored form.
+
+    :raises SerializationError: if it cannot be stored.
+    """
+    passed_on = {k: v for k, v in headers.items() if k not in (CAUSATION_ID, MESSAGE_KIND)}
+    try:
+        return encode_dynamic(passed_on)
+    except ValueError as exc:
+        raise cannot_encode("headers", exc) from exc
 
 
 def read_saga(saga_type: type[Saga], record: SagaRecord | None) -> Saga:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from sagaflow._codec.documents import decode_record
 from sagaflow._definition.saga import Saga, definition_of
@@ -16,13 +17,16 @@ from sagaflow._log import about
 from sagaflow.abc import closing
 from sagaflow.commits import Commits
 from sagaflow.exceptions import RepositoryError
-from sagaflow.observing import Backlog
+from sagaflow.observing import Backlog, Observers
+from sagaflow.record import Status
+from sagaflow.survey import Selection
 
 logger = logging.getLogger(__name__)
 
 _MOST_COUNTED: Final = 1_000
 _MOST_READ: Final = 10
 _NONE: Final = timedelta(0)
+_TOLD_EVERY: Final = timedelta(seconds=15)
 
 
 @frozen(kw_only=True)
@@ -82,6 +86,29 @@ class Survey:
             await look.over.wait()
             return look.found
         return None
+
+    async def tell(self, observers: Observers, tasks: TaskGroup | None) -> None:
+        """Tell observers every 15 seconds what is due and suspended, until cancelled."""
+        while True:
+            for backlog in await self.due(tasks, _TOLD_EVERY) or ():
+                try:
+                    suspended = await self._suspended(backlog.saga)
+                except RepositoryError as exc:
+                    logger.debug("counting suspended sagas failed: %s", exc, extra=about())
+                    break
+                observers.note(evolve(backlog, suspended=suspended))
+            await anyio.sleep(_TOLD_EVERY.total_seconds())
+
+    async def _suspended(self, saga: str) -> int:
+        (saga_type,) = (known for known in self.sagas if known.table.saga == saga)
+        selection = Selection(statuses=(Status.SUSPENDED,))
+        count = 0
+        async with aclosing(self.commits.repository.summaries(saga_type, selection)) as found:
+            async for _ in found:
+                count += 1
+                if count == _MOST_COUNTED:
+                    break
+        return count
 
     async def _take(self, look: _Look) -> None:
         try:

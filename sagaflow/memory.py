@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any, Final, cast
@@ -19,6 +19,7 @@ from sagaflow.abc import SagaRepository
 from sagaflow.clock import Clock
 from sagaflow.ids import SagaId
 from sagaflow.record import Lease, Status
+from sagaflow.survey import Selection, Summary, summary_of
 
 _Key = tuple[type, SagaId]
 _UNCHANGING: Final = frozenset(
@@ -166,6 +167,18 @@ class MemoryRepository(SagaRepository):
             if "state" in document and document.get("status") != Status.EMBRYO.value:
                 counted[document["state"]] = counted.get(document["state"], 0) + 1
         return counted
+
+    async def summaries(
+        self, saga_type: type[Saga], selection: Selection
+    ) -> AsyncGenerator[Summary, None]:
+        """Yield what a list shows of sagas; see `SagaRepository.summaries`."""
+        documents = sorted(self._living(saga_type.table.saga), key=_changed)
+        found = [summary_of(document) for document in documents]
+        if selection.due_before is not None:
+            found.sort(key=lambda summary: summary.wake or summary.updated_at)
+        for summary in found:
+            if selection.takes(summary):
+                yield summary
 
     async def delete_document(self, saga: str, correlation_id: SagaId) -> bool:
         """Remove a document and tell whether there was one."""

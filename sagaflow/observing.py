@@ -150,18 +150,20 @@ class StoreIsBack:
 
 @frozen(kw_only=True)
 class Backlog:
-    """What is due of one saga class, in the whole store; told every now and then.
+    """What waits of one saga class, in the whole store; told every now and then.
 
     :ivar saga: the name of the class.
     :ivar due: how many sagas have work that is due, 1,000 at most.
     :ivar late: how long the longest due of it has been due.
     :ivar outbox_age: how long the oldest message waits, among the sagas that have been due longest.
+    :ivar suspended: how many sagas wait for an operator, 1,000 at most.
     """
 
     saga: str
     due: int
     late: timedelta
     outbox_age: timedelta
+    suspended: int = 0
 
 
 Fact: TypeAlias = Retrying | Suspended | Ended | StoreFails | StoreIsBack | Backlog

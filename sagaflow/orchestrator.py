@@ -6,34 +6,33 @@ import random
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 from svcs import Registry
 
 from sagaflow._codec.messages import MessageTypes
-from sagaflow._codec.values import cannot_encode, encode_dynamic
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
 from sagaflow._engine.correlation import correlate
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.clock import Clock, SystemClock
-from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, Envelope, current_envelope
+from sagaflow.envelope import Envelope, current_envelope
 from sagaflow.exceptions import (
     NewerSchemaError,
     OrchestratorClosedError,
     SagaflowError,
     ServerUnavailableError,
 )
-from sagaflow.handling import Event
+from sagaflow.handling import Event, stored_headers
 from sagaflow.health import Health, Survey
 from sagaflow.hot import HotSagas
 from sagaflow.ids import SagaId, check_id
 from sagaflow.instance import Instance
 from sagaflow.mailbox import Mailboxes
 from sagaflow.observed import parts
-from sagaflow.observing import Observer, Observers, observers_of
+from sagaflow.observing import Observer, observers_of
 from sagaflow.operations import Operations
 from sagaflow.outcome import Outcome
 from sagaflow.policy import Limits, RetryPolicy
@@ -41,8 +40,6 @@ from sagaflow.sagas import checked_sagas, saga_for
 from sagaflow.workers import Workers
 
 SagaT = TypeVar("SagaT", bound=Saga)
-
-_BACKLOG_EVERY: Final = timedelta(seconds=15)
 
 
 class Orchestrator:
@@ -154,7 +151,7 @@ class Orchestrator:
             self._commits.on_stored = self._workers.note
             self._tasks.start_soon(self._run_workers, name="sagaflow workers")
             if self._observers is not None:
-                self._tasks.start_soon(self._tell_backlog, self._observers, name="sagaflow backlog")
+                self._tasks.start_soon(self._survey.tell, self._observers, self._tasks)
         return self
 
     async def __aexit__(
@@ -318,12 +315,11 @@ class Orchestrator:
         :param within: how long to wait for the store; it then counts as unreachable.
         """
         backlogs = await self._survey.due(self._tasks, within)
-        late = None if backlogs is None else max(backlog.late for backlog in backlogs)
-        has_begun = self._tasks is not None or self._closed
+        works = self._background and (self._tasks is not None or self._closed)
         return Health(
-            workers_alive=self._workers.are_alive() if self._background and has_begun else None,
+            workers_alive=self._workers.are_alive() if works else None,
             last_sweep=self._workers.last_sweep,
-            late=late,
+            late=None if backlogs is None else max(backlog.late for backlog in backlogs),
             store_reachable=backlogs is not None,
             outage_since=self._commits.outage_since,
         )
@@ -352,7 +348,7 @@ class Orchestrator:
             body=event,
             correlation_id=correlation_id,
             message_id=self._commits.new_id() if message_id is None else message_id,
-            headers=_stored_headers(headers),
+            headers=stored_headers(headers),
         )
         return await self._processing.take(
             saga, taken, self._tasks, wait=wait, keep_failures=keep_failures
@@ -366,12 +362,6 @@ class Orchestrator:
         assert self._workers_scope is not None  # noqa: S101
         with self._workers_scope:
             await self._workers.run(self._tasks)
-
-    async def _tell_backlog(self, observers: Observers) -> None:
-        while True:
-            for backlog in await self._survey.due(self._tasks, _BACKLOG_EVERY) or ():
-                observers.note(backlog)
-            await anyio.sleep(_BACKLOG_EVERY.total_seconds())
 
     async def _receive(self, envelope: Envelope[object]) -> None:
         """Have every saga that takes it take a message from the bus."""
@@ -408,11 +398,3 @@ def _raise(message: str, errors: list[Exception]) -> None:
         raise errors[0]
     if errors:
         raise ExceptionGroup(message, errors)
-
-
-def _stored_headers(headers: Mapping[str, object]) -> object:
-    passed_on = {k: v for k, v in headers.items() if k not in (CAUSATION_ID, MESSAGE_KIND)}
-    try:
-        return encode_dynamic(passed_on)
-    except ValueError as exc:
-        raise cannot_encode("headers", exc) from exc

@@ -177,6 +177,9 @@ class _Metrics:
             "sagaflow.overdue", [self._overdue], "{saga}", "Sagas with work that is due"
         )
         meter.create_observable_gauge(
+            "sagaflow.suspended", [self._suspended], "{saga}", "Sagas that wait for an operator"
+        )
+        meter.create_observable_gauge(
             "sagaflow.overdue.age", [self._overdue_age], "s", "How long the oldest work is due"
         )
         meter.create_observable_gauge(
@@ -225,6 +228,9 @@ class _Metrics:
 
     def _overdue(self, _: CallbackOptions) -> Iterable[Observation]:
         return [_observation(b, b.due) for b in self._recent()]
+
+    def _suspended(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [_observation(b, b.suspended) for b in self._recent()]
 
     def _overdue_age(self, _: CallbackOptions) -> Iterable[Observation]:
         return [_observation(b, b.late.total_seconds()) for b in self._recent()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,8 @@ from sagaflow import (
     Limits,
     MemoryRepository,
     Orchestrator,
+    RetryPolicy,
+    Saga,
     SagaId,
     SagaRepository,
     ServerUnavailableError,
@@ -21,8 +23,9 @@ from sagaflow import (
 from sagaflow.commits import Commits
 from sagaflow.health import Survey
 from sagaflow.observing import Backlog
+from sagaflow.survey import Selection, Summary
 from sagaflow.testing import ManualClock
-from tests.observing.shop import Order, Placed, Told, shop
+from tests.observing.shop import Order, Paid, Placed, Told, shop
 from tests.semantics.support import Passing, RecordingBus
 
 pytestmark = pytest.mark.anyio
@@ -140,9 +143,11 @@ async def test_observers_are_told_of_the_backlog(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     bus: Any = RecordingBus(refusal=RuntimeError("full"))
-    for order in ("a", "b"):
+    impatient = RetryPolicy(maximum_age=timedelta(minutes=1))
+    for order in ("a", "b", "c"):
         await Orchestrator([Order], repository, clock=clock, bus=bus).handle(Placed(order))
     clock.advance(timedelta(minutes=6))
+    await Orchestrator([Order], repository, clock=clock, bus=bus, retry=impatient).handle(Paid("c"))
     told = Told()
     async with Orchestrator(
         [Order], repository, clock=clock, observer=told, poll=timedelta(hours=1)
@@ -151,9 +156,27 @@ async def test_observers_are_told_of_the_backlog(
             await anyio.sleep(0.001)
     (backlog,) = told.facts
     assert isinstance(backlog, Backlog)
-    assert (backlog.saga, backlog.due) == ("Order", 2)
+    assert (backlog.saga, backlog.due, backlog.suspended) == ("Order", 2, 1)
     assert backlog.outbox_age == timedelta(minutes=6)
     assert timedelta(minutes=5) < backlog.late <= timedelta(minutes=6)
+
+
+async def test_nothing_is_told_of_a_backlog_that_the_store_does_not_count(
+    clock: ManualClock,
+) -> None:
+    class Uncounted(Unreachable):
+        def summaries(
+            self, saga_type: type[Saga], selection: Selection
+        ) -> AsyncGenerator[Summary, None]:
+            counted.set()
+            raise ServerUnavailableError("nobody there")
+
+    told, counted = Told(), anyio.Event()
+    store = Uncounted(MemoryRepository(clock=clock))
+    async with Orchestrator([Order], store, clock=clock, observer=told, poll=timedelta(hours=1)):
+        await counted.wait()
+        await anyio.wait_all_tasks_blocked()
+    assert told.facts == []
 
 
 async def test_backlog_is_counted_up_to_a_thousand(clock: ManualClock) -> None:

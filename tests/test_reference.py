@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,7 @@ import sagaflow.mongo
 import sagaflow.observing
 import sagaflow.otel
 import sagaflow.testing
+from sagaflow.diagrams import diagram_of, to_svg
 
 DOCS = Path(__file__).parent.parent / "docs"
 MODULES = [
@@ -53,6 +55,17 @@ def test_reference_names_nothing_that_is_not_there() -> None:
         if not modules or not hasattr(modules[0], attribute):
             missing.append(name)
     assert missing == []
+
+
+def test_picture_of_the_tutorial_is_that_of_its_saga(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it fails, write what is expected here into the file."""
+    text = (DOCS / "tutorial" / "index.md").read_text(encoding="utf-8")
+    module = ModuleType("tutorial")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for code in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[:2]:
+        exec(compile(code, "tutorial", "exec", dont_inherit=True), vars(module))  # noqa: S102
+    expected = to_svg(diagram_of(module.OrderSaga))
+    assert (DOCS / "images" / "tutorial.svg").read_text(encoding="utf-8") == expected
 
 
 def test_every_page_is_in_a_table_of_contents() -> None:

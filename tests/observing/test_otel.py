@@ -374,10 +374,15 @@ async def test_backlog_is_shown_until_it_is_old(monkeypatch: pytest.MonkeyPatch)
     assert telemetry.counts("sagaflow.overdue", "saga") == {}
     observer.note(
         Backlog(
-            saga="Order", due=3, late=timedelta(seconds=9), outbox_age=timedelta(milliseconds=1500)
+            saga="Order",
+            due=3,
+            late=timedelta(seconds=9),
+            outbox_age=timedelta(milliseconds=1500),
+            suspended=2,
         )
     )
     assert telemetry.counts("sagaflow.overdue", "saga") == {("Order",): 3}
+    assert telemetry.counts("sagaflow.suspended", "saga") == {("Order",): 2}
     assert telemetry.counts("sagaflow.overdue.age", "saga") == {("Order",): 9}
     assert telemetry.counts("sagaflow.outbox.oldest", "saga") == {("Order",): 1.5}
     error = ServerUnavailableError("nobody there")

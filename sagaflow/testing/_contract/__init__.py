@@ -25,7 +25,7 @@ class RepositoryContract(
     """The suite that the built-in repositories pass, for whoever writes another one.
 
     Subclass it in a test module and say how a repository is opened; pytest, or any runner that
-    calls methods named ``test_...``, does the rest. It needs neither fixtures nor plugins:
+    calls methods named ``test_...``, does the rest. It needs neither fixtures nor plugins::
 
         class TestFileRepository(RepositoryContract):
             @asynccontextmanager
