@@ -168,6 +168,31 @@ def test_invariant_that_only_a_method_that_always_raises_breaks() -> None:
     passes(explore(sagas.Undoing, invariants=[is_never_suspended], faults=0))
 
 
+def is_undone_at_once(instance: Instance[Saga], sent: Sequence[object]) -> bool:
+    """A step that was undone at the second attempt has failed once; an operator makes it three."""
+    undone = [entry for entry in instance.history if entry.event == "compensation"]
+    return all(entry.attempt != 2 for entry in undone)
+
+
+def is_not_sent_twice(instance: Instance[Saga], sent: Sequence[object]) -> bool:
+    """What was sent is still kept only by a process that was gone before it could remove it."""
+    return not (instance.outbox and sent)
+
+
+def test_invariant_that_only_a_method_that_raises_once_breaks() -> None:
+    report = explore(sagas.Undoing, invariants=[is_undone_at_once])
+    last = only(report, FindingKind.INVARIANT).path[-1]
+    assert isinstance(last, Deliver)
+    assert (last.event, last.fails, last.always) == (Stopped(), "undo_first", False)
+
+
+def test_invariant_that_only_a_crash_before_a_write_breaks() -> None:
+    report = explore(sagas.Undoing, invariants=[is_not_sent_twice])
+    last = only(report, FindingKind.INVARIANT).path[-1]
+    assert isinstance(last, Deliver)
+    assert (last.event, last.crash_before) == (Left(), 2)
+
+
 def test_invariant_that_only_a_second_delivery_breaks() -> None:
     report = explore(sagas.ShortMemory, events=[*ALL, Stopped()], invariants=[counts_each_once])
     finding = only(report, FindingKind.INVARIANT)
