@@ -236,7 +236,7 @@ async def test_lost_answer_is_found_out_although_others_have_written_since(
     orchestrator = Orchestrator([Tally], wired)
     await orchestrator.handle(Opened("a"))
     proxy.plant(Fault(harm, "update"))
-    resolution = proxy.plant(Fault(Harm.HOLD, "find", number=2))
+    resolution = proxy.plant(Fault(Harm.HOLD, "find"))
     outcomes: list[Outcome] = []
 
     async def count() -> None:
