@@ -10,16 +10,23 @@ from typing import Any
 
 import anyio
 import pytest
+from attrs import frozen
 
 from sagaflow import (
+    Context,
     MemoryRepository,
     Orchestrator,
     OutcomeKind,
     RetryPolicy,
+    Saga,
     SagaflowError,
     SagaRepository,
     ServerUnavailableError,
+    State,
     SuspensionReason,
+    compensates,
+    during,
+    initially,
 )
 from sagaflow.commits import Commits
 from sagaflow.handling import Handling
@@ -41,7 +48,7 @@ from sagaflow.relay import Relay
 from sagaflow.testing import ManualClock
 from sagaflow.working import Working
 from tests.observing.shop import Order, Paid, Placed, Rated, Reminded, SoldOut, Told, shop
-from tests.semantics.support import Passing, ReadsTogether, RecordingBus
+from tests.semantics.support import LosesAnswers, Passing, ReadsTogether, RecordingBus
 
 pytestmark = pytest.mark.anyio
 
@@ -188,6 +195,88 @@ async def test_parked_event_is_told_again_when_it_is_handled(clock: ManualClock)
         ("deferred", "m-2", None),
         ("stayed", "m-2", None),
     ]
+
+
+@frozen
+class Begun:
+    key: str
+
+
+@frozen
+class Opened:
+    key: str
+
+
+@frozen
+class Stopped:
+    key: str
+
+
+@frozen
+class Hinted:
+    key: str
+
+
+class Door(Saga, correlate_by="key"):
+    """Keeps what comes too early, and stops when it is open."""
+
+    waiting = State()
+    open = State()
+    closed = State(final=True)
+
+    start = initially.on(Begun).goto(waiting)
+    too_early = during(waiting).on(Stopped, Hinted).defer()
+
+    @during(waiting).on(Opened).goto(open)
+    async def opens(self, event: Opened, ctx: Context) -> None: ...
+
+    @compensates(opens)
+    async def closes(self, event: Opened, ctx: Context) -> None: ...
+
+    still_too_early = during(open).on(Hinted).when(lambda saga, event: True).defer()
+    hint = during(open).on(Hinted).stay()
+    stop = during(open).on(Stopped).compensate().goto(closed)
+
+
+async def test_parked_events_are_told_with_what_becomes_of_them(
+    repository: SagaRepository, clock: ManualClock
+) -> None:
+    told = Told()
+    doors = Orchestrator([Door], repository, clock=clock, observer=told)
+    for event in (Begun("d"), Hinted("d"), Stopped("d"), Opened("d")):
+        await doors.handle(event)
+    assert [activity.outcome for activity in told.named("Hinted")] == ["deferred", "deferred"]
+    assert [activity.outcome for activity in told.named("Stopped")] == ["deferred", "compensating"]
+    assert [activity.outcome for activity in told.named("opens")][-1] == "done"
+
+
+async def test_timer_that_loses_its_race_is_told(clock: ManualClock) -> None:
+    memory, told = MemoryRepository(clock=clock), Told()
+    await Orchestrator([Order], memory, clock=clock).handle(Placed("o"))
+    clock.advance(timedelta(minutes=5))
+    losing = LosesAnswers(memory, applies=False)
+    await Orchestrator([Order], losing, clock=clock, observer=told).run_due()
+    outcomes = [activity.outcome for activity in told.named("Reminded")]
+    assert outcomes == ["conflict", "stayed"]
+
+
+async def test_failure_that_is_tried_again_is_told(clock: ManualClock) -> None:
+    told, bus = Told(), shop()
+    repository = MemoryRepository(clock=clock)
+    async with Orchestrator(
+        [Order], repository, clock=clock, bus=bus, observer=told, background=False
+    ) as orders:
+        await Orchestrator([Order], repository, clock=clock).handle(Placed("o"))
+        await bus.publish(Paid("o", fails=True), message_id="m-2")
+        clock.advance(timedelta(seconds=2))
+        await orders.run_due()
+    again = [activity for activity in told.named("Paid") if activity.message_id == "m-2"]
+    assert [(activity.outcome, activity.attempt) for activity in again] == [
+        ("deferred", 1),
+        ("failed", 2),
+    ]
+    attempts = [fact.attempts for fact in told.facts if isinstance(fact, Retrying)]
+    assert attempts == [1, 2]
 
 
 async def test_timer_that_means_nothing_any_more_is_told(clock: ManualClock) -> None:
