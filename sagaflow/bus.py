@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any, Literal, TypeVar, overload
 
 import anyio
-from attrs import define, field, frozen
+from anyio.lowlevel import checkpoint
+from attrs import define, frozen
 
 from sagaflow.envelope import (
     CAUSATION_ID,
@@ -46,8 +47,8 @@ class _Delivery:
     parent: _Delivery | None
     unsettled: int = 1
     error: BaseException | None = None
-    settled: anyio.Event = field(factory=anyio.Event)
-    turn: anyio.Event = field(factory=anyio.Event)
+    settled: anyio.Event | None = None
+    turn: anyio.Event | None = None
 
     def settle(self, error: BaseException | None = None) -> None:
         """Note that this message, or one that it caused, has been handled."""
@@ -57,8 +58,17 @@ class _Delivery:
             delivery.unsettled -= 1
             if delivery.unsettled:
                 return
-            delivery.settled.set()
+            if delivery.settled is not None:
+                delivery.settled.set()
             delivery = delivery.parent
+
+    async def wait(self) -> None:
+        """Wait until this message, and all that it caused, has been handled."""
+        if self.unsettled:
+            self.settled = anyio.Event()
+            await self.settled.wait()
+        else:  # others have their turn all the same
+            await checkpoint()
 
 
 _current: ContextVar[_Delivery | None] = ContextVar("current_delivery", default=None)
@@ -192,7 +202,7 @@ class MemoryBus:
             await self._enqueue(delivery, (type(correlation_id), correlation_id))
         if delivery.parent is not None:
             return
-        await delivery.settled.wait()
+        await delivery.wait()
         if delivery.error is not None:
             raise delivery.error
 
@@ -209,6 +219,7 @@ class MemoryBus:
             queue.append(delivery)
             if delivery.parent is not None:
                 return
+            delivery.turn = anyio.Event()
             try:
                 await delivery.turn.wait()
             except BaseException:
@@ -246,7 +257,7 @@ class MemoryBus:
     def _wake_next(self, key: _Key) -> bool:
         """Have the first publisher that waits in a queue attend it; tell whether there is one."""
         for delivery in self._queues[key]:
-            if delivery.parent is None:
+            if delivery.turn is not None:  # those that handlers have published have none
                 delivery.turn.set()
                 return True
         return False
@@ -260,7 +271,7 @@ class MemoryBus:
                 given = delivery.envelope if subscription.envelope else delivery.envelope.body
                 try:
                     result = subscription.handler(given)
-                    if inspect.isawaitable(result):
+                    if result is not None and inspect.isawaitable(result):
                         await result
                 except Exception as exc:  # noqa: BLE001 - goes to whoever published the message
                     errors.append(exc)

@@ -12,6 +12,7 @@ from svcs import Container
 
 from sagaflow._definition.messages import is_message_class
 from sagaflow._definition.state import State
+from sagaflow._new import new_dict, new_list, new_set
 from sagaflow.clock import to_milliseconds
 from sagaflow.envelope import COMMAND, EVENT
 from sagaflow.exceptions import SagaflowError, SerializationError
@@ -53,11 +54,11 @@ class Effects:
     :ivar check: puts an added compensation into stored form, or raises where it is added.
     """
 
-    outgoing: list[Outgoing] = field(factory=list[Outgoing])
-    compensations: list[AddedCompensation] = field(factory=list[AddedCompensation])
+    outgoing: list[Outgoing] = field(factory=new_list)
+    compensations: list[AddedCompensation] = field(factory=new_list)
     compensate: bool = False
-    scheduled: dict[str, ScheduledEvent] = field(factory=dict[str, ScheduledEvent])
-    unscheduled: set[str] = field(factory=set[str])
+    scheduled: dict[str, ScheduledEvent] = field(factory=new_dict)
+    unscheduled: set[str] = field(factory=new_set)
     check: Callable[[Callable[..., object], tuple[object, ...]], AddedCompensation] = _unchecked
 
 

@@ -85,7 +85,7 @@ class Handling:
                     services=services,
                 )
                 result = handler(ctx) if row.event is None else handler(event.body, ctx)
-                if inspect.isawaitable(result):
+                if result is not None and inspect.isawaitable(result):
                     result = await result
         return Run(
             step=row.step,
@@ -220,6 +220,8 @@ def stored_headers(headers: Mapping[str, object]) -> object:
 
     :raises SerializationError: if it cannot be stored.
     """
+    if not headers:
+        return {}
     passed_on = {k: v for k, v in headers.items() if k not in (CAUSATION_ID, MESSAGE_KIND)}
     try:
         return encode_dynamic(passed_on)

@@ -24,6 +24,8 @@ def check_id(value: object, what: str = "correlation id") -> SagaId:
     :param what: what the value is meant to be, for the error.
     :raises CorrelationError: if it is of another type, empty, or too large for the database.
     """
+    if type(value) is str and value and value.isascii():  # the usual case, at once
+        return value
     if isinstance(value, bool):
         raise CorrelationError(what, value, "it is a bool")
     if isinstance(value, str):

@@ -20,6 +20,7 @@ from attrs import define, field
 
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.writing import without_sent
+from sagaflow._new import new_deque, new_list, new_set
 from sagaflow.commits import Commits
 from sagaflow.exceptions import LimitExceededError, RepositoryError, SerializationError
 from sagaflow.hot import removed
@@ -118,13 +119,13 @@ class Mailbox:
     saga_type: type[Saga]
     commits: Commits
     holder: Letter | None = None
-    waiting: deque[Letter] = field(factory=deque[Letter])
-    batch: list[Letter] = field(factory=list[Letter])
+    waiting: deque[Letter] = field(factory=new_deque)
+    batch: list[Letter] = field(factory=new_list)
     base: SagaRecord | None = None
     head: SagaRecord | None = None
-    inbox: list[SagaId] = field(factory=list[SagaId])
-    history: list[HistoryEntry] = field(factory=list[HistoryEntry])
-    sent: set[str] = field(factory=set[str])
+    inbox: list[SagaId] = field(factory=new_list)
+    history: list[HistoryEntry] = field(factory=new_list)
+    sent: set[str] = field(factory=new_set)
     epoch: int = 0
     writing: anyio.Event | None = None
     written: anyio.Event | None = None

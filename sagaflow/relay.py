@@ -18,6 +18,7 @@ from sagaflow._engine.failure import undeliverable
 from sagaflow._engine.work import earliest, is_suspended_by_message
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._log import about
+from sagaflow._new import new_deque
 from sagaflow.abc import Bus
 from sagaflow.commits import Commits
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, current_envelope
@@ -38,7 +39,7 @@ class _Lane:
     """The messages of one saga. They leave one after another."""
 
     latest: SagaRecord
-    waiting: deque[OutgoingMessage] = field(factory=deque[OutgoingMessage])
+    waiting: deque[OutgoingMessage] = field(factory=new_deque)
     last: int = 0
     unnoted: tuple[str, ...] = ()
     idle: anyio.Event = field(factory=anyio.Event)
@@ -332,7 +333,7 @@ def _about(saga: str, record: SagaRecord, message: OutgoingMessage) -> dict[str,
 
 
 def _headers(message: OutgoingMessage) -> dict[str, object]:
-    passed_on: Any = decode_dynamic(message.headers)
+    passed_on: Any = decode_dynamic(message.headers) if message.headers else {}
     return {**passed_on, CAUSATION_ID: message.causation_id, MESSAGE_KIND: message.kind}
 
 

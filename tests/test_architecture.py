@@ -13,7 +13,7 @@ import pytest
 # From the bottom up: a module imports from lower layers only. The facade has the name "".
 LAYERS: list[set[str]] = [
     {"redaction"},
-    {"_shown", "_instants"},
+    {"_new", "_shown", "_instants"},
     {"exceptions", "_definition", "_engine", "_codec", "commands", "demo", "inspection"},
     {"ids", "clock", "policy", "_definition.origin"},
     {"envelope", "_log", "_definition.state", "_definition.messages"},

@@ -74,6 +74,10 @@ def encoder_for(declared: Any) -> Encoder:
     :raises TypeError: if the type cannot be stored.
     :raises NameError: if an annotation within it cannot be resolved.
     """
+    if type(declared) is type:  # nothing has to be looked for within a plain class
+        known = _known.get(declared)
+        if known is not None:
+            return known
     if is_secret(declared):
         return _guarded(encoder_for(revealed(declared)))
     declared = stripped(declared)

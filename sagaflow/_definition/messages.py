@@ -22,7 +22,9 @@ _BETWEEN: Final = frozenset({"CACHE", "EXTENDED_ARG", "PUSH_NULL"})
 def is_message_class(candidate: object) -> bool:
     """Tell whether *candidate* is an attrs class or a dataclass, so that it can be stored."""
     return isinstance(candidate, type) and (
-        attrs.has(candidate) or dataclasses.is_dataclass(candidate)
+        "__attrs_attrs__" in vars(candidate)  # the usual case, at once
+        or attrs.has(candidate)
+        or dataclasses.is_dataclass(candidate)
     )
 
 
