@@ -210,10 +210,12 @@ class Commits:
             unset=tuple(name for name, value in values.items() if value is None),
         )
         noted = await self.repository.bookkeep(saga, note)
-        self.hot.note_sent(saga, record, sent)
-        if noted:
-            self.hot.note_work(saga, record, sending=sending, wake=wake, lease=None)
-        elif self.hot.version_of(saga, record) is not None:
+        is_latest = self.hot.version_of(saga, record) is not None
+        if not is_latest:
+            self.hot.note_sent(saga, record, sent)
+        elif noted:
+            self.hot.note_work(saga, record, sent, sending=sending, wake=wake, lease=None)
+        else:
             self.hot.drop(saga, record.correlation_id)  # somebody else has written it
         return noted
 

@@ -85,15 +85,17 @@ class HotSagas:
         self,
         saga: str,
         record: SagaRecord,
+        sent: tuple[str, ...],
         *,
         sending: Failing | None,
         wake: datetime | None,
         lease: Lease | None,
     ) -> None:
-        """Note what bookkeeping says of the work of this version of a saga."""
+        """Note what bookkeeping says of this version of a saga: what was sent, and its work."""
         known = self.version_of(saga, record)
         if known is not None:
-            after = evolve(known.record, sending=sending, wake=wake, lease=lease)
+            left = tuple(message for message in known.record.outbox if message.id not in sent)
+            after = evolve(known.record, outbox=left, sending=sending, wake=wake, lease=lease)
             self.keep(saga, after, known.size)
 
 

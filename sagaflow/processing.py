@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 from attrs import frozen
 
 from sagaflow._definition.saga import Saga
-from sagaflow._engine.work import earliest
+from sagaflow._engine.work import earliest, has_work
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._log import about
 from sagaflow.commits import Commits
@@ -279,10 +279,11 @@ class Processing:
 
         The event itself is stored: what fails here does not make it fail.
         """
-        saga_type, own = delivery.saga_type, stored
+        saga_type, own, last = delivery.saga_type, stored, stored
         try:
-            own = await self.working.undo_next(saga_type, stored)
-            last = await self.working.advance(saga_type, own)
+            if has_work(stored):
+                own = await self.working.undo_next(saga_type, stored)
+                last = await self.working.advance(saga_type, own)
         except RepositoryError as exc:
             self._leave_to_workers(saga_type, delivery.event, exc)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -124,12 +124,14 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
     """
     if after.incarnation != before.incarnation:
         return _replacement(before, after)
-    old, new = _head(before), _head(after)
     changed: dict[str, Any] = {}
     unset: list[str] = []
-    for name, value in new.items():
-        if value == old[name] and name not in _BOOKKEPT:
+    for name, encode in _HEAD.items():
+        value = getattr(after, name)
+        if name not in _BOOKKEPT and value == getattr(before, name):
             continue
+        if encode is not None:
+            value = encode(value)
         if value is None:
             unset.append(name)
         else:
@@ -254,23 +256,38 @@ def _decode(document: Mapping[str, Any]) -> SagaRecord:
     )
 
 
+def _encode_status(status: Status) -> str:
+    return status.value
+
+
+def _encode_flag(flag: bool) -> bool | None:  # noqa: FBT001
+    return flag or None
+
+
+_HEAD: Final[Mapping[str, Callable[[Any], object] | None]] = {
+    "version": None,
+    "token": None,
+    "schema": None,
+    "state": None,
+    "status": _encode_status,
+    "goal": None,
+    "cancelled": _encode_flag,
+    "sequence": None,
+    "sending": encode_failing,
+    "suspension": encode_suspension,
+    "wake": None,
+    "lease": encode_lease,
+    "created_at": None,
+    "updated_at": None,
+    "finished_at": None,
+    "expire_at": None,
+}
+"""What a transition may change, apart from data and arrays, and how it is encoded."""
+
+
 def _head(record: SagaRecord) -> Document:
-    """Return what a transition may change, apart from data and arrays."""
+    """Return that part of a document."""
     return {
-        "version": record.version,
-        "token": record.token,
-        "schema": record.schema,
-        "state": record.state,
-        "status": record.status.value,
-        "goal": record.goal,
-        "cancelled": record.cancelled or None,
-        "sequence": record.sequence,
-        "sending": encode_failing(record.sending),
-        "suspension": encode_suspension(record.suspension),
-        "wake": record.wake,
-        "lease": encode_lease(record.lease),
-        "created_at": record.created_at,
-        "updated_at": record.updated_at,
-        "finished_at": record.finished_at,
-        "expire_at": record.expire_at,
+        name: getattr(record, name) if encode is None else encode(getattr(record, name))
+        for name, encode in _HEAD.items()
     }

@@ -110,19 +110,21 @@ def concluded(
     record: SagaRecord, run: Run, source: Source, machine: Machine, write: Write
 ) -> SagaRecord:
     """Return *record* after a handler's run; its inbox and history are what the write appends."""
+    is_new = record.status is Status.EMBRYO
     after = written(
         record,
         write,
         event=run.event,
         step=run.step,
         message_id=run.message_id,
+        target=None if run.target is None or run.compensate else run.target.name,
         attempt=attempt_of(source),
     )
     after = consumed(after, source, run.message_id)
-    if record.status is Status.EMBRYO:
-        after = evolve(after, created_at=write.now, expire_at=None)
     after = evolve(
         after,
+        created_at=write.now if is_new else record.created_at,
+        expire_at=None if is_new else record.expire_at,
         data=run.data,
         compensations=(*record.compensations, *_recorded(run, after.version)),
         timers=(*_kept_timers(after, run), *_scheduled(after, run)),
@@ -258,6 +260,8 @@ def _recorded(run: Run, version: int) -> tuple[RecordedCompensation, ...]:
 
 
 def _kept_timers(record: SagaRecord, run: Run) -> tuple[Timer, ...]:
+    if not record.timers:
+        return ()
     replaced = run.unscheduled | {scheduled.name for scheduled in run.scheduled}
     return tuple(
         timer

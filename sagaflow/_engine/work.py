@@ -60,8 +60,17 @@ class Machine:
 
 def next_work(record: SagaRecord, machine: Machine, now: datetime) -> Work | None:
     """Return what is due first, sending apart."""
+    if not has_work(record):
+        return None
     due = [(when, work) for when, work in _pending_work(record, machine) if when <= now]
     return min(due, key=lambda item: item[0])[1] if due else None
+
+
+def has_work(record: SagaRecord) -> bool:
+    """Tell whether anything may be to do, now or later, sending apart."""
+    if record.status is Status.ACTIVE:
+        return bool(record.timers or record.parked)
+    return record.status is Status.COMPENSATING
 
 
 def earliest(record: SagaRecord, machine: Machine) -> datetime | None:
@@ -69,7 +78,7 @@ def earliest(record: SagaRecord, machine: Machine) -> datetime | None:
 
     This is what ``wake`` must not exceed, or the work of a dead process would be lost.
     """
-    times = [when for when, _ in _pending_work(record, machine)]
+    times = [when for when, _ in _pending_work(record, machine)] if has_work(record) else []
     if record.outbox and not is_suspended_by_message(record):
         times.append(record.updated_at if record.sending is None else record.sending.due)
     return min(times, default=None)

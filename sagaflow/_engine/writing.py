@@ -55,16 +55,20 @@ def written(
     event: str,
     step: str,
     message_id: SagaId,
+    target: str | None = None,
     attempt: int = 1,
 ) -> SagaRecord:
-    """Return *record* with one more version; inbox and history are what the write appends."""
+    """Return *record* with one more version; inbox and history are what the write appends.
+
+    :param target: the state that it is about to enter; None if it stays, so far.
+    """
     version = record.version + 1
     entry = HistoryEntry(
         at=write.now,
         event=event,
         step=step,
         source=record.state or None,
-        target=record.state,
+        target=record.state if target is None else target,
         message_id=message_id,
         version=version,
         token=write.token,
@@ -85,6 +89,8 @@ def with_messages(
     record: SagaRecord, sent: tuple[Sent, ...], causation_id: SagaId, headers: object, now: datetime
 ) -> SagaRecord:
     """Return *record* with these messages at the end of its outbox."""
+    if not sent and (record.outbox or record.sending is None):
+        return record
     messages = tuple(
         OutgoingMessage(
             id=f"{record.incarnation}-{sequence}",
@@ -107,6 +113,8 @@ def with_messages(
 
 def left(record: SagaRecord) -> SagaRecord:
     """Return *record* without the timeouts of its state."""
+    if not record.timers:
+        return record
     kept = tuple(timer for timer in record.timers if timer.kind is TimerKind.EVENT)
     return evolve(record, timers=kept)
 
@@ -123,13 +131,15 @@ def entered(
 
     :param headers: what goes along with what the timeouts cause, in stored form.
     """
-    history = tuple(evolve(entry, target=state.name) for entry in record.history)
+    history = tuple(
+        entry if entry.target == state.name else evolve(entry, target=state.name)
+        for entry in record.history
+    )
     after = evolve(left(record), state=state.name, status=Status.ACTIVE, goal=None, history=history)
     if state.final or record.cancelled:
         return finished(after, machine, now)
-    return evolve(
-        after, timers=(*after.timers, *_armed(after, causation_id, headers, machine, now))
-    )
+    armed = _armed(after, causation_id, headers, machine, now)
+    return evolve(after, timers=(*after.timers, *armed)) if armed else after
 
 
 def finished(record: SagaRecord, machine: Machine, now: datetime) -> SagaRecord:
@@ -205,7 +215,10 @@ def is_leased_to_others(record: SagaRecord, owner: str, now: datetime) -> bool:
 def _armed(
     record: SagaRecord, causation_id: SagaId, headers: object, machine: Machine, now: datetime
 ) -> tuple[Timer, ...]:
-    own = tuple(
+    rows = machine.table.timeouts(record.state)
+    if not rows:
+        return default_timer(record, causation_id, headers, machine, now)
+    return tuple(
         Timer(
             id=timer_id(record, number),
             name=row.step,
@@ -215,7 +228,6 @@ def _armed(
             causation_id=causation_id,
             headers=headers,
         )
-        for number, row in enumerate(machine.table.timeouts(record.state), 1)
+        for number, row in enumerate(rows, 1)
         if row.after is not None
     )
-    return own or default_timer(record, causation_id, headers, machine, now)
