@@ -43,8 +43,11 @@ from sagaflow.redaction import is_secret, revealed
 
 def _strict(*accepted: type) -> Callable[[Any, Any], Any]:
     """Structure a primitive only from itself: a wrong type is an error, never converted."""
+    kind = accepted[0]
 
     def structure(value: Any, cls: Any) -> Any:
+        if cls is kind and type(value) is kind:  # the usual case, at once
+            return value
         if is_class(cls, Enum):  # a StrEnum or IntEnum is a str or int to the dispatch
             return _decode_enum(value, cls)
         if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
