@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from sagaflow._codec.data import decode_saga
 from sagaflow._codec.documents import Bookkeeping, DocumentChange, decode_record
@@ -43,7 +43,11 @@ class SagaRepository(ABC):
     the write may have taken place or not.
 
     :param clock: tells which sagas are stale and which tombstones have expired.
+    :cvar may_wait: whether a primitive that writes may wait for something. What cannot be
+        interrupted need not be shielded from cancellation.
     """
+
+    may_wait: ClassVar[bool] = True
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock: Clock = clock or SystemClock()

@@ -184,7 +184,7 @@ class MemoryBus:
             causation_id=causation_id,
             headers=headers,
         )
-        if headers.get(MESSAGE_KIND) == COMMAND and not self._subscribers(envelope):
+        if headers.get(MESSAGE_KIND) == COMMAND and not self._is_taken(message):
             raise NoHandlerError(type(message))
         parent = None if cause is None else _current.get()
         if parent is not None and parent.unsettled == 0:
@@ -284,12 +284,15 @@ class MemoryBus:
         else:
             delivery.settle(errors[0] if errors else None)
 
+    def _is_taken(self, message: object) -> bool:
+        return any(isinstance(message, known.message_type) for known in self._subscriptions)
+
     def _subscribers(self, envelope: Envelope[object]) -> list[_Subscription]:
         """Return who takes a message, each handler once even if it takes several classes."""
         found: list[_Subscription] = []
         for known in self._subscriptions:
-            if isinstance(envelope.body, known.message_type) and not any(
-                known.handler == other.handler for other in found
-            ):
+            if not isinstance(envelope.body, known.message_type):
+                continue
+            if not found or all(known.handler != other.handler for other in found):
                 found.append(known)
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
@@ -41,6 +42,7 @@ from sagaflow.record import Failing, SagaRecord, evolve
 
 logger = logging.getLogger(__name__)
 
+_NOTHING: Final = nullcontext()
 _FIRST_RETRY: Final = timedelta(milliseconds=2)
 _LONGEST_RETRY: Final = timedelta(milliseconds=250)
 _RESOLUTION_TIME: Final = timedelta(seconds=30)
@@ -219,12 +221,16 @@ class Commits:
             self.hot.drop(saga, record.correlation_id)  # somebody else has written it
         return noted
 
+    def shield(self) -> AbstractContextManager[object]:
+        """Return what keeps a cancellation away from writes, if they could be interrupted."""
+        return anyio.CancelScope(shield=True) if self.repository.may_wait else _NOTHING
+
     async def _committed(
         self, saga_type: type[Saga], after: SagaRecord, write: Callable[[], Awaitable[bool]]
     ) -> bool:
         """Write, shielded: whoever gives up waiting must not leave the outcome unknown."""
         stored = False
-        with anyio.CancelScope(shield=True):
+        with self.shield():
             try:
                 stored = await write()
             except UnknownOutcomeError as exc:

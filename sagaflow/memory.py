@@ -38,6 +38,12 @@ class MemoryRepository(SagaRepository):
     :param clock: tells which sagas are stale and which tombstones have expired.
     """
 
+    may_wait = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.may_wait = True  # it may, in what it overrides
+
     def __init__(self, *, clock: Clock | None = None) -> None:
         super().__init__(clock=clock)
         self._collections: dict[str, dict[_Key, Document]] = {}

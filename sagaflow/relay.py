@@ -168,7 +168,7 @@ class Relay:
         finally:
             # Also when cancelled: what the bus has accepted should not be sent again.
             if not is_removed:
-                with anyio.CancelScope(shield=True):
+                with self._commits.shield():
                     await self._note(saga_type, lane, tuple(sent), failing)
         return failing is None
 

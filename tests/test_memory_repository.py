@@ -96,3 +96,14 @@ def test_what_it_holds_outlives_an_event_loop() -> None:
     anyio.run(store, memory, document())
     for backend in ("asyncio", "trio"):
         assert anyio.run(load, memory, backend=backend) == record()
+
+
+def test_subclass_may_wait_though_the_repository_itself_never_does(
+    memory: MemoryRepository,
+) -> None:
+    """So that its writes are shielded from cancellation."""
+
+    class Slow(MemoryRepository):
+        """Overrides something, perhaps."""
+
+    assert (memory.may_wait, Slow().may_wait) == (False, True)
