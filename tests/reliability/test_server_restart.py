@@ -123,7 +123,7 @@ def _sees_an_outage(worker: Worker) -> bool:
 
 
 def _said_of_the_store(worker: Worker) -> list[str]:
-    return [line for line in worker.log().splitlines() if re.match(r"\d+ [A-Z]+ .*stor", line)]
+    return [line for line in worker.log().splitlines() if re.match(r"\d+ [A-Z]+ the store ", line)]
 
 
 def _check_logs(crew: list[Worker], *, outages: int) -> None:

@@ -27,6 +27,7 @@ from sagaflow import (
     compensates,
     during,
     initially,
+    mailbox,
 )
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
@@ -35,6 +36,12 @@ from sagaflow.testing import ManualClock
 from tests.semantics.support import Passing, RecordingBus, stored
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine must not be taken for a slow handler."""
+    monkeypatch.setattr(mailbox, "_PATIENCE", 5.0)
 
 
 @frozen
@@ -414,8 +421,9 @@ async def test_cancelled_event_that_is_being_written_takes_nobody_with_it(
 
 
 async def test_slow_handler_does_not_keep_those_before_it_from_being_stored(
-    repository: SagaRepository, clock: ManualClock
+    repository: SagaRepository, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mailbox, "_PATIENCE", 0.01)
     slow = Slow(repository)
     orchestrator = await begun(slow, clock)
     goes_on = anyio.Event()

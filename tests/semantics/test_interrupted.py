@@ -397,7 +397,7 @@ class Short(Saga, correlate_by="key"):
     waiting = State()
     over = State(final=True)
     start = initially.on(Opened).goto(waiting)
-    expire = during(waiting).after(timedelta(milliseconds=20)).goto(over)
+    expire = during(waiting).after(timedelta(milliseconds=300)).goto(over)
 
 
 async def test_timer_is_left_to_the_holder_of_the_lease_and_fired_when_that_has_ended(
@@ -410,7 +410,7 @@ async def test_timer_is_left_to_the_holder_of_the_lease_and_fired_when_that_has_
 
         async def insert_document(self, saga: str, document: Document) -> bool:
             done = await super().insert_document(saga, document)
-            self.until = document["created_at"] + timedelta(milliseconds=150)
+            self.until = document["created_at"] + timedelta(milliseconds=500)
             lease = {"owner": "dead", "until": self.until}
             note = Bookkeeping(
                 correlation_id=document["_id"],
