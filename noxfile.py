@@ -34,17 +34,23 @@ EXTRAS = ("embedded", "otel", "trio")
 PACKAGES = ("sagaflow", "_sagaflow_pytest")
 LOWEST_COVERAGE = 95
 # What takes most of the time and differs least from version to version runs on the newest one:
-# child processes that are killed, terminals, thousands of simulated seeds, and what waits for the
-# intervals of the workers.
+# child processes that are killed, terminals, thousands of simulated seeds and explored histories,
+# and what waits for the intervals of the workers.
 PROOFS = [
+    "--ignore=tests/benchmarks",
+    "--ignore=tests/demo",
+    "--ignore=tests/exploring",
     "--ignore=tests/proofs",
     "--ignore=tests/reliability",
     "--ignore=tests/semantics/test_workers.py",
     "--ignore=tests/simulation",
 ]
-TERMINALS = "--ignore=tests/demo"
-# The newest Python and the oldest versions run with every driver; what lies between, with these.
-FEW_STORES = "asyncio-memory,trio-memory,asyncio-pymongo-async,trio-pymongo-threads"
+PROGRAMS = ["--ignore=tests/commands", "--ignore=tests/examples"]
+# The newest Python and the oldest dependencies run with every driver, the others with one in turn.
+FEW_STORES = (
+    "asyncio-memory,trio-memory,trio-pymongo-threads",
+    "asyncio-memory,trio-memory,asyncio-pymongo-async",
+)
 
 _VERSION_OF = "import sys; print('%d.%d' % sys.version_info[:2])"
 
@@ -207,14 +213,15 @@ def tests(session: nox.Session) -> None:
     if session.python == max(FOUND, key=SUPPORTED.index, default=None):
         _run_tests(session, name)
     else:
-        _run_tests(session, name, TERMINALS, *PROOFS, stores=FEW_STORES)
+        stores = FEW_STORES[SUPPORTED.index(str(session.python)) % len(FEW_STORES)]
+        _run_tests(session, name, *PROOFS, *PROGRAMS, stores=stores)
 
 
 @nox.session(python=SUPPORTED[0], requires=["build"])
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest versions of the dependencies."""
     _install_wheel(session, *_group("tests"), *_lower_bounds())
-    _run_tests(session, "lowest", TERMINALS, *PROOFS)
+    _run_tests(session, "lowest", *PROOFS)
 
 
 @nox.session(python=SUPPORTED, requires=["build"], default=False)
