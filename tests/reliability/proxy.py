@@ -94,9 +94,11 @@ class Proxy:
     """Passes messages on, but for the faults that are planted.
 
     :ivar port: where it listens.
+    :ivar delay: seconds for which it keeps each message, of which the second half comes later.
     """
 
     port: int
+    delay: float = 0
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -145,14 +147,17 @@ class Proxy:
             except OSError:
                 return
             async with server:
-                await _Connection(client, server, self._faults).run()
+                await _Connection(client, server, self._faults, self.delay).run()
 
 
 class _Connection:
-    def __init__(self, client: ByteStream, server: ByteStream, faults: list[Fault]) -> None:
+    def __init__(
+        self, client: ByteStream, server: ByteStream, faults: list[Fault], delay: float
+    ) -> None:
         self._client = client
         self._server = server
         self._faults = faults
+        self._delay = delay
         self._answers: dict[int, Fault] = {}
         """The faults of the answers, by the id of their request."""
 
@@ -178,11 +183,20 @@ class _Connection:
             pass
         scope.cancel()  # either end takes the other one with it
 
+    async def _send(self, stream: ByteStream, message: bytes) -> None:
+        if self._delay:
+            await anyio.sleep(self._delay)
+            half = len(message) // 2
+            await stream.send(message[:half])
+            await anyio.sleep(self._delay)
+            message = message[half:]
+        await stream.send(message)
+
     async def _request(self, request: bytes) -> bool:
         """Pass a request on, and tell whether the connection goes on."""
         fault = next((known for known in list(self._faults) if known.meets(request)), None)
         if fault is None:
-            await self._server.send(request)
+            await self._send(self._server, request)
             return True
         request_id = _HEADER.unpack(request[: _HEADER.size])[1]
         match fault.harm:
@@ -209,7 +223,7 @@ class _Connection:
         _, _, answers_to, _ = _HEADER.unpack(answer[: _HEADER.size])
         fault = self._answers.pop(answers_to, None)
         if fault is None:
-            await self._client.send(answer)
+            await self._send(self._client, answer)
             return True
         fault.reached.set()
         if fault.harm is Harm.AMEND:
