@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from math import fsum
 from typing import Final
 
 from attrs import define, field, frozen
@@ -202,8 +203,8 @@ def _spread(layers: Sequence[Sequence[_Vertex]]) -> None:
                     else (vertex.above if downwards else vertex.below)
                 )
                 pulls = [(v.x, _pull(vertex, v)) for v in near]
-                total = sum(pull for _, pull in pulls)
-                wanted.append(sum(x * pull for x, pull in pulls) / total if pulls else vertex.x)
+                total = fsum(pull for _, pull in pulls)
+                wanted.append(fsum(x * pull for x, pull in pulls) / total if pulls else vertex.x)
                 weights.append(total if pulls else 0.1)
             _place(layer, wanted, weights)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import fsum
 from typing import Final
 
 from attrs import frozen
@@ -69,7 +70,7 @@ class _Text:
 
     @property
     def height(self) -> float:
-        return sum(line.size * _LINE for line in self.lines)
+        return fsum(line.size * _LINE for line in self.lines)
 
 
 def to_svg(diagram: Diagram) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import fsum
 from typing import Final
 from unicodedata import east_asian_width
 from xml.sax.saxutils import escape
@@ -26,7 +27,7 @@ _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ff
 
 def width_of(text: str, size: float) -> float:
     """Return how wide *text* is at most, in a font of *size*."""
-    return size * sum(_width(character) for character in text)
+    return size * fsum(_width(character) for character in text)
 
 
 def wrapped(text: str, most: int) -> list[str]:
