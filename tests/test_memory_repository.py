@@ -7,9 +7,16 @@ from datetime import timedelta
 import anyio
 import pytest
 
-from sagaflow import MemoryRepository, Orchestrator, OutcomeKind, SagaDefinitionError
+from sagaflow import (
+    MemoryRepository,
+    Orchestrator,
+    OutcomeKind,
+    SagaDefinitionError,
+    SagaRepository,
+)
 from sagaflow._codec.documents import Bookkeeping
 from sagaflow.record import Lease, Status
+from sagaflow.survey import Selection
 from sagaflow.testing import ManualClock
 from tests.codec.test_messages import saga_with
 from tests.contract.records import (
@@ -107,3 +114,20 @@ def test_subclass_may_wait_though_the_repository_itself_never_does(
         """Overrides something, perhaps."""
 
     assert (memory.may_wait, Slow().may_wait) == (False, True)
+
+
+async def test_lists_are_those_that_any_repository_has(
+    memory: MemoryRepository, clock: ManualClock
+) -> None:
+    """It makes them without copies; the kit knows only what comes out of it."""
+    orchestrator = Orchestrator([Parcel], memory, clock=clock)
+    for number in range(3):
+        await orchestrator.handle(Sent(f"p-{number}"))
+        clock.advance(SECOND)
+    await orchestrator.handle(Arrived("p-1"))
+    due = Selection(due_before=clock.now() + timedelta(days=365))
+    for selection, count in ((Selection(), 2), (Selection(statuses=tuple(Status)), 3), (due, 0)):
+        own = [found async for found in memory.summaries(Parcel, selection)]
+        usual = [found async for found in SagaRepository.summaries(memory, Parcel, selection)]
+        assert own == usual
+        assert len(own) == count
