@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from copy import copy
 from datetime import timedelta
 
 import anyio
@@ -233,7 +234,7 @@ class Processing:
         assert after is not None  # noqa: S101 - the caller has looked
         await letter.box.fold(letter, record, after)
         if isinstance(letter.fate, RepositoryError):
-            raise type(letter.fate)(*letter.fate.args) from letter.fate
+            raise copy(letter.fate) from letter.fate  # each its own, with its own traceback
         if letter.fate is not Fate.STORED:
             return None
         if letter.left_over is not None:

@@ -332,15 +332,25 @@ async def test_lost_race_has_all_of_them_decided_again(
     assert sorted(await numbers(repository)) == [0, 1, 2, 3, 4, *range(10, 16), 99]
 
 
+class RackAwayError(ServerUnavailableError):
+    """An error of a user's own repository, made from values as sagaflow's are."""
+
+    def __init__(self, rack: int, *, since: str) -> None:
+        self.rack, self.since = rack, since
+        super().__init__(f"rack {rack} is away since {since}")
+
+
 async def test_each_is_told_that_the_store_has_failed(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     slow = Slow(repository)
     orchestrator = await begun(slow, clock)
-    slow.refuses = ServerUnavailableError("it is away")
+    slow.refuses = RackAwayError(7, since="noon")
     found = await count_at_once(orchestrator, slow, range(5))
     errors = list(found.values())
-    assert {type(error) for error in errors} == {ServerUnavailableError}
+    assert {(type(error), str(error)) for error in errors} == {
+        (RackAwayError, "rack 7 is away since noon")
+    }
     assert len({id(error) for error in errors}) == 5
     slow.refuses = None
     again = await count_at_once(orchestrator, slow, range(5))
