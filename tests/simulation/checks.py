@@ -22,7 +22,7 @@ _KEPT = {OutcomeKind.DEFERRED, OutcomeKind.SUSPENDED}
 
 def check(world: World) -> list[str]:
     """Return every promise that was broken."""
-    broken = list(world.surprises)
+    broken = [*world.surprises, *world.memory.forgotten]
     for trip in world.trips:
         snapshots = world.snapshots.get(trip, [])
         broken += [f"{trip}: {problem}" for problem in _problems(world, trip, snapshots)]

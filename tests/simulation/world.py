@@ -21,6 +21,7 @@ from svcs import Registry
 
 from sagaflow import (
     BusError,
+    Clock,
     Envelope,
     Limits,
     MemoryRepository,
@@ -32,8 +33,10 @@ from sagaflow import (
     ServerUnavailableError,
     UnknownOutcomeError,
 )
-from sagaflow._codec.documents import Bookkeeping, DocumentChange
+from sagaflow._codec.documents import Bookkeeping, DocumentChange, decode_record
 from sagaflow._codec.elements import Document
+from sagaflow._definition.saga import definition_of
+from sagaflow._engine.work import Machine, earliest
 from sagaflow.clock import to_milliseconds
 from sagaflow.ids import SagaId
 from sagaflow.record import Lease
@@ -52,6 +55,11 @@ from tests.simulation.trip import (
     TripSaga,
 )
 
+MACHINE: Final = Machine(
+    TripSaga.table,
+    definition_of(TripSaga).options,
+    {event.__name__: event for event in TripSaga.table.events}.get,
+)
 ResultT = TypeVar("ResultT")
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -80,6 +88,40 @@ class VirtualClock:
     def now(self) -> datetime:
         """Return the virtual instant."""
         return to_milliseconds(START + timedelta(seconds=trio.current_time()))
+
+
+class Watched(MemoryRepository):
+    """Notes each saga that is stored with work that no sweep would find in time.
+
+    :ivar forgotten: which, with the work.
+    """
+
+    def __init__(self, *, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self.forgotten: list[str] = []
+
+    async def update_document(self, saga: str, change: DocumentChange) -> bool:
+        """Update, and look."""
+        done = await super().update_document(saga, change)
+        self._look(saga, change.correlation_id)
+        return done
+
+    async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
+        """Bookkeep, and look."""
+        done = await super().bookkeep(saga, note)
+        self._look(saga, note.correlation_id)
+        return done
+
+    def _look(self, saga: str, correlation_id: SagaId) -> None:
+        document = self._get(saga, correlation_id)
+        if document is None:
+            return
+        record = decode_record(document)
+        due = earliest(record, MACHINE)
+        if due is not None and (record.wake is None or record.wake > due):
+            self.forgotten.append(
+                f"{correlation_id} has work at {due} and wakes at {record.wake}: {document}"
+            )
 
 
 @define(eq=False)
@@ -119,7 +161,7 @@ class World:
     seed: int
     random: Random = field(init=False)
     clock: VirtualClock = field(factory=VirtualClock)
-    memory: MemoryRepository = field(init=False)
+    memory: Watched = field(init=False)
     nursery: trio.Nursery = field(init=False)
     processes: list[Process] = field(factory=list[Process])
     trouble: bool = True
@@ -137,7 +179,7 @@ class World:
 
     def __attrs_post_init__(self) -> None:
         self.random = Random(f"{self.seed} world")
-        self.memory = MemoryRepository(clock=self.clock)
+        self.memory = Watched(clock=self.clock)
         self.patience = self.random.choice([timedelta(seconds=20), timedelta(hours=1)])
         self.fault_rate = self.random.choice([0.0, 0.03, 0.1])
         self.refusal_rate = self.random.choice([0.0, 0.1, 0.4])
@@ -244,7 +286,7 @@ class World:
                 longest=timedelta(seconds=5),
                 maximum_age=self.patience,
             ),
-            limits=Limits(),
+            limits=Limits(outbox=100),  # what loops comes to an end
             lease=self.lease,
             shutdown_timeout=timedelta(seconds=1),
             hot_sagas=self.hot_sagas,
