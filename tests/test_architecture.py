@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"envelope", "_log", "_definition.state", "_definition.messages"},
     {"context", "_definition.table", "_definition.arguments"},
     {"record"},
-    {"survey", "mongo.indexes", "mongo.uris"},
+    {"survey", "mongo.uris"},
     {"_definition.chain", "_definition.graph"},
     {"_definition.timeout", "_definition.migrations"},
     {"_definition.sources"},
@@ -42,7 +42,7 @@ LAYERS: list[set[str]] = [
     {"diagrams"},
     {"inspection.finding", "inspection.shown"},
     {"inspection.definition", "inspection.compatibility", "inspection.explanation"},
-    {"mongo.survey"},
+    {"mongo.indexes", "mongo.survey"},
     {"abc", "hot"},
     {
         "memory",
@@ -54,7 +54,8 @@ LAYERS: list[set[str]] = [
         "mongo.embedded",
         "sagas",
     },
-    {"mailbox", "mongo.errors", "mongo.statements"},
+    {"removals", "mongo.errors", "mongo.statements"},
+    {"mailbox"},
     {"mongo.writes"},
     {
         "mongo.repository",

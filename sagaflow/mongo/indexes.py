@@ -7,6 +7,9 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from sagaflow._definition.saga import Saga, definition_of
+from sagaflow._definition.table import Action
+
 
 @frozen(kw_only=True)
 class Index:
@@ -34,17 +37,26 @@ class Index:
         )
 
 
-INDEXES: Final = (
-    # Sparse: a saga that waits for nothing has no entry.
-    Index(name="sagaflow_wake", keys=("wake",), options={"sparse": True}),
-    Index(name="sagaflow_state", keys=("state", "updated_at")),
-    Index(name="sagaflow_stale", keys=("status", "updated_at")),
-    Index(
-        name="sagaflow_expire",
-        keys=("expire_at",),
-        options={
-            "expireAfterSeconds": 0,
-            "partialFilterExpression": {"expire_at": {"$exists": True}},
-        },
-    ),
+_WAKE: Final = Index(name="sagaflow_wake", keys=("wake",), options={"sparse": True})
+"""Sparse: a saga that waits for nothing has no entry."""
+_STATE: Final = Index(name="sagaflow_state", keys=("state", "status", "updated_at"))
+"""One for all queries by state, by status and by age: every write of a saga pays for an index."""
+_EXPIRE: Final = Index(
+    name="sagaflow_expire",
+    keys=("expire_at",),
+    options={"expireAfterSeconds": 0, "sparse": True},
 )
+
+
+def indexes_of(saga_type: type[Saga]) -> tuple[Index, ...]:
+    """Return the indexes of a class: that on expiry only if any of its documents may expire."""
+    if _may_expire(saga_type):
+        return (_WAKE, _STATE, _EXPIRE)
+    return (_WAKE, _STATE)
+
+
+def _may_expire(saga_type: type[Saga]) -> bool:
+    """Tell whether ended sagas are removed, or early events wait for a saga to start."""
+    if definition_of(saga_type).options.retain is not None:
+        return True
+    return any(row.source is None and row.action is Action.DEFER for row in saga_type.table.rows)

@@ -25,11 +25,11 @@ from sagaflow.exceptions import RepositoryError, SerializationError
 from sagaflow.ids import SagaId
 from sagaflow.mongo.drivers import driver_for, running_on_trio
 from sagaflow.mongo.errors import TooLargeError, told, translated
-from sagaflow.mongo.indexes import INDEXES
+from sagaflow.mongo.indexes import indexes_of
 from sagaflow.mongo.statements import is_traceable, note_of, removal_of, transition
-from sagaflow.mongo.survey import SUMMARY_FIELDS, listing, surveys
+from sagaflow.mongo.survey import ANY_STATE, SUMMARY_FIELDS, listing, surveys
 from sagaflow.mongo.writes import Writes
-from sagaflow.record import Lease
+from sagaflow.record import Lease, Status
 from sagaflow.survey import Selection, Summary, Trait, summary_of, trait
 
 _HOT_FIELDS: Final = (
@@ -56,6 +56,9 @@ _HOT_FIELDS: Final = (
     "finished_at",
     "expire_at",
 )
+_STARTED: Final = [None, *(status.value for status in Status if status is not Status.EMBRYO)]
+"""The statuses of what is in a state; None stands for a document that has none, which is refused
+where it is read."""
 _LIMIT: Final = 16 * 1024 * 1024
 
 
@@ -236,7 +239,9 @@ class MongoRepository(SagaRepository):
         query: Document = {}
         if state is not None:
             query["state"] = state if isinstance(state, str) else {"$in": list(state)}
+            query["status"] = {"$in": _STARTED}  # named, so that the index has them in order
         if unchanged_since is not None:
+            query.setdefault("state", ANY_STATE)
             query["status"] = {"$in": ["active", "compensating", "suspended"]}
             query["updated_at"] = {"$lt": unchanged_since}
         with translated(f"read sagas of {saga}", writing=False):
@@ -247,8 +252,7 @@ class MongoRepository(SagaRepository):
     async def count_states(self, saga: str) -> dict[str, int]:
         """Return how many sagas are in each state."""
         pipeline: list[Document] = [
-            # Any str but the empty one, which is that of a saga that has not started: the index
-            # will do.
+            # Not the empty one, which is that of a saga that has not started.
             {"$match": {"state": {"$gt": ""}}},
             {"$group": {"_id": "$state", "count": {"$sum": 1}}},
         ]
@@ -269,7 +273,7 @@ class MongoRepository(SagaRepository):
         fields_of(saga_type)
         saga, driver = saga_type.table.saga, self._driver
         with translated(f"make the indexes of {saga}", writing=False):
-            for index in INDEXES:
+            for index in indexes_of(saga_type):
                 await driver.create_index(saga, list(index.keys), name=index.name, **index.options)
 
     async def check_indexes(self, saga_type: type[Saga]) -> dict[str, bool]:
@@ -277,7 +281,7 @@ class MongoRepository(SagaRepository):
         saga = saga_type.table.saga
         with translated(f"read the indexes of {saga}", writing=False):
             known = await self._driver.index_information(saga)
-        return {index.name: index.is_made(known) for index in INDEXES}
+        return {index.name: index.is_made(known) for index in indexes_of(saga_type)}
 
     async def summaries(
         self, saga_type: type[Saga], selection: Selection

@@ -20,9 +20,14 @@ SUMMARY_FIELDS: Final[tuple[str, ...]] = (
     "suspension.reason",
 )
 
+ANY_STATE: Final[Document] = {"$gte": ""}
+"""Every state, that of a saga which has not started included: the index begins with the state."""
 _LIVE: Final[Document] = {
     "$or": [
-        {"status": {"$in": [s.value for s in Status if s is not Status.FINISHED]}},
+        {
+            "state": ANY_STATE,
+            "status": {"$in": [s.value for s in Status if s is not Status.FINISHED]},
+        },
         {"wake": {"$exists": True}},
     ]
 }
@@ -35,9 +40,10 @@ _GROUPED: Final[Document] = {
 
 def listing(selection: Selection) -> tuple[Document, str]:
     """Return the query for what a selection takes, and what it is sorted by."""
-    query: Document = {"status": {"$in": [status.value for status in selection.statuses]}}
-    if selection.states is not None:
-        query["state"] = {"$in": sorted(selection.states)}
+    query: Document = {
+        "state": ANY_STATE if selection.states is None else {"$in": sorted(selection.states)},
+        "status": {"$in": [status.value for status in selection.statuses]},
+    }
     if selection.unchanged_since is not None:
         query["updated_at"] = {"$lt": selection.unchanged_since}
     if selection.due_before is None:

@@ -219,11 +219,9 @@ def test_indexes_are_verified_and_created(stored: Stored) -> None:
     result = stored.run("indexes", LOAN)
     assert result.exit_code == 1
     assert result.output.splitlines() == [
-        "Loan  sagaflow_wake    missing or wrong",
-        "Loan  sagaflow_state   missing or wrong",
-        "Loan  sagaflow_stale   missing or wrong",
-        "Loan  sagaflow_expire  missing or wrong",
+        "Loan  sagaflow_wake   missing or wrong",
+        "Loan  sagaflow_state  missing or wrong",
     ]
     for options in (("--create",), ("--create",), ()):
         lines = good(stored.run("indexes", LOAN, *options))
-        assert [line.split()[-1] for line in lines] == ["there"] * 4
+        assert [line.split()[-1] for line in lines] == ["there"] * 2

@@ -157,12 +157,12 @@ async def test_sagas_in_a_state_are_found_by_the_index_on_state(
     assert explained.index_of(commands.sent[0]) == "sagaflow_state"
 
 
-async def test_stale_sagas_are_found_by_their_index(
+async def test_stale_sagas_are_found_by_the_index_on_state(
     repository: MongoRepository, commands: Commands, explained: Explained
 ) -> None:
     stale = [one async for one in repository.find_stale(Parcel, timedelta(seconds=45))]
     assert [one.correlation_id for one in stale] == [49, 48, 47, 46]
-    assert explained.index_of(commands.sent[0]) == "sagaflow_stale"
+    assert explained.index_of(commands.sent[0]) == "sagaflow_state"
 
 
 async def test_states_are_counted_by_the_index_on_state(
