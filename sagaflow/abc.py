@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from sagaflow._codec.data import decode_saga
 from sagaflow._codec.documents import Bookkeeping, DocumentChange, decode_record
@@ -23,6 +23,9 @@ from sagaflow.survey import Selection, Summary, Tally, Trait, summary_of
 
 SagaT = TypeVar("SagaT", bound=Saga)
 T = TypeVar("T")
+
+Settle: TypeAlias = Callable[[type[Saga], SagaId | None], Awaitable[None]]
+"""Writes what was put off about one saga, or about all of a class."""
 
 
 class SagaRepository(ABC):
@@ -51,6 +54,7 @@ class SagaRepository(ABC):
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock: Clock = clock or SystemClock()
+        self._settling: list[Settle] = []
 
     # What a transition needs
 
@@ -168,6 +172,21 @@ class SagaRepository(ABC):
 
     # Queries
 
+    def settle_with(self, settle: Settle) -> None:
+        """Have *settle* called before sagas are shown, so that it can write what it has put off.
+
+        An orchestrator puts off the removal of sent messages for a moment.
+        """
+        self._settling.append(settle)
+
+    def settle_without(self, settle: Settle) -> None:
+        """Call *settle* no more."""
+        self._settling.remove(settle)
+
+    async def _settle(self, saga_type: type[Saga], correlation_id: SagaId | None) -> None:
+        for settle in tuple(self._settling):
+            await settle(saga_type, correlation_id)
+
     async def find(self, saga_type: type[SagaT], correlation_id: SagaId) -> Instance[SagaT] | None:
         """Return a copy of one saga, or None.
 
@@ -177,9 +196,9 @@ class SagaRepository(ABC):
         :raises SerializationError: if its data does not fit the class, or a migration fails.
         :raises NewerSchemaError: if newer code has stored it.
         """
-        document = await self.load_document(
-            saga_type.table.saga, check_id(correlation_id), message_id=None
-        )
+        known = check_id(correlation_id)
+        await self._settle(saga_type, known)
+        document = await self.load_document(saga_type.table.saga, known, message_id=None)
         if document is None or document.get("status") == Status.EMBRYO.value:
             return None
         return read_instance(saga_type, document)
@@ -198,6 +217,7 @@ class SagaRepository(ABC):
         if saga_type.table.state(name) is None:
             states = ", ".join(known.name for known in saga_type.table.states)
             raise SagaflowError(f"{saga_type.__name__} has no state {name!r}; it has: {states}")
+        await self._settle(saga_type, None)
         names = definition_of(saga_type).evolution.names_of(name)
         scanned = self.scan_documents(
             saga_type.table.saga, state=name if len(names) == 1 else names
@@ -218,6 +238,7 @@ class SagaRepository(ABC):
         :raises NewerSchemaError: at the end, after all others, if newer code has stored some.
         """
         limit = _instant(older_than, self._clock)
+        await self._settle(saga_type, None)
         scanned = self.scan_documents(saga_type.table.saga, unchanged_since=limit)
         async with closing(_instances(saga_type, scanned)) as instances:
             async for instance in instances:
@@ -346,7 +367,9 @@ def read_instance(saga_type: type[SagaT], document: Mapping[str, Any]) -> Instan
 class Bus(Protocol):
     """What carries messages. Any object with these two methods will do.
 
-    If it has a method ``unsubscribe(handler)`` too, an orchestrator that closes calls it.
+    If it has a method ``unsubscribe(handler)`` too, an orchestrator that closes calls it. If it has
+    ``delivers_at_once(message_type, correlation_id)``, and that says that `publish` waits for
+    nothing now, such messages are sent without a task of their own.
     """
 
     def subscribe(

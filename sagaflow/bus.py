@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Literal, TypeVar, overload
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, Final, Literal, TypeVar, overload
 
 import anyio
-from anyio.lowlevel import checkpoint
-from attrs import define, frozen
+from anyio.lowlevel import cancel_shielded_checkpoint
+from attrs import define
 
 from sagaflow.envelope import (
     CAUSATION_ID,
@@ -28,15 +29,25 @@ MessageT = TypeVar("MessageT")
 
 _Key = tuple[type, SagaId]
 
+_PLAIN: Final[tuple[type[object], ...]] = (BuiltinFunctionType, FunctionType, MethodType)
+_TURNS: Final = 16
+"""After how many messages others have their turn, should nothing ever wait."""
+
 _PlainHandler = Callable[[MessageT], Awaitable[None] | None]
 _EnvelopeHandler = Callable[[Envelope[MessageT]], Awaitable[None] | None]
 
 
-@frozen(eq=False)
+@define(eq=False)
 class _Subscription:
+    """Who takes which messages.
+
+    :ivar waits: whether the handler may wait for something; what is a plain function does not.
+    """
+
     message_type: type
     handler: Callable[[Any], Any]
     envelope: bool
+    waits: bool
 
 
 @define(eq=False)
@@ -67,8 +78,6 @@ class _Delivery:
         if self.unsettled:
             self.settled = anyio.Event()
             await self.settled.wait()
-        else:  # others have their turn all the same
-            await checkpoint()
 
 
 _current: ContextVar[_Delivery | None] = ContextVar("current_delivery", default=None)
@@ -86,7 +95,9 @@ class MemoryBus:
 
     def __init__(self) -> None:
         self._subscriptions: list[_Subscription] = []
+        self._takers: dict[type, tuple[_Subscription, ...]] = {}
         self._queues: dict[_Key, deque[_Delivery]] = {}
+        self._until_pause = _TURNS
         self._new_id = Unique()
 
     @overload
@@ -142,12 +153,25 @@ class MemoryBus:
             raise BusError(
                 f"subscribe({message_type.__name__}, ...) takes a handler, not {handler!r}"
             )
-        self._subscriptions.append(_Subscription(message_type, handler, envelope))
+        kind: type[object] = type(handler)
+        waits = inspect.iscoroutinefunction(handler) or kind not in _PLAIN
+        self._subscriptions.append(_Subscription(message_type, handler, envelope, waits))
+        self._takers.clear()
         return handler
 
     def unsubscribe(self, handler: Callable[..., Any], /) -> None:
         """Stop calling *handler*."""
         self._subscriptions = [known for known in self._subscriptions if known.handler != handler]
+        self._takers.clear()
+
+    def delivers_at_once(self, message_type: type, correlation_id: SagaId) -> bool:
+        """Tell whether `publish` would not wait for anything, and so cannot be interrupted.
+
+        That is so if every handler is a plain function, and no other message of this correlation
+        id is being handled.
+        """
+        busy = (type(correlation_id), correlation_id) in self._queues
+        return not busy and not any(one.waits for one in self._takers_of(message_type))
 
     async def publish(
         self,
@@ -184,7 +208,7 @@ class MemoryBus:
             causation_id=causation_id,
             headers=headers,
         )
-        if headers.get(MESSAGE_KIND) == COMMAND and not self._is_taken(message):
+        if headers.get(MESSAGE_KIND) == COMMAND and not self._takers_of(type(message)):
             raise NoHandlerError(type(message))
         parent = None if cause is None else _current.get()
         if parent is not None and parent.unsettled == 0:
@@ -203,6 +227,10 @@ class MemoryBus:
         if delivery.parent is not None:
             return
         await delivery.wait()
+        self._until_pause -= 1
+        if not self._until_pause:  # others have their turn as well, though nothing has to wait
+            self._until_pause = _TURNS
+            await cancel_shielded_checkpoint()
         if delivery.error is not None:
             raise delivery.error
 
@@ -267,11 +295,12 @@ class MemoryBus:
         delivery_token = _current.set(delivery)
         errors: list[Exception] = []
         try:
-            for subscription in self._subscribers(delivery.envelope):
+            for subscription in self._takers_of(type(delivery.envelope.body)):
                 given = delivery.envelope if subscription.envelope else delivery.envelope.body
                 try:
                     result = subscription.handler(given)
                     if result is not None and inspect.isawaitable(result):
+                        subscription.waits = True
                         await result
                 except Exception as exc:  # noqa: BLE001 - goes to whoever published the message
                     errors.append(exc)
@@ -284,15 +313,15 @@ class MemoryBus:
         else:
             delivery.settle(errors[0] if errors else None)
 
-    def _is_taken(self, message: object) -> bool:
-        return any(isinstance(message, known.message_type) for known in self._subscriptions)
-
-    def _subscribers(self, envelope: Envelope[object]) -> list[_Subscription]:
-        """Return who takes a message, each handler once even if it takes several classes."""
-        found: list[_Subscription] = []
-        for known in self._subscriptions:
-            if not isinstance(envelope.body, known.message_type):
-                continue
-            if not found or all(known.handler != other.handler for other in found):
-                found.append(known)
-        return found
+    def _takers_of(self, message_type: type) -> tuple[_Subscription, ...]:
+        """Return who takes such messages, each handler once even if it takes several classes."""
+        takers = self._takers.get(message_type)
+        if takers is None:
+            found: list[_Subscription] = []
+            for known in self._subscriptions:
+                if issubclass(message_type, known.message_type) and all(
+                    known.handler != other.handler for other in found
+                ):
+                    found.append(known)
+            takers = self._takers[message_type] = tuple(found)
+        return takers

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from itertools import count
-from os import getpid
 from typing import Final, TypeAlias
 from uuid import UUID, uuid4
 
@@ -55,8 +55,25 @@ class Unique:
 
     def __init__(self) -> None:
         self._random = uuid4().hex
+        self._process = _process
+        self._begin = f"{self._random}-{_process:x}-"
         self._numbers = count(1)
 
     def __call__(self) -> str:
         """Return the next one."""
-        return f"{self._random}-{getpid():x}-{next(self._numbers):x}"
+        if self._process != _process:
+            self._process, self._begin = _process, f"{self._random}-{_process:x}-"
+        return f"{self._begin}{next(self._numbers):x}"
+
+
+_process = os.getpid()
+"""This process. To ask for it each time would take longer than all the rest."""
+
+
+def _note_process() -> None:
+    global _process  # noqa: PLW0603 - there is one process
+    _process = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):  # where there is a fork
+    os.register_at_fork(after_in_child=_note_process)

@@ -20,12 +20,13 @@ from attrs import define, field
 
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.writing import without_sent
-from sagaflow._new import new_deque, new_list, new_set
+from sagaflow._new import new_deque, new_list
 from sagaflow.commits import Commits
 from sagaflow.exceptions import LimitExceededError, RepositoryError, SerializationError
 from sagaflow.hot import removed
 from sagaflow.ids import SagaId
 from sagaflow.record import HistoryEntry, SagaRecord, evolve
+from sagaflow.removals import Removals
 
 MOST_EVENTS: Final = 64
 """How many events one write stores: no more than the history holds, where it is looked up."""
@@ -110,7 +111,6 @@ class Mailbox:
     :ivar batch: the events that are folded into one write, which has not begun yet.
     :ivar base: the saga before the batch, as it is stored.
     :ivar head: the saga after the batch, with its whole inbox.
-    :ivar sent: messages that were sent, for the next write to remove from the saga.
     :ivar epoch: counts the batches that were not stored: what was decided on top of one is void.
     """
 
@@ -118,6 +118,7 @@ class Mailbox:
     boxes: dict[_Key, Mailbox]
     saga_type: type[Saga]
     commits: Commits
+    removals: Removals
     holder: Letter | None = None
     waiting: deque[Letter] = field(factory=new_deque)
     batch: list[Letter] = field(factory=new_list)
@@ -125,10 +126,8 @@ class Mailbox:
     head: SagaRecord | None = None
     inbox: list[SagaId] = field(factory=new_list)
     history: list[HistoryEntry] = field(factory=new_list)
-    sent: set[str] = field(factory=new_set)
     epoch: int = 0
     writing: anyio.Event | None = None
-    written: anyio.Event | None = None
 
     # Taking turns
 
@@ -164,10 +163,9 @@ class Mailbox:
             _signal(self.holder)
 
     def _tidy(self) -> None:
-        if self.holder is None and not self.waiting and not self.batch and self.writing is None:
-            self._tell_relay()
-            if self.boxes.get(self.key) is self:
-                del self.boxes[self.key]
+        idle = self.holder is None and not self.waiting and not self.batch
+        if idle and self.writing is None and self.boxes.get(self.key) is self:
+            del self.boxes[self.key]
 
     # Writing
 
@@ -236,15 +234,15 @@ class Mailbox:
         """
         known = self.commits.hot.version_of(self.saga_type.table.saga, before)
         # Without a look at what was noted meanwhile, more might be put back than is removed.
-        gone = frozenset[str]() if known is None else self.sent | removed(before, known.record)
+        waiting = self.removals.of(self.saga_type, before)
+        gone = frozenset[str]() if known is None else waiting | removed(before, known.record)
         if gone:
             machine = self.commits.machine(self.saga_type)
             after = without_sent(after, gone, machine, self.commits.write())
         if not await self.commits.update(self.saga_type, before, after):
             return None
         if gone:
-            self.sent.difference_update(m.id for m in before.outbox if m.id in gone)
-        self._tell_relay()
+            self.removals.forget(self.saga_type, before, gone)
         return after
 
     async def _is_valid(self, letter: Letter) -> bool:
@@ -298,37 +296,14 @@ class Mailbox:
                     letter.is_waiting = True
                     self.waiting.appendleft(letter)
 
-    # What the relay has sent
-
-    async def remove(self, sent: tuple[str, ...]) -> bool:
-        """Have the next write remove messages that were sent; tell whether one has."""
-        if (not self.waiting and not self.batch) or not self.commits.hot.most:
-            return False  # perhaps there is none, or it would not know what is in the outbox
-        self.sent.update(sent)
-        self.written = self.written or anyio.Event()
-        try:
-            with anyio.move_on_after(_PATIENCE):
-                await self.written.wait()
-            return self.sent.isdisjoint(sent)
-        finally:
-            self.sent.difference_update(sent)
-
-    def _tell_relay(self) -> None:
-        if self.written is not None:
-            self.written.set()
-            self.written = None
-
 
 @define
 class Mailboxes:
     """The mailboxes of all sagas for which there are events at the moment."""
 
     _commits: Commits
+    _removals: Removals
     _boxes: dict[_Key, Mailbox] = field(factory=dict[_Key, Mailbox], init=False)
-
-    def find(self, saga_type: type[Saga], correlation_id: SagaId) -> Mailbox | None:
-        """Return the mailbox of a saga, if there are events for it."""
-        return self._boxes.get((saga_type.table.saga, type(correlation_id), correlation_id))
 
     def enter(self, saga_type: type[Saga], correlation_id: SagaId, *, waits: bool) -> Letter:
         """Line up an event.
@@ -339,7 +314,9 @@ class Mailboxes:
         key = (saga_type.table.saga, type(correlation_id), correlation_id)
         box = self._boxes.get(key)
         if box is None:
-            box = self._boxes[key] = Mailbox(key, self._boxes, saga_type, self._commits)
+            box = self._boxes[key] = Mailbox(
+                key, self._boxes, saga_type, self._commits, self._removals
+            )
             letter = box.holder = Letter(box, waits)
             return letter
         letter = Letter(box, waits)

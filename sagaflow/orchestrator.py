@@ -36,6 +36,7 @@ from sagaflow.observing import Observer, observers_of
 from sagaflow.operations import Operations
 from sagaflow.outcome import Outcome
 from sagaflow.policy import Limits, RetryPolicy
+from sagaflow.removals import Removals
 from sagaflow.sagas import checked_sagas, saga_for
 from sagaflow.workers import Workers
 
@@ -112,9 +113,9 @@ class Orchestrator:
             class_of=types.find,
             hot=HotSagas(hot_sagas),
         )
-        mailboxes = Mailboxes(self._commits)
+        self._removals = Removals(self._commits)
         handling = part.handling(messages=types, clock=self._commits.clock, services=services)
-        self._relay = part.relay(self._commits, bus, types, policy, mailboxes)
+        self._relay = part.relay(self._commits, bus, types, policy, self._removals)
         working = part.working(
             commits=self._commits, handling=handling, retry=policy, random=chance
         )
@@ -123,7 +124,7 @@ class Orchestrator:
             deciding=part.deciding(commits=self._commits, handling=handling, working=working),
             working=working,
             relay=self._relay,
-            mailboxes=mailboxes,
+            mailboxes=Mailboxes(self._commits, self._removals),
             conflict_deadline=conflict_deadline,
         )
         self._operations = Operations(commits=self._commits)
@@ -143,6 +144,7 @@ class Orchestrator:
         if self._tasks is not None or self._closed:
             raise SagaflowError("an Orchestrator is entered once: make another one")
         self._tasks = await anyio.create_task_group().__aenter__()
+        self._commits.repository.settle_with(self._removals.settle)
         if self._bus is not None:
             for event in dict.fromkeys(e for saga in self._sagas for e in saga.table.events):
                 self._bus.subscribe(event, self._receive, envelope=True)
@@ -181,6 +183,7 @@ class Orchestrator:
                 unsubscribe = getattr(self._bus, "unsubscribe", None)
                 if unsubscribe is not None:
                     unsubscribe(self._receive)
+                await self._settle()
 
     async def handle(
         self,
@@ -353,6 +356,14 @@ class Orchestrator:
         return await self._processing.take(
             saga, taken, self._tasks, wait=wait, keep_failures=keep_failures
         )
+
+    async def _settle(self) -> None:
+        """Remove what was sent from its sagas, also when cancelled; others would send it again."""
+        try:
+            with anyio.move_on_after(self._shutdown_timeout.total_seconds(), shield=True):
+                await self._removals.settle_all()
+        finally:
+            self._commits.repository.settle_without(self._removals.settle)
 
     async def _resume(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
         await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=False)

@@ -288,7 +288,7 @@ class Processing:
         except RepositoryError as exc:
             self._leave_to_workers(saga_type, delivery.event, exc)
         else:
-            await self.relay.send(saga_type, last, delivery.tasks, wait=delivery.wait)
+            await self.relay.send(saga_type, last, delivery.tasks, wait=delivery.wait, lingers=True)
         return own
 
     def _without_write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -24,9 +25,9 @@ from sagaflow.commits import Commits
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, current_envelope
 from sagaflow.exceptions import BusError, NewerSchemaError, RepositoryError, SerializationError
 from sagaflow.ids import SagaId
-from sagaflow.mailbox import Mailboxes
 from sagaflow.policy import RetryPolicy
 from sagaflow.record import Failing, OutgoingMessage, SagaRecord, Status, evolve
+from sagaflow.removals import Removals
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,20 @@ class _Lane:
     waiting: deque[OutgoingMessage] = field(factory=new_deque)
     last: int = 0
     unnoted: tuple[str, ...] = ()
-    idle: anyio.Event = field(factory=anyio.Event)
+    ended: bool = False
+    idle: anyio.Event | None = None
+
+    async def wait_until_idle(self) -> None:
+        """Return once all have left."""
+        if not self.ended:
+            self.idle = self.idle or anyio.Event()
+            await self.idle.wait()
+
+    def end(self) -> None:
+        """Note that all have left, or as many as could."""
+        self.ended = True
+        if self.idle is not None:
+            self.idle.set()
 
 
 @define
@@ -58,8 +72,12 @@ class Relay:
     _bus: Bus | None
     _messages: MessageTypes
     _retry: RetryPolicy
-    _mailboxes: Mailboxes = field(
-        default=Factory(lambda self: Mailboxes(self._commits), takes_self=True)
+    _removals: Removals = field(
+        default=Factory(lambda self: Removals(self._commits), takes_self=True)
+    )
+    _at_once: Callable[[type, SagaId], bool] | None = field(
+        default=Factory(lambda self: getattr(self._bus, "delivers_at_once", None), takes_self=True),
+        init=False,
     )
     _lanes: dict[_Key, _Lane] = field(factory=dict[_Key, _Lane], init=False)
     _sent: dict[_Key, int] = field(factory=dict[_Key, int], init=False)
@@ -68,7 +86,7 @@ class Relay:
     async def wait_until_idle(self) -> None:
         """Return once nothing is being sent."""
         while self._lanes:
-            await next(iter(self._lanes.values())).idle.wait()
+            await next(iter(self._lanes.values())).wait_until_idle()
 
     async def send(
         self,
@@ -77,6 +95,7 @@ class Relay:
         tasks: TaskGroup | None,
         *,
         wait: bool,
+        lingers: bool = False,
     ) -> None:
         """Send the outbox of *record*, which has just been stored or read.
 
@@ -84,6 +103,7 @@ class Relay:
         :param wait: return when the saga has nothing left to send. The caller must not be part of
             a delivery, which might be the very one that is waited for. Does not wait for a sending
             that is under way already, for the same reason.
+        :param lingers: whether what was sent may stay in the saga for its next write to remove.
         """
         if tasks is None and not wait:
             return  # nobody is there to send it now: it stays in the saga for the next run_due()
@@ -91,15 +111,30 @@ class Relay:
         if lane is None:
             return
         if tasks is None:
-            await self._drain(saga_type, lane)
+            await self._drain(saga_type, lane, None)
+            return
+        if wait and lingers and self._is_sent_at_once(lane):
+            await self._drain(saga_type, lane, tasks)
             return
         try:
-            tasks.start_soon(self._drain, saga_type, lane, name=f"relay of {saga_type.table.saga}")
+            name, rest = f"relay of {saga_type.table.saga}", tasks if lingers else None
+            tasks.start_soon(self._drain, saga_type, lane, rest, name=name)
         except RuntimeError:  # closed meanwhile: it stays in the saga for others
             del self._lanes[_key(saga_type, record)]
             return
         if wait:
-            await lane.idle.wait()
+            await lane.wait_until_idle()
+
+    def _is_sent_at_once(self, lane: _Lane) -> bool:
+        """Tell whether no cancellation of the caller can interrupt it: it needs no task then."""
+        at_once = self._at_once
+        if at_once is None:
+            return False
+        correlation_id = lane.latest.correlation_id
+        return all(
+            cls is not None and at_once(cls, correlation_id)
+            for cls in [self._messages.find(message.message.type) for message in lane.waiting]
+        )
 
     def _enqueue(self, saga_type: type[Saga], record: SagaRecord) -> _Lane | None:
         """Queue what is not queued yet; return the lane if nobody drains it so far."""
@@ -131,11 +166,12 @@ class Relay:
                 lane.waiting.append(message)
                 lane.last = message.sequence
 
-    async def _drain(self, saga_type: type[Saga], lane: _Lane) -> None:
+    async def _drain(self, saga_type: type[Saga], lane: _Lane, tasks: TaskGroup | None) -> None:
+        # Where *tasks* are given, what was sent is left to the next write, or to one of them.
         # The relay delivers for the saga, not for the message that its caller may be handling.
         handled = current_envelope.set(None)
         try:
-            while await self._publish_waiting(saga_type, lane):
+            while await self._publish_waiting(saga_type, lane, tasks):
                 if not lane.waiting:
                     break
             # If one was refused, what has come meanwhile must not overtake it.
@@ -150,41 +186,59 @@ class Relay:
             )
         finally:
             self._lanes.pop(_key(saga_type, lane.latest), None)
-            lane.idle.set()
+            lane.end()
             current_envelope.reset(handled)
 
-    async def _publish_waiting(self, saga_type: type[Saga], lane: _Lane) -> bool:
+    async def _publish_waiting(
+        self, saga_type: type[Saga], lane: _Lane, tasks: TaskGroup | None
+    ) -> bool:
         """Publish what waits and then remove it from the saga; tell whether all was accepted."""
         sent: list[str] = []
         failing: Failing | None = None
-        is_removed = False
+        is_left = False
         try:
             while lane.waiting:
                 failing = await self._publish(saga_type, lane.latest, lane.waiting[0])
                 if failing is not None:
                     break
                 sent.append(lane.waiting.popleft().id)
-            is_removed = failing is None and await self._is_removed(saga_type, lane, tuple(sent))
+            if failing is None and tasks is not None:
+                is_left = self._leave_removal(saga_type, lane, tuple(sent), tasks)
         finally:
             # Also when cancelled: what the bus has accepted should not be sent again.
-            if not is_removed:
+            if not is_left:
                 with self._commits.shield():
                     await self._note(saga_type, lane, tuple(sent), failing)
         return failing is None
 
-    async def _is_removed(self, saga_type: type[Saga], lane: _Lane, sent: tuple[str, ...]) -> bool:
-        """Have the next write remove what was sent, if there is one to come; tell whether it has.
+    def _leave_removal(
+        self, saga_type: type[Saga], lane: _Lane, sent: tuple[str, ...], tasks: TaskGroup
+    ) -> bool:
+        """Leave it to the next write to remove what was sent, if one may; tell whether it is.
 
-        This spares the saga a write of its own for that, as long as further events wait for it.
+        This spares most sagas a write of their own for that.
         """
         record = lane.latest
-        box = self._mailboxes.find(saga_type, record.correlation_id)
-        if box is None or lane.unnoted or not await box.remove(sent):
+        if record.sending is not None or not self._commits.hot.most:
+            return False  # that it failed must not stay noted; or no write knows what is there
+        sent = (*lane.unnoted, *sent)
+        left = tuple(message for message in record.outbox if message.id not in sent)
+        after = evolve(record, outbox=left, lease=None)
+        try:
+            self._removals.add(saga_type, after, sent, tasks, self._look_again)
+        except RuntimeError:  # closed meanwhile
             return False
         self._remember(_key(saga_type, record), record, sent)
-        left = tuple(message for message in lane.latest.outbox if message.id not in sent)
-        lane.latest = evolve(lane.latest, outbox=left)
+        lane.latest, lane.unnoted = after, ()
+        wake = earliest(after, self._commits.machine(saga_type))
+        if wake is not None:  # what is due later must not wait for the removal
+            self._commits.on_stored(saga_type, evolve(after, wake=wake))
         return True
+
+    async def _look_again(self, saga_type: type[Saga], newer: SagaRecord, tasks: TaskGroup) -> None:
+        """Send what others have stored, since the lease of this process said that it would."""
+        if not is_leased_to_others(newer, self._commits.owner, self._commits.clock.now()):
+            await self.send(saga_type, newer, tasks, wait=False)
 
     async def _publish(
         self, saga_type: type[Saga], record: SagaRecord, message: OutgoingMessage

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sagaflow.mailbox import Fate, Letter, Mailbox
+from sagaflow.removals import Removals
 from tests.contract.records import Parcel
 from tests.engine.support import record
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.anyio
 def letter() -> Letter:
     """An event whose turn it is, and which rests on a batch that was not stored."""
     no_commits: Any = None  # nothing may be written
-    box = Mailbox(("Parcel", str, "p"), {}, Parcel, no_commits, epoch=1)
+    box = Mailbox(("Parcel", str, "p"), {}, Parcel, no_commits, Removals(no_commits), epoch=1)
     box.holder = Letter(box, waits=True, epoch=0)
     return box.holder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -765,3 +766,82 @@ async def test_many_publishers_that_cause_each_other_come_to_an_end(
                 tasks.start_soon(_publish, bus, Ping(str(number)), first)
     assert len(seen) == 5 * 15
     assert len(set(seen)) == 5 * 15
+
+
+# What waits for nothing
+
+
+async def wait_for(message: Pong) -> None:
+    """Take another message, as if that might take a while."""
+
+
+class Plain:
+    @staticmethod
+    def drop(message: Ping) -> None:
+        """Take a message, without any object."""
+
+    def take(self, message: Ping) -> None:
+        """Take a message."""
+
+    async def wait(self, message: Ping) -> None:
+        """Take a message, as if that might take a while."""
+
+
+@pytest.mark.parametrize(
+    ("handlers", "at_once"),
+    [
+        ([], True),
+        ([Plain.drop], True),
+        ([Plain().take, print], True),
+        ([Plain().wait], False),
+        ([Plain().take, Plain().wait], False),
+        ([partial(Plain().take)], False),  # it cannot be told
+    ],
+)
+async def test_only_plain_functions_wait_for_nothing(
+    handlers: list[Callable[[Any], Any]], *, at_once: bool
+) -> None:
+    bus = MemoryBus()
+    for handler in handlers:
+        bus.subscribe(Ping, handler)
+    bus.subscribe(Pong, wait_for)
+    assert bus.delivers_at_once(LoudPing, "id") is at_once
+    for handler in handlers:
+        bus.unsubscribe(handler)
+    assert bus.delivers_at_once(LoudPing, "id")
+
+
+async def test_function_that_has_returned_something_to_wait_for_waits() -> None:
+    bus = MemoryBus()
+    bus.subscribe(Ping, lambda message: Plain().wait(message))
+    assert bus.delivers_at_once(Ping, "id")
+    await bus.publish(Ping())
+    assert not bus.delivers_at_once(Ping, "id")
+
+
+async def test_message_waits_for_the_one_of_its_id_that_is_being_handled() -> None:
+    bus, told = MemoryBus(), list[bool]()
+
+    def look(_: Ping) -> None:
+        told.extend(bus.delivers_at_once(Ping, one) for one in ("id", "other"))
+
+    bus.subscribe(Ping, look)
+    await bus.publish(Ping(), correlation_id="id")
+    assert told == [False, True]
+
+
+async def test_others_have_their_turn_though_nothing_waits() -> None:
+    bus, turns = MemoryBus(), list[int]()
+    bus.subscribe(Ping, lambda _: None)
+
+    async def count() -> None:
+        while True:
+            turns.append(len(turns))
+            await checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        for _ in range(100):
+            await bus.publish(Ping(), correlation_id="id")
+        tasks.cancel_scope.cancel()
+    assert len(turns) > 3

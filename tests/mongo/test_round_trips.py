@@ -22,6 +22,7 @@ from sagaflow import (
     during,
     during_any,
     initially,
+    removals,
 )
 from sagaflow.mongo import MongoRepository
 from sagaflow.mongo.writes import AT_ONCE, MOST
@@ -39,6 +40,11 @@ EXPECTED: Final[dict[str, list[str]]] = {
         *("update", "update"),
         *("update", "update"),
         *("update", "update"),
+    ],
+    "the same while the orchestrator runs, until all is removed": [
+        *("find", "insert"),
+        *("update", "update", "update"),  # each removes what the one before has sent
+        "update",
     ],
     "duplicate": ["find"],
     "event for a saga that is not there": ["find"],
@@ -190,6 +196,42 @@ async def test_start_and_three_events_with_messages(
     found = await orchestrator.find(Order, "o")
     assert found is not None
     assert (found.version, found.outbox) == (4, ())
+
+
+async def test_start_and_three_events_with_messages_while_the_orchestrator_runs(
+    orchestrator: Orchestrator,
+    repository: MongoRepository,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(removals, "_LINGER", 3600.0)
+    async with orchestrator:
+        for _ in range(4):
+            await orchestrator.handle(Weighed("o"))
+    scenario = "the same while the orchestrator runs, until all is removed"
+    assert commands.names == EXPECTED[scenario]
+    found = await repository.find(Order, "o")
+    assert found is not None
+    assert (found.version, found.outbox) == (4, ())
+
+
+async def test_removals_of_many_sagas_share_their_writes(
+    orchestrator: Orchestrator,
+    repository: MongoRepository,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(removals, "_LINGER", 3600.0)
+    async with orchestrator:
+        for number in range(20):
+            await orchestrator.handle(Weighed(f"o-{number}"))
+        commands.sent.clear()
+        assert [one.outbox async for one in repository.find_by_state(Order, Order.placed)] == [
+            ()
+        ] * 20
+    updates = [command for command in commands.sent if "update" in command]
+    assert sum(len(command["updates"]) for command in updates) == 20
+    assert len(updates) <= AT_ONCE
 
 
 async def test_duplicate(orchestrator: Orchestrator, commands: Commands) -> None:

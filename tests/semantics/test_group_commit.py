@@ -554,8 +554,8 @@ async def test_sent_messages_are_removed_by_the_next_write(
     repository = MemoryRepository(clock=clock)  # which removes what was sent at once
     slow = Slow(repository)
     bus = RecordingBus()
-    orchestrator = await begun(slow, clock, bus=bus)
-    await count_at_once(orchestrator, slow, range(8))
+    async with await begun(slow, clock, bus=bus) as orchestrator:
+        await count_at_once(orchestrator, slow, range(8))
     first, second = slow.changes
     assert "outbox" in first.push
     assert [message["seq"] for message in second.set["outbox"]] == list(range(2, 9))

@@ -17,10 +17,10 @@ from sagaflow._engine.conclusion import Source
 from sagaflow._engine.work import Fire
 from sagaflow.commits import Commits
 from sagaflow.ids import SagaId
-from sagaflow.mailbox import Mailbox
 from sagaflow.processing import Delivery, Processing
 from sagaflow.record import SagaRecord
 from sagaflow.relay import Relay
+from sagaflow.removals import Removals
 from tests.simulation.test_simulation import simulate
 
 SEEDS: Final = 150
@@ -144,13 +144,10 @@ def refused_by_what_is_out_of_date(patch: Patch) -> None:
 
 
 def unsent_messages_removed_by_the_next_write(patch: Patch) -> None:
-    store = Mailbox.store
+    def careless(_: Removals, __: object, before: SagaRecord) -> frozenset[str]:
+        return frozenset(message.id for message in before.outbox)
 
-    async def careless(self: Mailbox, before: SagaRecord, after: SagaRecord) -> SagaRecord | None:
-        self.sent.update(message.id for message in before.outbox)
-        return await store(self, before, after)
-
-    patch.setattr(Mailbox, "store", careless)
+    patch.setattr(Removals, "of", careless)
 
 
 MISTAKES = (
