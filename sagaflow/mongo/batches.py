@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
-from attrs import define, field
+from attrs import define
 
 Fate: TypeAlias = bool | Exception
 """What became of one write: whether it took place, or what is known instead."""
@@ -20,18 +20,31 @@ class UnknownFateError(Exception):
     """Whether a write took place is not known; says why."""
 
 
+_STOPPED: Final = UnknownFateError("whoever sent it was stopped before the answer came")
+
+
 @define(eq=False)
 class _Call(Generic[ItemT]):
     """One caller and what it wants written.
 
     :ivar leads: whether it sends the next batch.
-    :ivar woken: set once it leads, or once its fate is known.
+    :ivar woken: set once it leads, or once its fate is known; None if nobody waits for that.
     """
 
     item: ItemT
     leads: bool = False
     fate: Fate | None = None
-    woken: anyio.Event = field(factory=anyio.Event)
+    woken: anyio.Event | None = None
+
+    async def wait(self) -> None:
+        """Wait until it leads, or its fate is known."""
+        self.woken = anyio.Event()
+        await self.woken.wait()
+
+    def wake(self) -> None:
+        """Tell whoever waits for it."""
+        if self.woken is not None:
+            self.woken.set()
 
 
 class Batches(Generic[ItemT]):
@@ -71,7 +84,7 @@ class Batches(Generic[ItemT]):
         self._appoint()
         try:
             if not call.leads:
-                await call.woken.wait()
+                await call.wait()
             if call.leads:
                 # Whoever is ready to run now comes along.
                 await cancel_shielded_checkpoint()
@@ -89,7 +102,7 @@ class Batches(Generic[ItemT]):
             self._has_leader = True
             leader = self._waiting[0]
             leader.leads = True
-            leader.woken.set()
+            leader.wake()
 
     def _withdraw(self, call: _Call[ItemT]) -> None:
         """Forget a call whose caller is gone, unless it is under way."""
@@ -106,12 +119,13 @@ class Batches(Generic[ItemT]):
         self._has_leader = False
         self._free -= 1
         self._appoint()
-        stopped = UnknownFateError("whoever sent it was stopped before the answer came")
-        fates: Sequence[Fate] = [stopped] * size
+        fates: Sequence[Fate] = [_STOPPED] * size
         try:
-            # The others must not lose their answer because this caller gives up.
-            with anyio.CancelScope(shield=size > 1):
-                fates = await self._send([call.item for call in batch])
+            if size == 1:
+                fates = await self._send([leader.item])
+            else:  # the others must not lose their answer because this caller gives up
+                with anyio.CancelScope(shield=True):
+                    fates = await self._send([call.item for call in batch])
         except Exception as exc:
             if size == 1:
                 raise
@@ -120,7 +134,7 @@ class Batches(Generic[ItemT]):
             self._free += 1
             for call, fate in zip(batch, fates, strict=True):
                 call.fate = fate
-                call.woken.set()
+                call.wake()
             self._appoint()
         assert leader.fate is not None  # noqa: S101 - it is the first of its batch
         return leader.fate
