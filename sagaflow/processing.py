@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 from attrs import frozen
 
 from sagaflow._definition.saga import Saga
-from sagaflow._engine.work import earliest, has_work
+from sagaflow._engine.work import earliest, has_work, next_work
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._log import about
 from sagaflow.commits import Commits
@@ -140,6 +140,9 @@ class Processing:
             return
         if record.outbox:
             await self.relay.send(saga_type, record, tasks, wait=True)
+            machine = self.commits.machine(saga_type)
+            if next_work(record, machine, self.commits.clock.now()) is None:
+                return  # who has changed it meanwhile sees to what follows from that
             # As it is now: what has been sent must not be sent once more.
             record = await self.commits.load(saga_type, correlation_id, None)
             if record is None:

@@ -33,6 +33,9 @@ _LONGEST_OUTAGE_PAUSE: Final = timedelta(seconds=30)
 _LONGEST_SWEEP: Final = timedelta(seconds=60)
 """A sweep that takes longer is taken for stuck."""
 _BATCH: Final = 200
+"""How many sagas a sweep claims. If there are more, the next follows once fewer are being done."""
+_CLAIMS: Final = 8
+"""How many it claims at a time."""
 
 _Key = tuple[type[Saga], type, SagaId]
 
@@ -79,8 +82,12 @@ class Workers:
 
     async def wait_until_idle(self) -> None:
         """Return once no work is being done."""
-        while self._busy:
-            self._finished = anyio.Event()
+        await self._wait_until_fewer_than(1)
+
+    async def _wait_until_fewer_than(self, number: int) -> None:
+        while len(self._busy) >= number:
+            if self._finished.is_set():
+                self._finished = anyio.Event()
             await self._finished.wait()
 
     def note(self, saga_type: type[Saga], record: SagaRecord) -> None:
@@ -162,15 +169,19 @@ class Workers:
             self._finished.set()
 
     async def _sweep(self, tasks: TaskGroup) -> None:
-        idle = 1
+        idle, more = 1, False
         outage = self._outage_pauses()
         while True:
-            pause = self.poll * idle * (0.5 + self.commits.random())
-            await anyio.sleep(pause.total_seconds())
+            if more:
+                await self._wait_until_fewer_than(_BATCH)
+            else:
+                pause = self.poll * idle * (0.5 + self.commits.random())
+                await anyio.sleep(pause.total_seconds())
             self._round = anyio.current_time()
             try:
-                found = await self._claim_due(tasks)
+                found, more = await self._claim_due(tasks)
             except RepositoryError as exc:
+                more = False
                 self.commits.report_outage(exc)
                 await anyio.sleep(next(outage).total_seconds())
                 continue
@@ -182,33 +193,62 @@ class Workers:
     def _outage_pauses(self) -> Iterator[timedelta]:
         return delays(self.poll, _LONGEST_OUTAGE_PAUSE, self.commits.random)
 
-    async def _claim_due(self, tasks: TaskGroup) -> bool:
-        """Claim what nobody else works on, and start it."""
-        found = False
+    async def _claim_due(self, tasks: TaskGroup) -> tuple[bool, bool]:
+        """Claim what nobody else works on, and start it.
+
+        :return: whether anything was claimed, and whether there is more.
+        """
+        found = more = False
         for saga_type in self.sagas:
-            saga, schema = saga_type.table.saga, definition_of(saga_type).options.schema
+            schema = definition_of(saga_type).options.schema
             now = self.commits.clock.now()
             # Until one of newer code has been met, so that it is met, and once it has, no more.
             looks = saga_type not in self._newer
             waiting = self.commits.repository.due(
-                saga, now, unclaimed=True, schema=None if looks else schema, limit=_BATCH
+                saga_type.table.saga,
+                now,
+                unclaimed=True,
+                schema=None if looks else schema,
+                limit=_BATCH,
             )
             async with closing(waiting) as due:
                 batch = [correlation_id async for correlation_id in due]
-            for correlation_id in batch:
-                key = (saga_type, type(correlation_id), correlation_id)
-                lease = Lease(owner=self.commits.owner, until=now + self.commits.lease)
-                if key in self._busy:
-                    continue
-                if await self.commits.repository.claim(
-                    saga, correlation_id, lease, now, schema=schema
-                ):
-                    found = True
-                    self._start(tasks, key)
-                elif looks:
-                    looks = False  # one of them will do
-                    await self._look(saga_type, correlation_id)
-        return found
+            idle = [one for one in batch if (saga_type, type(one), one) not in self._busy]
+            refused = await self._claim_all(tasks, saga_type, idle, now)
+            if looks and refused:
+                await self._look(saga_type, refused[0])  # one of them will do
+            if len(refused) < len(idle):
+                found, more = True, more or len(batch) == _BATCH
+        return found, more
+
+    async def _claim_all(
+        self, tasks: TaskGroup, saga_type: type[Saga], idle: list[SagaId], now: datetime
+    ) -> list[SagaId]:
+        """Claim sagas, several at a time, and start their work; return those that were refused."""
+        saga, schema = saga_type.table.saga, definition_of(saga_type).options.schema
+        lease = Lease(owner=self.commits.owner, until=now + self.commits.lease)
+        rest, refused, errors = iter(idle), list[SagaId](), list[RepositoryError]()
+
+        async def claim() -> None:
+            for one in rest:
+                try:
+                    claimed = await self.commits.repository.claim(
+                        saga, one, lease, now, schema=schema
+                    )
+                except RepositoryError as exc:
+                    errors.append(exc)
+                    return
+                if claimed:
+                    self._start(tasks, (saga_type, type(one), one))
+                else:
+                    refused.append(one)
+
+        async with anyio.create_task_group() as claims:
+            for _ in range(min(_CLAIMS, len(idle))):
+                claims.start_soon(claim)
+        if errors:
+            raise errors[0]
+        return refused
 
     async def _look(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
         """Find out whether a saga could not be claimed because newer code has stored it."""

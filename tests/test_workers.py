@@ -290,6 +290,54 @@ async def test_more_than_one_batch_is_worked_on(world: World) -> None:
     assert sorted(map(int, map(str, world.worked))) == list(range(250))
 
 
+async def test_what_is_left_by_a_full_batch_is_claimed_without_a_rest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead process may leave more than a batch for each rest could ever work off."""
+    sleeps: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        if len(sleeps) > 1:
+            await anyio.sleep_forever()
+
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    await world.store(*(record(number, NOW) for number in range(650)))
+    async with running(world.workers()):
+        await world.until(650)
+    assert len(sleeps) <= 2
+    assert sorted(map(int, map(str, world.worked))) == list(range(650))
+
+
+async def test_store_that_fails_while_several_are_claimed_is_one_outage(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Passing):
+        asked = 0
+
+        async def claim(
+            self,
+            saga: str,
+            correlation_id: SagaId,
+            lease: Lease,
+            now: datetime,
+            *,
+            schema: int | None = None,
+        ) -> bool:
+            self.asked += 1
+            await checkpoint()
+            if self.asked <= 20:
+                raise RepositoryError("away")
+            return await super().claim(saga, correlation_id, lease, now, schema=schema)
+
+    await world.store(*(record(number, NOW) for number in range(30)))
+    world.repository, world.poll = Failing(world.repository), SWEEPS
+    async with running(world.workers()):
+        await world.until(30)
+    assert caplog.text.count("the store fails") == 1
+    assert caplog.text.count("the store is back") == 1
+
+
 async def test_no_more_sagas_are_worked_on_at_once_than_allowed(world: World) -> None:
     at_once: list[int] = []
     active = 0

@@ -50,6 +50,7 @@ EXPECTED: Final[dict[str, list[str]]] = {
     "event for a saga that is not there": ["find"],
     "event for a saga that is finished": ["find"],
     "timer that is due": ["find", "find", "update"],
+    "message of a dead process, after its saga was claimed": ["find", "find", "update"],
     "compensation of two steps": ["update", "update", "update"],
     "sweep that finds nothing": ["find"],
 }
@@ -273,6 +274,23 @@ async def test_timer_that_is_due(
     found = await orchestrator.find(Order, "o")
     assert found is not None
     assert found.state == Order.late
+
+
+async def test_message_of_a_dead_process(
+    orchestrator: Orchestrator,
+    repository: MongoRepository,
+    commands: Commands,
+    clock: ManualClock,
+) -> None:
+    dead = Orchestrator([Order], repository, clock=clock)  # it has no bus, so it sends nothing
+    await dead.handle(Weighed("o"))
+    commands.sent.clear()
+    assert await orchestrator.run_due() == 1
+    scenario = "message of a dead process, after its saga was claimed"
+    assert commands.names == EXPECTED[scenario]
+    found = await orchestrator.find(Order, "o")
+    assert found is not None
+    assert found.outbox == ()
 
 
 async def test_compensation_of_two_steps(orchestrator: Orchestrator, commands: Commands) -> None:
