@@ -19,8 +19,16 @@ from benchmarks.orders import (
     orders,
     run_order,
 )
-from benchmarks.server import DURABLE, Commands, fresh_database, open_repository
+from benchmarks.server import (
+    DURABLE,
+    Commands,
+    Write,
+    Written,
+    fresh_database,
+    open_repository,
+)
 from sagaflow import Orchestrator
+from sagaflow.mongo import MongoRepository
 
 _STATES = ("awaiting_payment", "awaiting_inventory", "awaiting_shipment", "completed")
 _SET = ("total", "transaction_id", "reservation_id", "tracking_code")
@@ -86,6 +94,51 @@ async def _floor(uri: str, database: str, number: int, tasks: int) -> dict[str, 
 
         warm_up = max(number // 10, 1)
         timing = await in_flight(tasks, run, orders(number + warm_up), warm_up=warm_up)
+    finally:
+        await client.close()
+    return timing.per(number * EVENTS_PER_ORDER)
+
+
+def replay(*, number: int, uri: str) -> Measurement:
+    """Time PyMongo's asynchronous client alone, which makes the same writes as sagaflow did."""
+    with fresh_database(uri) as database:
+        writes = anyio.run(_record, uri, database, number)
+    with fresh_database(uri) as database:
+        metrics = anyio.run(_replay, uri, database, writes, number)
+    return Measurement(metrics | {"round_trips": len(writes) / (number * EVENTS_PER_ORDER)})
+
+
+async def _record(uri: str, database: str, number: int) -> list[Write]:
+    written = Written()
+    async with (
+        open_repository(
+            "pymongo-async", uri, database, OrderSaga, listeners=[written]
+        ) as repository,
+        Orchestrator([OrderSaga], repository, bus=command_bus()) as orchestrator,
+    ):
+
+        async def run(order: Order) -> None:
+            await run_order(orchestrator, order)
+
+        await in_flight(1, run, orders(number), warm_up=0)
+    return written.writes
+
+
+async def _replay(uri: str, database: str, writes: list[Write], number: int) -> dict[str, float]:
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(uri)
+    try:
+        await MongoRepository(client[database]).create_indexes(OrderSaga)
+        collection: Any = client[database].get_collection(OrderSaga.table.saga, **DURABLE)
+
+        async def write(one: Write) -> None:
+            if one.query is None:
+                await collection.insert_one(one.document)
+                return
+            result = await collection.update_one(one.query, one.document)
+            if result.matched_count != 1:
+                raise RuntimeError(f"{one.query} matches nothing")
+
+        timing = await in_flight(1, write, writes, warm_up=0)
     finally:
         await client.close()
     return timing.per(number * EVENTS_PER_ORDER)

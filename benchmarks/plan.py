@@ -31,6 +31,7 @@ XSTATE_STORE: Final = "xstate-statemachine, memory store"
 SAGA: Final = "a saga"
 PLAIN: Final = "a plain attrs class"
 FLOOR: Final = "floor: PyMongo by hand"
+REPLAY: Final = "PyMongo async alone, the same writes"
 ASYNC: Final = "sagaflow, PyMongo async"
 DBOS: Final = "DBOS, SQLite"
 IN_MEMORY: Final = "sagaflow, memory"
@@ -194,6 +195,20 @@ def _durable(sizes: Sizes, tasks: int, number: int, postgres: str | None) -> tup
             options=options,
             note="one find_one and one update_one per event, majority and journaled; no outbox",
             on_server=True,
+        ),
+        *(
+            (
+                Contestant(
+                    REPLAY,
+                    "durable",
+                    "replay",
+                    options={"number": options["number"]},
+                    note="recorded from sagaflow, and sent again: what the driver takes of it",
+                    on_server=True,
+                ),
+            )
+            if tasks == 1
+            else ()
         ),
         *(
             Contestant(

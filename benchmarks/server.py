@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from copy import deepcopy
 from typing import Any
 from uuid import uuid4
 
 import pymongo
+from attrs import frozen
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient, WriteConcern, monitoring
 from pymongo.read_concern import ReadConcern
@@ -121,3 +123,40 @@ def _is_transition(statement: Any) -> bool:
     if isinstance(statement, Sequence):  # a pipeline
         return any("token" in stage.get("$set", ()) for stage in statement)
     return False
+
+
+@frozen
+class Write:
+    """A write of one document.
+
+    :ivar query: None if the document was inserted.
+    :ivar document: what was inserted, or the update.
+    """
+
+    query: dict[str, Any] | None
+    document: dict[str, Any]
+
+
+class Written(monitoring.CommandListener):
+    """Keeps the writes of single documents."""
+
+    def __init__(self) -> None:
+        self.writes: list[Write] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """Keep a write."""
+        command: Any = event.command
+        for document in command.get("documents", ()):
+            self.writes.append(Write(None, deepcopy(dict(document))))
+        for update in command.get("updates", ()):
+            self.writes.append(Write(deepcopy(dict(update["q"])), deepcopy(dict(update["u"]))))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Expect that."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Give up: what failed cannot be repeated.
+
+        :raises RuntimeError: always.
+        """
+        raise RuntimeError(f"{event.command_name} failed: {event.failure}")

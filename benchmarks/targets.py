@@ -25,6 +25,7 @@ from benchmarks.plan import (
     INSTANCES,
     ONE,
     PLAIN,
+    REPLAY,
     SAGA,
     STATEMACHINE,
     TRANSITIONS,
@@ -136,14 +137,10 @@ def _needed_rate(results: Results) -> float | None:
 
 
 def _own_cpu(results: Results) -> float | None:
-    """Return sagaflow's own CPU time beside the driver's, at what the floor's round trips cost."""
-    cpu, trips = (results.median(ONE, ASYNC, name) for name in ("cpu", "round_trips"))
-    floor, floor_trips = (results.median(ONE, FLOOR, name) for name in ("cpu", "round_trips"))
-    per_trip = _ratio(floor, floor_trips)
-    if cpu is None or trips is None or per_trip is None:
-        return None
-    driver = trips * per_trip
-    return (cpu - driver) / driver
+    """Return sagaflow's own CPU time beside that of the driver, which makes the same writes."""
+    cpu, driver = (results.median(ONE, name, "cpu") for name in (ASYNC, REPLAY))
+    own = None if cpu is None or driver is None else cpu - driver
+    return _ratio(own, driver)
 
 
 def _spread(scenario: str, largest: int | None) -> Callable[[Results], float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.plan import ASYNC, COPIES, ENGINE, FLOOR, FULL, ONE, TRANSITIONS
+from benchmarks.plan import ASYNC, COPIES, ENGINE, FLOOR, FULL, ONE, REPLAY, TRANSITIONS
 from benchmarks.results import Entry, Results
 
 
@@ -39,5 +39,6 @@ DEFAULT = (
         missing=True,
     ),
     entry("durable", ONE, FLOOR, wall=(1000.0,) * 3, cpu=(400.0,) * 3, round_trips=(2.0,) * 3),
+    entry("durable", ONE, REPLAY, wall=(900.0,) * 3, cpu=(300.0,) * 3, round_trips=(1.0,) * 3),
     entry("durable", ONE, ASYNC, wall=(1500.0,) * 3, cpu=(500.0,) * 3, round_trips=(1.5,) * 3),
 )

@@ -72,7 +72,7 @@ def test_the_chart_has_a_bar_for_each_contestant_longer_the_slower() -> None:
     root = ET.fromstring(draw(results()))  # noqa: S314 - it was written just now
     bars = [float(bar.attrib["width"]) for bar in root.iter(f"{SVG}rect") if "rx" in bar.attrib]
     labels = [text.text for text in root.iter(f"{SVG}text")]
-    assert len(bars) == 4
+    assert len(bars) == 5
     assert bars[0] < bars[1]  # each contest has the fastest first
     assert labels.index(COPIES) < labels.index(FULL)
     assert TRANSITIONS not in labels
