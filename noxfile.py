@@ -141,7 +141,13 @@ def _checkout_without_package(session: nox.Session) -> Path:
     return checkout
 
 
-def _run_tests(session: nox.Session, name: str, *options: str, stores: str = "") -> None:
+def _run_tests(
+    session: nox.Session, name: str, *options: str, stores: str = "", measured: bool = False
+) -> None:
+    """Run tests beside the installed wheel.
+
+    :param measured: note which lines they run, which takes its time.
+    """
     checkout = _checkout_without_package(session)
     data = RESULTS / f".coverage.{name}"
     for stale in RESULTS.glob(f".coverage.{name}*"):
@@ -154,8 +160,7 @@ def _run_tests(session: nox.Session, name: str, *options: str, stores: str = "")
     with session.chdir(checkout):
         session.run("python", "tools/check_installed.py", PROJECT["version"], env=env)
         session.run(
-            "coverage",
-            "run",
+            *(("coverage", "run") if measured else ("python",)),
             "-m",
             "pytest",
             # A worker for each core has a server of its own; more than a few would not pay.
@@ -212,7 +217,7 @@ def tests(session: nox.Session) -> None:
     _install_wheel(session, *_group("tests"))
     name = f"tests-{session.python}"
     if session.python == max(FOUND, key=SUPPORTED.index, default=None):
-        _run_tests(session, name)
+        _run_tests(session, name, measured=True)
     else:
         stores = FEW_STORES[SUPPORTED.index(str(session.python)) % len(FEW_STORES)]
         _run_tests(session, name, *PROOFS, *PROGRAMS, stores=stores)
@@ -272,7 +277,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Add up the coverage of all test runs; refuse a file that is covered too little."""
+    """Refuse a file that the tests cover too little, as measured on the newest Python."""
     if not FOUND:
         session.error(f"nothing was tested: no Python {', '.join(SUPPORTED)} was found")
     session.install(*_group("coverage"))

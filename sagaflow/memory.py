@@ -47,6 +47,7 @@ class MemoryRepository(SagaRepository):
     def __init__(self, *, clock: Clock | None = None) -> None:
         super().__init__(clock=clock)
         self._collections: dict[str, dict[_Key, Document]] = {}
+        self._waiting: dict[str, dict[_Key, Document]] = {}  # those that have a wake, as an index
 
     async def load_document(
         self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
@@ -74,7 +75,9 @@ class MemoryRepository(SagaRepository):
         correlation_id = document["_id"]
         if self._get(saga, correlation_id) is not None:
             return False
-        self._collection(saga)[_key(correlation_id)] = copied(document)
+        key = _key(correlation_id)
+        kept = self._collection(saga)[key] = copied(document)
+        self._index(saga, key, kept)
         return True
 
     async def update_document(self, saga: str, change: DocumentChange) -> bool:
@@ -95,6 +98,7 @@ class MemoryRepository(SagaRepository):
             items.extend(copied(push.items))
             if push.keep is not None:
                 del items[: -push.keep]
+        self._index(saga, _key(change.correlation_id), document)
         return True
 
     async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
@@ -111,6 +115,7 @@ class MemoryRepository(SagaRepository):
         document.update(copied(dict(note.set)))
         for name in note.unset:
             document.pop(name, None)
+        self._index(saga, _key(note.correlation_id), document)
         return True
 
     async def claim(
@@ -141,8 +146,9 @@ class MemoryRepository(SagaRepository):
         """Yield the ids of sagas with work to do; see `SagaRepository.due`."""
         waiting = [
             (document["wake"], document["_id"])
-            for document in self._living(saga)
+            for document in self._waiting.get(saga, {}).values()
             if _is_due(document, now, unclaimed=unclaimed, schema=schema)
+            and not self._has_expired(document)
         ]
         for _, correlation_id in sorted(waiting, key=lambda item: item[0])[:limit]:
             yield correlation_id
@@ -188,7 +194,7 @@ class MemoryRepository(SagaRepository):
 
     async def delete_document(self, saga: str, correlation_id: SagaId) -> bool:
         """Remove a document and tell whether there was one."""
-        return self._collection(saga).pop(_key(correlation_id), None) is not None
+        return self._remove(saga, _key(correlation_id))
 
     async def create_indexes(self, saga_type: type[Saga]) -> None:
         """Check that the class can be stored; a dictionary needs no indexes."""
@@ -202,9 +208,23 @@ class MemoryRepository(SagaRepository):
         collection, key = self._collection(saga), _key(correlation_id)
         document = collection.get(key)
         if document is not None and self._has_expired(document):
-            del collection[key]
+            self._remove(saga, key)
             return None
         return document
+
+    def _remove(self, saga: str, key: _Key) -> bool:
+        self._waiting.get(saga, {}).pop(key, None)
+        return self._collection(saga).pop(key, None) is not None
+
+    def _index(self, saga: str, key: _Key, document: Document) -> None:
+        """Note whether a document has work to do, so that a sweep need not look at all others."""
+        waiting = self._waiting.get(saga)
+        if waiting is None:
+            waiting = self._waiting[saga] = {}
+        if "wake" in document:
+            waiting[key] = document
+        else:
+            waiting.pop(key, None)
 
     def _living(self, saga: str) -> list[Document]:
         return [

@@ -6,6 +6,7 @@ removed by writes of their own, many sagas at a time.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, TypeAlias
 
@@ -15,10 +16,13 @@ from attrs import define, field
 
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.work import earliest
+from sagaflow._log import about
 from sagaflow.commits import Commits
 from sagaflow.exceptions import RepositoryError
 from sagaflow.ids import SagaId
 from sagaflow.record import SagaRecord
+
+logger = logging.getLogger(__name__)
 
 _LINGER: Final = 0.02
 """Seconds for which a removal waits for the next write of its saga, at least; twice that at most.
@@ -159,6 +163,15 @@ class Removals:
                 newer = await self._commits.load(saga_type, record.correlation_id, None)
         except RepositoryError as exc:
             self._commits.report_outage(exc)
+        except Exception:
+            # One saga that cannot be read must not keep the others from being seen to.
+            saga = saga_type.table.saga
+            logger.exception(
+                "%s %r: removing sent messages failed",
+                saga,
+                record.correlation_id,
+                extra=about(saga, record.correlation_id, version=record.version),
+            )
         finally:
             if self._waiting.get(key) is removal:
                 del self._waiting[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import anyio
 import pytest
@@ -14,7 +15,9 @@ from sagaflow import (
     SagaDefinitionError,
     SagaRepository,
 )
+from sagaflow import memory as module
 from sagaflow._codec.documents import Bookkeeping
+from sagaflow._codec.elements import Document
 from sagaflow.record import Lease, Status
 from sagaflow.survey import Selection
 from sagaflow.testing import ManualClock
@@ -131,3 +134,21 @@ async def test_lists_are_those_that_any_repository_has(
         usual = [found async for found in SagaRepository.summaries(memory, Parcel, selection)]
         assert own == usual
         assert len(own) == count
+
+
+async def test_sweep_looks_at_no_saga_without_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[object] = []
+    is_due = module._is_due  # pyright: ignore[reportPrivateUsage]
+
+    def looking(document: Document, *args: Any, **options: Any) -> bool:
+        looked.append(document["_id"])
+        return is_due(document, *args, **options)
+
+    monkeypatch.setattr(module, "_is_due", looking)
+    repository = MemoryRepository()
+    for number in range(100):
+        await store(repository, document(number))
+    await store(repository, document("due", wake=NOW), document("gone", wake=NOW))
+    await repository.delete_document(PARCEL, "gone")
+    assert [one async for one in repository.due(PARCEL, NOW, unclaimed=True)] == ["due"]
+    assert looked == ["due"]

@@ -251,6 +251,26 @@ async def test_what_could_not_be_removed_is_not_sent_again(
     assert bus.bodies == [Receipt(1)]
 
 
+async def test_repository_that_fails_otherwise_keeps_nobody_from_going_on(
+    noting: Noting, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Noting):
+        async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
+            if note.correlation_id == "t":
+                raise ZeroDivisionError
+            return await super().bookkeep(saga, note)
+
+    broken = Broken(noting.inner)
+    async with Orchestrator([Till], broken, clock=clock, bus=RecordingBus()) as orchestrator:
+        await orchestrator.handle(Opened("t"))
+        await orchestrator.handle(Opened("u"))
+    assert await outbox(noting.inner, "t") == [1]
+    assert await outbox(noting.inner, "u") == []
+    (record,) = caplog.records
+    assert record.message == "Till 't': removing sent messages failed"
+    assert record.exc_info is not None
+
+
 async def test_what_was_refused_before_is_removed_at_once(
     noting: Noting, clock: ManualClock
 ) -> None:
