@@ -58,7 +58,7 @@ def _in_markdown(table: Table) -> str:
     header = " | ".join(table.header)
     line = " | ".join("---" if index == 0 else "---:" for index in range(len(table.header)))
     rows = [f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in table.rows]
-    title = f"### {table.title[0].upper()}{table.title[1:]}"
+    title = f"## {table.title[0].upper()}{table.title[1:]}"
     notes = "\n".join(f"- {note}" for note in table.notes)
     return "\n".join(
         [title, "", f"| {header} |", f"| {line} |", *rows, *(["", notes] * bool(notes))]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import Final
 
 from sagaflow.clock import to_milliseconds
 from sagaflow.policy import RetryPolicy
 from sagaflow.record import Failing
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def delays(
@@ -38,13 +41,17 @@ def failed_again(
 ) -> Failing:
     """Return how work has failed, now that it has failed once more.
 
+    It is tried again later than now, by what the clock can tell: who works off what is due at an
+    instant comes to an end.
+
     :param random: from 0 up to 1.
     """
     attempts = 0 if before is None else before.attempts
+    delay = max(bound(policy.first, policy.longest, attempts) * random, _MILLISECOND)
     return Failing(
         attempts=attempts + 1,
         since=now if before is None else before.since,
-        due=to_milliseconds(now + bound(policy.first, policy.longest, attempts) * random),
+        due=to_milliseconds(now + delay),
         error=error,
     )
 

@@ -94,7 +94,7 @@ def test_report_puts_tables_and_chart_into_the_docs(tmp_path: Path) -> None:
 def test_report_prints_what_it_is_not_told_to_put_anywhere(tmp_path: Path) -> None:
     save(results(), [], tmp_path / "results.json")
     done = CliRunner().invoke(command.main, ["report", str(tmp_path / "results.json")])
-    assert done.output.startswith("### Targets")
+    assert done.output.startswith("## Targets")
 
 
 def test_report_refuses_another_file(tmp_path: Path) -> None:

@@ -67,6 +67,12 @@ def test_next_attempt_is_due_at_an_instant_that_the_database_keeps() -> None:
     assert found.due == NOW + timedelta(milliseconds=1)
 
 
+def test_next_attempt_is_later_than_the_last_by_what_the_clock_can_tell() -> None:
+    """Whoever works off what is due now would be at it for ever, or take it for dealt with."""
+    found = failed_again(None, "no", NOW, POLICY, 0.0)
+    assert found.due == NOW + timedelta(milliseconds=1)
+
+
 def test_patience_ends_with_its_age_not_with_the_number_of_attempts() -> None:
     failing = Failing(attempts=10**6, since=NOW, due=NOW, error="no")
     assert not is_too_old(failing, NOW + timedelta(seconds=59.999), POLICY)
