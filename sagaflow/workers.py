@@ -172,11 +172,12 @@ class Workers:
         idle, more = 1, False
         outage = self._outage_pauses()
         while True:
-            if more:
-                await self._wait_until_fewer_than(_BATCH)
+            pause = (self.poll * idle * (0.5 + self.commits.random())).total_seconds()
+            if more:  # no longer than otherwise: what hangs must not hold up all others
+                with anyio.move_on_after(pause):
+                    await self._wait_until_fewer_than(_BATCH)
             else:
-                pause = self.poll * idle * (0.5 + self.commits.random())
-                await anyio.sleep(pause.total_seconds())
+                await anyio.sleep(pause)
             self._round = anyio.current_time()
             try:
                 found, more = await self._claim_due(tasks)

@@ -309,6 +309,20 @@ async def test_what_is_left_by_a_full_batch_is_claimed_without_a_rest(
     assert sorted(map(int, map(str, world.worked))) == list(range(650))
 
 
+async def test_sweep_goes_on_though_a_whole_batch_hangs(world: World) -> None:
+    async def hang(correlation_id: SagaId) -> None:
+        if isinstance(correlation_id, int):
+            await anyio.sleep_forever()
+
+    world.work, world.poll, world.concurrency = hang, SWEEPS, 500
+    await world.store(*(record(number, NOW) for number in range(200)))
+    async with running(world.workers()):
+        await world.until(200)
+        await world.store(record("late", NOW))
+        await world.until(201)
+    assert world.worked[-1] == "late"
+
+
 async def test_store_that_fails_while_several_are_claimed_is_one_outage(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
