@@ -14,7 +14,6 @@ from attrs import define, field
 
 from sagaflow._codec.documents import (
     Bookkeeping,
-    DocumentChange,
     decode_record,
     encode_change,
     encode_record,
@@ -113,6 +112,10 @@ class Commits:
         """Return what tells the next write from any other."""
         return Write(token=self.new_id(), now=self.clock.now(), owner=self.owner, lease=self.lease)
 
+    def write_of(self, record: SagaRecord) -> Write:
+        """Return the write that is to store *record*, which has been decided on already."""
+        return Write(token=record.token, now=record.updated_at, owner=self.owner, lease=self.lease)
+
     def conflict_delays(self) -> Iterator[timedelta]:
         """Return how long to wait after each lost race."""
         return delays(_FIRST_RETRY, _LONGEST_RETRY, self.random)
@@ -169,7 +172,8 @@ class Commits:
         inbox_size = definition_of(saga_type).options.inbox_size
         change = encode_change(before.stored or before, after, inbox_size=inbox_size)
         known = self.hot.version_of(saga, before)
-        bound = None if known is None or known.size is None else known.size + _growth(change)
+        before_it = None if known is None else known.size
+        bound = None if before_it is None or change.growth is None else before_it + change.growth
         size = self._check(saga, after, bound)
         stored = False
         try:
@@ -178,12 +182,13 @@ class Commits:
             )
         finally:
             # What was noted meanwhile is noted of the version before.
-            noted = None if known is None else self.hot.version_of(saga, before)
-            self.hot.drop(saga, before.correlation_id)
-        if stored and noted is not None and before.incarnation == after.incarnation:
-            inbox = (*noted.record.inbox, *after.inbox)[-inbox_size:]
+            noted = self.hot.take(saga, before)
+        is_known = known is not None and before.incarnation == after.incarnation
+        if stored and is_known and noted is not None:
+            inbox, left = (*noted.record.inbox, *after.inbox)[-inbox_size:], after.outbox
             gone = removed(before, noted.record)
-            left = tuple(message for message in after.outbox if message.id not in gone)
+            if gone:
+                left = tuple(message for message in left if message.id not in gone)
             self.hot.keep(saga, evolve(after, outbox=left, inbox=inbox, history=()), size)
         return stored
 
@@ -293,12 +298,6 @@ class Commits:
                 extra=about(saga, record.correlation_id, version=record.version),
             )
         return size
-
-
-def _growth(change: DocumentChange) -> int:
-    """Return by how much a change makes a document larger at most."""
-    pushed = {name: push.items for name, push in change.push.items()}
-    return document_size({**change.set, **pushed})
 
 
 def _largest(record: SagaRecord) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import FunctionType
 from typing import Any, Final
@@ -30,7 +29,6 @@ from sagaflow.exceptions import CompensationError, SagaDefinitionError, UnknownE
 from sagaflow.ids import SagaId
 from sagaflow.record import RecordedCompensation, SagaRecord, StoredMessage
 
-_NOTHING: Final[nullcontext[None]] = nullcontext()
 _MESSAGE: Final = {"@type": "message"}
 """Marks an argument that is a message. A user's dict with such a key is stored as pairs."""
 
@@ -73,20 +71,17 @@ class Handling:
         result: object = None
         handler = getattr(saga, row.step)
         if not isinstance(handler, Finished):
-            async with self._services() as services:
-                ctx = Context(
-                    correlation_id=event.correlation_id,
-                    message_id=event.message_id,
-                    version=0 if record is None else record.version,
-                    state=row.source,
-                    now=self.clock.now(),
-                    saga=name,
-                    effects=effects,
-                    services=services,
-                )
-                result = handler(ctx) if row.event is None else handler(event.body, ctx)
-                if result is not None and inspect.isawaitable(result):
-                    result = await result
+            context = partial(
+                Context,
+                correlation_id=event.correlation_id,
+                message_id=event.message_id,
+                version=0 if record is None else record.version,
+                state=row.source,
+                now=self.clock.now(),
+                saga=name,
+                effects=effects,
+            )
+            result = await self._call(handler, () if row.event is None else (event.body,), context)
         return Run(
             step=row.step,
             event="timeout" if row.event is None else self.messages.name(type(event.body)),
@@ -124,19 +119,18 @@ class Handling:
         else:
             arguments = [self._decoded(argument, path) for argument in entry.arguments or ()]
         effects = Effects()
-        async with self._services() as services:
-            ctx = Context(
-                correlation_id=record.correlation_id,
-                message_id=entry.message_id,
-                version=record.version,
-                state=type(saga).table.state(record.state),
-                now=self.clock.now(),
-                saga=name,
-                cause=f"compensation {entry.id}",
-                effects=effects,
-                services=services,
-            )
-            await _call(method, *arguments, ctx)
+        context = partial(
+            Context,
+            correlation_id=record.correlation_id,
+            message_id=entry.message_id,
+            version=record.version,
+            state=type(saga).table.state(record.state),
+            now=self.clock.now(),
+            saga=name,
+            cause=f"compensation {entry.id}",
+            effects=effects,
+        )
+        await self._call(method, arguments, context)
         if effects.compensate or effects.compensations or effects.scheduled or effects.unscheduled:
             raise CompensationError(
                 name,
@@ -211,8 +205,19 @@ class Handling:
             return self.messages.decode(message, path)
         return decode_dynamic(stored)
 
-    def _services(self) -> AbstractAsyncContextManager[Container | None]:
-        return _NOTHING if self.services is None else Container(self.services)
+    async def _call(
+        self,
+        method: Callable[..., object],
+        arguments: Iterable[object],
+        context: Callable[..., Context],
+    ) -> object:
+        """Call a method of a saga, which has services of its own meanwhile if there are any."""
+        if self.services is None:
+            result = method(*arguments, context())
+            return await result if inspect.isawaitable(result) else result
+        async with Container(self.services) as services:
+            result = method(*arguments, context(services=services))
+            return await result if inspect.isawaitable(result) else result
 
 
 def stored_headers(headers: Mapping[str, object]) -> object:
@@ -232,11 +237,6 @@ def stored_headers(headers: Mapping[str, object]) -> object:
 def read_saga(saga_type: type[Saga], record: SagaRecord | None) -> Saga:
     """Return an instance of its own with the data of *record*, or a fresh one."""
     return saga_type() if record is None else decode_saga(saga_type, record.data)
-
-
-async def _call(method: Callable[..., Any], *arguments: object) -> object:
-    result = method(*arguments)
-    return await result if inspect.isawaitable(result) else result
 
 
 def _target(name: str, row: TransitionRow, result: object) -> State | None:

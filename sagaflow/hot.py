@@ -57,10 +57,10 @@ class HotSagas:
         """Remember a saga as it is stored now, with its whole inbox and without its history."""
         if not self.most:
             return
-        self.drop(saga, record.correlation_id)
+        key = (saga, type(record.correlation_id), record.correlation_id)
+        self._forget(key)
         if record.fault is not None:
             return  # whether its migration still fails is decided on what is stored
-        key = (saga, type(record.correlation_id), record.correlation_id)
         self._kept[key] = HotSaga(record, size)
         self._bytes += size or 0
         while len(self._kept) > self.most or self._bytes > _MOST_BYTES:
@@ -68,9 +68,18 @@ class HotSagas:
 
     def drop(self, saga: str, correlation_id: SagaId) -> None:
         """Forget a saga."""
-        known = self._kept.pop((saga, type(correlation_id), correlation_id), None)
+        self._forget((saga, type(correlation_id), correlation_id))
+
+    def take(self, saga: str, record: SagaRecord) -> HotSaga | None:
+        """Forget a saga, and return what was known of exactly this version of it."""
+        known = self._forget((saga, type(record.correlation_id), record.correlation_id))
+        return None if known is None or not is_same(known.record, record) else known
+
+    def _forget(self, key: _Key) -> HotSaga | None:
+        known = self._kept.pop(key, None)
         if known is not None:
             self._bytes -= known.size or 0
+        return known
 
     def note_sent(self, saga: str, record: SagaRecord, sent: tuple[str, ...]) -> None:
         """Note that messages of a saga were removed from its outbox."""

@@ -238,7 +238,7 @@ class Mailbox:
         gone = frozenset[str]() if known is None else waiting | removed(before, known.record)
         if gone:
             machine = self.commits.machine(self.saga_type)
-            after = without_sent(after, gone, machine, self.commits.write())
+            after = without_sent(after, gone, machine, self.commits.write_of(after))
         if not await self.commits.update(self.saga_type, before, after):
             return None
         if gone:

@@ -90,7 +90,11 @@ class MemoryRepository(SagaRepository):
         ):
             return False
         for path, value in change.set.items():
-            _set(document, path, copied(value))
+            kept = value if type(value) in _UNCHANGING else copied(value)
+            if "." in path:
+                _set_within(document, path, kept)
+            else:
+                document[path] = kept
         for name in change.unset:
             document.pop(name, None)
         for name, push in change.push.items():
@@ -274,12 +278,10 @@ def _key(correlation_id: SagaId) -> _Key:
     return (int if isinstance(correlation_id, int) else type(correlation_id), correlation_id)
 
 
-def _set(document: Document, path: str, value: object) -> None:
-    """Set one of the paths that a change may name."""
+def _set_within(document: Document, path: str, value: object) -> None:
+    """Set one of the paths that a change may name into a part of a document."""
     name, _, rest = path.partition(".")
-    if not rest:
-        document[name] = value
-    elif name == "compensations":
+    if name == "compensations":
         document[name][int(rest)] = value
     else:
         document.setdefault(name, {})[rest] = value

@@ -39,6 +39,7 @@ _REMEMBERED = 4096
 class _Lane:
     """The messages of one saga. They leave one after another."""
 
+    key: _Key
     latest: SagaRecord
     waiting: deque[OutgoingMessage] = field(factory=new_deque)
     last: int = 0
@@ -120,7 +121,7 @@ class Relay:
             name, rest = f"relay of {saga_type.table.saga}", tasks if lingers else None
             tasks.start_soon(self._drain, saga_type, lane, rest, name=name)
         except RuntimeError:  # closed meanwhile: it stays in the saga for others
-            del self._lanes[_key(saga_type, record)]
+            del self._lanes[lane.key]
             return
         if wait:
             await lane.wait_until_idle()
@@ -130,11 +131,11 @@ class Relay:
         at_once = self._at_once
         if at_once is None:
             return False
-        correlation_id = lane.latest.correlation_id
-        return all(
-            cls is not None and at_once(cls, correlation_id)
-            for cls in [self._messages.find(message.message.type) for message in lane.waiting]
-        )
+        for message in lane.waiting:
+            cls = self._messages.find(message.message.type)
+            if cls is None or not at_once(cls, lane.latest.correlation_id):
+                return False
+        return True
 
     def _enqueue(self, saga_type: type[Saga], record: SagaRecord) -> _Lane | None:
         """Queue what is not queued yet; return the lane if nobody drains it so far."""
@@ -147,12 +148,13 @@ class Relay:
         if lane is not None:
             self._extend(lane, record)
             return None
-        lane = _Lane(record, last=self._sent.get(key, 0))
-        self._extend(lane, record)
-        # What was sent is in the saga still, or again: it was read before it was removed, perhaps
-        # by a write that has set the whole outbox since.
         known = self._sent.get(key, 0)
-        lane.unnoted = tuple(m.id for m in record.outbox if m.sequence <= known)
+        lane = _Lane(key, record, last=known)
+        self._extend(lane, record)
+        if len(lane.waiting) < len(record.outbox):
+            # What was sent is in the saga still, or again: it was read before it was removed,
+            # perhaps by a write that has set the whole outbox since.
+            lane.unnoted = tuple(m.id for m in record.outbox if m.sequence <= known)
         if not lane.waiting and not lane.unnoted:
             return None
         self._lanes[key] = lane
@@ -185,7 +187,7 @@ class Relay:
                 extra=about(saga, record.correlation_id, version=record.version),
             )
         finally:
-            self._lanes.pop(_key(saga_type, lane.latest), None)
+            self._lanes.pop(lane.key, None)
             lane.end()
             current_envelope.reset(handled)
 
@@ -228,7 +230,7 @@ class Relay:
             self._removals.add(saga_type, after, sent, tasks, self._look_again)
         except RuntimeError:  # closed meanwhile
             return False
-        self._remember(_key(saga_type, record), record, sent)
+        self._remember(lane.key, record, sent)
         lane.latest, lane.unnoted = after, ()
         wake = earliest(after, self._commits.machine(saga_type))
         if wake is not None:  # what is due later must not wait for the removal
@@ -312,7 +314,7 @@ class Relay:
             noted = await self._commits.bookkeep(
                 saga_type, record, sent=sent, sending=failing, wake=wake
             )
-            self._remember(_key(saga_type, record), record, sent)
+            self._remember(lane.key, record, sent)
             lane.unnoted = ()
             if noted:
                 self._commits.on_stored(saga_type, evolve(after, wake=wake, lease=None))

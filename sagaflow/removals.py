@@ -129,7 +129,8 @@ class Removals:
                 late = [removal for removal in self._waiting.values() if removal.has_lingered]
                 for removal in self._waiting.values():
                     removal.has_lingered = True
-                await self._remove_all(late)
+                if late:
+                    await self._remove_all(late)
         finally:
             self._is_watched = False
 

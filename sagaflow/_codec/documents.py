@@ -28,6 +28,7 @@ from sagaflow._codec.elements import (
     encode_timer,
     present,
 )
+from sagaflow._codec.size import document_size
 from sagaflow._shown import shown
 from sagaflow.exceptions import RepositoryError
 from sagaflow.ids import SagaId
@@ -67,6 +68,7 @@ class DocumentChange:
         ``compensations``.
     :ivar unset: fields to remove.
     :ivar push: elements to append to arrays, by field.
+    :ivar growth: by how many bytes it makes the document larger at most; None if not counted.
     """
 
     correlation_id: SagaId
@@ -75,6 +77,7 @@ class DocumentChange:
     set: Mapping[str, Any]
     unset: tuple[str, ...] = ()
     push: Mapping[str, Push] = field(factory=dict[str, Push])
+    growth: int | None = None
 
 
 @frozen(kw_only=True)
@@ -121,16 +124,19 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
     transitions add to it, so *before* has every message that this version can have. The inbox and
     the history of *after* are what is to be appended. Another incarnation takes the place of
     everything.
+
+    :raises SerializationError: if BSON cannot hold it.
     """
     if after.incarnation != before.incarnation:
         return _replacement(before, after)
     changed: dict[str, Any] = {}
     unset: list[str] = []
+    old, new = vars(before), vars(after)
     for name, encode in _HEAD.items():
-        value = getattr(after, name)
-        if name not in _BOOKKEPT and value == getattr(before, name):
+        value = new[name]
+        if name not in _BOOKKEPT and (value is old[name] or value == old[name]):
             continue
-        if encode is not None:
+        if encode is not None and value is not None:
             value = encode(value)
         if value is None:
             unset.append(name)
@@ -139,8 +145,9 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
     if after.schema != before.schema:  # as a whole, so that fields go which no longer are
         changed["data"] = dict(after.data)
     else:
+        data = before.data
         for name, value in after.data.items():
-            if name not in before.data or before.data[name] != value:
+            if name not in data or data[name] != value:
                 changed[f"data.{name}"] = value
     push: dict[str, Push] = {}
     added_messages = [message for message in after.outbox if message.sequence > before.sequence]
@@ -176,6 +183,7 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
         push["inbox"] = Push(list(after.inbox), inbox_size)
     if after.history:
         push["history"] = Push([encode_history(e) for e in after.history], HISTORY_SIZE)
+    pushed = {name: items.items for name, items in push.items()}
     return DocumentChange(
         correlation_id=before.correlation_id,
         incarnation=before.incarnation,
@@ -183,6 +191,7 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
         set=changed,
         unset=tuple(unset),
         push=push,
+        growth=document_size({**changed, **pushed}),
     )
 
 
@@ -195,6 +204,7 @@ def _replacement(before: SagaRecord, after: SagaRecord) -> DocumentChange:
         version=before.version,
         set=document,
         unset=tuple(name for name, value in _head(after).items() if value is None),
+        growth=document_size(document),
     )
 
 

@@ -112,7 +112,7 @@ def concluded(
     """Return *record* after a handler's run; its inbox and history are what the write appends."""
     is_new = record.status is Status.EMBRYO
     after = written(
-        record,
+        consumed(record, source),
         write,
         event=run.event,
         step=run.step,
@@ -120,9 +120,9 @@ def concluded(
         target=None if run.target is None or run.compensate else run.target.name,
         attempt=attempt_of(source),
     )
-    after = consumed(after, source, run.message_id)
     after = evolve(
         after,
+        inbox=(run.message_id,) if source is None else (),
         created_at=write.now if is_new else record.created_at,
         expire_at=None if is_new else record.expire_at,
         data=run.data,
@@ -143,8 +143,8 @@ def dropped(
 ) -> SagaRecord:
     """Return *record* without a timer or parked event that means nothing any more."""
     event, subject = described(source)
-    after = written(record, write, event=event, step=why, message_id=subject)
-    return scheduled_for_work(consumed(after, source, subject), machine, write)
+    after = written(consumed(record, source), write, event=event, step=why, message_id=subject)
+    return scheduled_for_work(after, machine, write)
 
 
 def undone(
@@ -188,11 +188,11 @@ def with_compensation(record: SagaRecord, entry: RecordedCompensation) -> SagaRe
     return evolve(record, compensations=replaced)
 
 
-def consumed(record: SagaRecord, source: Source, message_id: SagaId) -> SagaRecord:
-    """Return *record* without the timer or parked event, or with the message in its inbox."""
+def consumed(record: SagaRecord, source: Source) -> SagaRecord:
+    """Return *record* without the timer or parked event."""
     match source:
         case None:
-            return evolve(record, inbox=(message_id,))
+            return record
         case Fire(timer):
             return evolve(record, timers=tuple(t for t in record.timers if t.id != timer.id))
         case Offer(event):
@@ -237,14 +237,19 @@ def parked(
     if isinstance(source, Offer):
         where = tuple(waiting if old.id == event.id else old for old in record.parked)
         return scheduled_for_work(evolve(after, parked=where), machine, write)
-    after = consumed(after, source, event.id)
-    after = evolve(after, parked=(*record.parked, waiting))
+    after = evolve(
+        consumed(after, source),
+        inbox=(event.id,) if source is None else (),
+        parked=(*record.parked, waiting),
+    )
     if record.status is Status.EMBRYO:
         after = evolve(after, expire_at=record.created_at + machine.options.early_events)
     return scheduled_for_work(after, machine, write)
 
 
 def _recorded(run: Run, version: int) -> tuple[RecordedCompensation, ...]:
+    if not run.undoing:
+        return ()
     return tuple(
         RecordedCompensation(
             id=f"{version}.{number}",
@@ -271,6 +276,8 @@ def _kept_timers(record: SagaRecord, run: Run) -> tuple[Timer, ...]:
 
 
 def _scheduled(record: SagaRecord, run: Run) -> tuple[Timer, ...]:
+    if not run.scheduled:
+        return ()
     return tuple(
         Timer(
             id=timer_id(record, 100 + number),

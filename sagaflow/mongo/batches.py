@@ -51,7 +51,8 @@ class Batches(Generic[ItemT]):
     """Natural group commit: what arrives while a batch is under way is sent together as the next.
 
     The first caller sends at once, and for itself alone: there is neither a timer nor a task in
-    the background. As batches come back, one of those who wait sends the next.
+    the background. As batches come back, one of those who wait sends the next. As long as writes
+    come together, whoever sends first lets all come along that are ready to run.
 
     :param send: writes all of a batch in one round trip and returns the fate of each; what it
         raises is the fate of all.
@@ -69,7 +70,9 @@ class Batches(Generic[ItemT]):
     ) -> None:
         self._send = send
         self._most = most
+        self._at_once = at_once
         self._free = at_once
+        self._was_shared = True
         self._waiting: deque[_Call[ItemT]] = deque()
         self._has_leader = False
 
@@ -85,8 +88,7 @@ class Batches(Generic[ItemT]):
         try:
             if not call.leads:
                 await call.wait()
-            if call.leads:
-                # Whoever is ready to run now comes along.
+            if call.leads and self._expects_others():
                 await cancel_shielded_checkpoint()
         except BaseException:
             self._withdraw(call)
@@ -95,6 +97,10 @@ class Batches(Generic[ItemT]):
             return await self._lead(call)
         assert call.fate is not None  # noqa: S101 - it has been woken
         return call.fate
+
+    def _expects_others(self) -> bool:
+        """Tell whether others come at the same time: they do, if they do so most of the time."""
+        return self._was_shared or self._free < self._at_once
 
     def _appoint(self) -> None:
         """Have the first of those who wait send the next batch, if there may be one more."""
@@ -117,6 +123,7 @@ class Batches(Generic[ItemT]):
         size = min(self._most, len(self._waiting))
         batch = [self._waiting.popleft() for _ in range(size)]
         self._has_leader = False
+        self._was_shared = size > 1
         self._free -= 1
         self._appoint()
         fates: Sequence[Fate] = [_STOPPED] * size

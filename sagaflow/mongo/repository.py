@@ -165,7 +165,9 @@ class MongoRepository(SagaRepository):
         alone = not is_traceable(change)
         try:
             with translated(operation, writing=True):
-                fate = await self._writes(saga).update(transition(change), alone=alone)
+                fate = await self._writes(saga).update(
+                    transition(change), size=change.growth, alone=alone
+                )
             return told(fate, operation)
         except TooLargeError as exc:
             data = {

@@ -43,12 +43,16 @@ class Writes:
             return await self._driver.insert_one(self._collection, document)
         return await self._inserts.submit(document)
 
-    async def update(self, statement: Statement, *, alone: bool = False) -> Fate:
+    async def update(
+        self, statement: Statement, *, size: int | None = None, alone: bool = False
+    ) -> Fate:
         """Update at most one document and tell whether one matched.
 
+        :param size: how many bytes it takes, about, if it was encoded before.
         :param alone: share no round trip, since the document would not tell.
         """
-        size = encoded_size({"q": statement.query, "u": statement.update})
+        if size is None:
+            size = encoded_size({"q": statement.query, "u": statement.update})
         if alone or size > _LARGE:
             return await self._update_one(statement)
         return await self._updates.submit(statement)

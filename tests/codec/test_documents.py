@@ -17,6 +17,7 @@ from sagaflow._codec.documents import (
     encode_record,
 )
 from sagaflow._codec.elements import Document
+from sagaflow._codec.size import document_size
 from sagaflow.record import SagaRecord, Status, StepStatus
 from tests.contract.records import (
     FAILING,
@@ -187,6 +188,27 @@ def test_parked_events_are_appended_or_written_as_a_whole() -> None:
     removed = change(before, quiet(before, parked=(second,)))
     assert [item["id"] for item in removed.set["parked"]] == ["7"]
     assert "parked" not in removed.push
+
+
+def test_change_tells_by_how_much_a_document_grows_at_most() -> None:
+    before = full_record()
+    after = evolve(
+        before,
+        version=4,
+        data={**before.data, "note": "x" * 1000},
+        outbox=(*before.outbox, outgoing(9)),
+        inbox=("m-4",),
+        history=(past(4),),
+    )
+    grown = evolve(after, inbox=(*before.inbox, "m-4"), history=(*before.history, past(4)))
+    growth = document_size(encode_record(grown)) - document_size(encode_record(before))
+    counted = change(before, after).growth
+    assert counted is not None
+    assert growth <= counted < growth + 500
+    new = evolve(after, incarnation="another")
+    stored = encode_record(new)
+    del stored["_id"]
+    assert change(before, new).growth == document_size(stored)
 
 
 def test_inbox_and_history_are_bounded_rings() -> None:

@@ -80,6 +80,26 @@ async def test_what_arrives_while_a_batch_is_under_way_is_sent_together_as_the_n
     assert callers.told == {"A": True, "b": False, "C": True}
 
 
+async def test_who_was_alone_the_last_time_does_not_wait_for_others() -> None:
+    store = Store()
+    callers = Callers(store)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(callers.write, "A")
+        await wait_all_tasks_blocked()
+        store.answer(0)
+        await wait_all_tasks_blocked()
+        for _ in range(2):  # now others have come at the same time
+            for item in "BCD":
+                tasks.start_soon(callers.write, item)
+            await wait_all_tasks_blocked()
+            store.answer(len(store.batches) - 1)
+            await wait_all_tasks_blocked()
+            store.answer(len(store.batches) - 1)
+            await wait_all_tasks_blocked()
+    sent = ["".join(sorted(batch)) for batch in store.batches]
+    assert [len(batch) for batch in sent] == [1, 1, 2, 3]
+
+
 async def test_what_is_ready_at_the_same_time_is_sent_together() -> None:
     store = Store()
     callers = Callers(store)

@@ -205,13 +205,14 @@ async def test_each_member_of_a_batch_gets_its_own_fate(
     note = "x" * (MEGABYTE // 5)
     collection.insert_one(document("large") | {"fill": "y" * (16 * MEGABYTE - 60_000)})
     collection.insert_one(document("odd") | {"data": "no document"})
+    unfit = to_version_2("c")
     told = await update(
         repository,
         to_version_2("a", data={"weight": 2}),
         to_version_2("b", version=7),
         to_version_2("large", data={"weight": 2, "note": note}),
         to_version_2("odd", data={"weight": 2}),
-        to_version_2("c", data={"weight": object()}),
+        evolve(unfit, set={**unfit.set, "data.weight": object()}, growth=None),
     )
     assert commands.names == ["update", "find"]
     assert len(commands.sent[0]["updates"]) == 4
@@ -254,6 +255,11 @@ async def test_large_write_travels_alone(
     """Else a batch might not fit into one message, and some of it would be sent before the rest."""
     large = {"weight": 1, "note": "x" * MEGABYTE}
     told = await update(repository, to_version_2("a", data=large), *map(to_version_2, "bc"))
+    assert told == {"a": True, "b": True, "c": True}
+    assert sorted(len(command["updates"]) for command in commands.sent) == [1, 2]
+    commands.sent.clear()
+    uncounted = evolve(to_version_2("a", version=2, data=large), growth=None)
+    told = await update(repository, uncounted, *(to_version_2(name, version=2) for name in "bc"))
     assert told == {"a": True, "b": True, "c": True}
     assert sorted(len(command["updates"]) for command in commands.sent) == [1, 2]
     commands.sent.clear()

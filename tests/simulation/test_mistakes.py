@@ -120,8 +120,8 @@ def duplicates_not_recognised(patch: Patch) -> None:
 def fired_timer_not_removed(patch: Patch) -> None:
     consumed = conclusion.consumed
 
-    def careless(record: SagaRecord, source: Source, message_id: SagaId) -> SagaRecord:
-        return record if isinstance(source, Fire) else consumed(record, source, message_id)
+    def careless(record: SagaRecord, source: Source) -> SagaRecord:
+        return record if isinstance(source, Fire) else consumed(record, source)
 
     patch.setattr(conclusion, "consumed", careless)
 
