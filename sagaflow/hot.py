@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, field, frozen, setters
 from attrs.validators import ge
 
 from sagaflow.ids import SagaId
@@ -29,7 +29,7 @@ class HotSaga:
     size: int | None
 
 
-@define
+@define(on_setattr=setters.NO_OP)  # a look at validators with each event would take its time
 class HotSagas:
     """Keeps a bounded number of sagas, those used last.
 

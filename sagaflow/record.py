@@ -304,6 +304,7 @@ else:
         if type(value) is not SagaRecord:
             return attrs.evolve(value, **changes)
         after = object.__new__(SagaRecord)
-        after.__dict__.update(value.__dict__)
-        after.__dict__.update(changes)
+        fields = after.__dict__
+        fields.update(value.__dict__)
+        fields.update(changes)
         return after

@@ -93,7 +93,11 @@ class Workers:
     def note(self, saga_type: type[Saga], record: SagaRecord) -> None:
         """Remember when a saga that this process has stored has work to do."""
         key = (saga_type, type(record.correlation_id), record.correlation_id)
-        wake, now = record.wake, self.commits.clock.now()
+        wake = record.wake
+        if wake is None and record.lease is None:
+            self._wakes.pop(key, None)
+            return
+        now = self.commits.clock.now()
         if is_leased_to_others(record, self.commits.owner, now):
             # They may be done by now, and not know of what this process has added.
             wake = now + _SECOND_LOOK

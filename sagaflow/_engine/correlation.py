@@ -20,11 +20,10 @@ def correlate(
     """
     if given is not None:
         return check_id(given)
-    found: object = None
-    for by in dict.fromkeys((table.correlator(type(event)), table.correlate_by)):
-        found = _asked(table, by, event)
-        if found is not None:
-            break
+    by = table.correlator(type(event))
+    found = _asked(table, by, event)
+    if found is None and by != table.correlate_by:
+        found = _asked(table, table.correlate_by, event)
     if found is None:
         found = getattr(event, "correlation_id", None)
     if found is None:

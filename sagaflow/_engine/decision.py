@@ -35,7 +35,9 @@ def settle(  # noqa: PLR0911 - one answer for each condition of a saga
     """
     if record is None:
         return None if machine.table.candidates(None, event_type) else _NOT_FOUND
-    if message_id in record.inbox or any(event.id == message_id for event in record.parked):
+    if message_id in record.inbox or (
+        record.parked and any(event.id == message_id for event in record.parked)
+    ):
         return Settled(OutcomeKind.DUPLICATE)
     rows = machine.table.candidates(record.state or None, event_type)
     if record.finished_at is not None:

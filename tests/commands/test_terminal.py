@@ -11,7 +11,7 @@ if sys.platform == "win32":
     pytest.skip("terminals of POSIX", allow_module_level=True)
 
 from tests.commands.support import LOAN, Stored, failed_event, loan
-from tests.demo.terminal import OnTerminal, interrupt
+from tests.demo.terminal import OnTerminal, interrupt, interrupt_a_reader
 
 
 def on_terminal(stored: Stored, directory: Path, command: str, *arguments: str) -> OnTerminal:
@@ -38,7 +38,7 @@ def test_ctrl_c_at_the_question_changes_nothing(stored: Stored, tmp_path: Path) 
     stored.put(loan())
     before = stored.get("l-1")
     terminal = on_terminal(stored, tmp_path, "cancel", LOAN, "l-1")
-    status, seen, _ = terminal.watch(r"Undo and end it\? \[y/N\]: ", interrupt)
+    status, seen, _ = terminal.watch(r"Undo and end it\? \[y/N\]: ", interrupt_a_reader)
     assert status == 130
     assert seen.splitlines()[-1] == "interrupted"
     assert "Traceback" not in seen

@@ -73,6 +73,18 @@ def interrupt(group: int) -> None:
     os.killpg(group, signal.SIGINT)
 
 
+def interrupt_a_reader(group: int) -> None:
+    """Press Ctrl-C once the process waits for input.
+
+    One that came between the question and the reading of the answer, as no person's does, Python
+    would notice only after the answer.
+    """
+    status = Path(f"/proc/{group}/stat")
+    while status.exists() and status.read_text().rpartition(")")[2].split()[0] == "R":
+        os.sched_yield()
+    interrupt(group)
+
+
 def kill(process: int) -> None:
     """Kill the demo, and nothing that it has started."""
     os.kill(process, signal.SIGKILL)
