@@ -16,7 +16,8 @@ from typing import Final, Self
 from sagaflow.exceptions import SagaflowError
 
 # Runs in the child. It ends with its parent, however that ends: its standard input is closed then.
-# Ctrl-C reaches it as well as its parent, which needs it a little longer.
+# Ctrl-C reaches it as well as its parent, which needs it a little longer. It stands alone: as a
+# replica set of one, it would write a log for its replicas with each change.
 _PROGRAM: Final = """\
 import signal
 import sys
@@ -25,7 +26,10 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)
 from secantus import SecantusDBServer
 
 server = SecantusDBServer(
-    port=int(sys.argv[2]), storage_path=sys.argv[1], enable_test_commands=False
+    port=int(sys.argv[2]),
+    storage_path=sys.argv[1],
+    replica_set_name=None,
+    enable_test_commands=False,
 )
 server.start()
 print(server.port, flush=True)
@@ -40,8 +44,8 @@ _START_TIMEOUT: Final = timedelta(minutes=1)
 class EmbeddedServer:
     """SecantusDB, started as a child process: MongoDB's wire protocol on WiredTiger.
 
-    A context manager; needs the extra ``sagaflow[embedded]``. For development: it is one process
-    without a replica.
+    A context manager; needs the extra ``sagaflow[embedded]``. For development: it is a standalone
+    server in one process, which has neither replicas nor change streams.
 
     :param path: where it keeps its data; a temporary directory, removed at the end, if missing.
     :param port: where it listens on the loopback interface; a free one by default.
