@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
@@ -35,9 +36,15 @@ STORES = tuple(pair for pair in _ALL_STORES if "-".join(pair) in _CHOSEN) or _AL
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Measure the coverage of the workers of a parallel run, but not of what they start."""
+    """Prepare what the child processes of the tests inherit.
+
+    The coverage of the workers of a parallel run is measured, but not that of what they start. A
+    shell has what it runs in the background ignore Ctrl-C, which tests send to their children.
+    """
     if hasattr(config, "workerinput"):
         os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
