@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import sagaflow
+from sagaflow.__main__ import main
 
 
 def test_package_says_that_it_is_typed() -> None:
@@ -39,6 +40,28 @@ def test_package_runs_as_a_command(
     with pytest.raises(SystemExit) as ended:
         # By its path: the loader of rewritten assertions has no code to give to run_module().
         path = Path(sagaflow.__file__).with_name("__main__.py")
-        runpy.run_path(str(path), run_name="sagaflow.__main__")  # as what its coverage counts
+        runpy.run_path(str(path), run_name="__main__")
     assert ended.value.code == 0
     assert "demo" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_command_line_without_its_extra_says_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in [name for name in sys.modules if name.startswith("sagaflow.c")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, missing, None)  # what cannot be imported
+    monkeypatch.setattr(sys, "argv", ["sagaflow", "demo"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert f"needs {missing}: pip install 'sagaflow[cli]'" in capsys.readouterr().err
+
+
+def test_other_module_that_is_missing_is_not_taken_for_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "sagaflow.cli", None)
+    with pytest.raises(ModuleNotFoundError, match=r"sagaflow\.cli"):
+        main()

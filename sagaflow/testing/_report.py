@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from difflib import ndiff
+from pprint import pformat
 from typing import Any, Final
 
-from rich.pretty import pretty_repr
+import attrs
 
 from sagaflow.instance import Instance
 from sagaflow.outcome import OutcomeKind
@@ -34,7 +35,15 @@ def lines_of(value: object) -> list[str]:
     """Return a value as a report shows it."""
     if isinstance(value, type):
         return [f"any {value.__name__}"]
-    return pretty_repr(value, max_width=_WIDTH).splitlines()
+    cls: type = type(value)
+    if len(repr(value)) <= _WIDTH or not attrs.has(cls):
+        return pformat(value, width=_WIDTH, sort_dicts=False).splitlines()
+    parts: list[str] = []
+    for field in attrs.fields(cls):
+        first, *rest = lines_of(getattr(value, field.name))
+        parts += [f"    {line}" for line in (f"{field.name}={first}", *rest)]
+        parts[-1] += ","
+    return [f"{cls.__name__}(", *parts, ")"]
 
 
 def difference(what: str, expected: Iterable[object], found: Iterable[object]) -> str:

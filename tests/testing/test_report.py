@@ -135,7 +135,7 @@ def test_messages_that_are_too_long_for_a_line_are_compared_by_field() -> None:
     order = SagaTest(OrderSaga)
     order.when(OrderPlaced("o" * 70, Decimal(99)))
     text = said(order, sent=[ProcessPayment("o" * 70, Decimal(98))])
-    assert "    -     amount=Decimal('98')\n    +     amount=Decimal('99')\n" in text
+    assert "    -     amount=Decimal('98'),\n    +     amount=Decimal('99'),\n" in text
 
 
 def test_events_that_came_to_nothing_are_shown() -> None:
