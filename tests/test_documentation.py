@@ -105,6 +105,18 @@ def test_every_test_that_is_named_exists() -> None:
     assert all((ROOT / path).exists() for path in named)
 
 
+def test_index_of_decisions_has_each_with_its_title_and_status() -> None:
+    rows: list[str] = []
+    for page in sorted((ROOT / "docs" / "adr").glob("0*.md")):
+        heading, _, status, *_ = page.read_text(encoding="utf-8").splitlines()
+        number, _, title = heading.removeprefix("# ").partition(". ")
+        assert int(page.name[:4]) == int(number), page.name
+        assert status.startswith("Status: "), page.name
+        rows.append(f"| {number} | [{title}]({page.name}) | {status.removeprefix('Status: ')} |")
+    index = (ROOT / "docs" / "adr" / "index.md").read_text(encoding="utf-8")
+    assert [line for line in index.splitlines() if re.match(r"\| \d", line)] == rows
+
+
 def test_blocks_are_told_apart() -> None:
     found = blocks(
         "```python\na = 1\n```\n\n<!-- not run: needs a server -->\n```python\nb = 2\n```\n"
