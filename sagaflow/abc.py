@@ -14,6 +14,7 @@ from sagaflow._codec.elements import Document
 from sagaflow._codec.upgrade import upgraded
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.state import State
+from sagaflow._loops import PerLoop
 from sagaflow.clock import Clock, SystemClock
 from sagaflow.exceptions import NewerSchemaError, SagaflowError
 from sagaflow.ids import SagaId, check_id
@@ -54,7 +55,7 @@ class SagaRepository(ABC):
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock: Clock = clock or SystemClock()
-        self._settling: list[Settle] = []
+        self._settling: PerLoop[list[Settle]] = PerLoop(list[Settle])
 
     # What a transition needs
 
@@ -175,16 +176,17 @@ class SagaRepository(ABC):
     def settle_with(self, settle: Settle) -> None:
         """Have *settle* called before sagas are shown, so that it can write what it has put off.
 
-        An orchestrator puts off the removal of sent messages for a moment.
+        An orchestrator puts off the removal of sent messages for a moment. Called only in the event
+        loop of this call: to those of other loops, it is as if another process had put it off.
         """
-        self._settling.append(settle)
+        self._settling.get().append(settle)
 
     def settle_without(self, settle: Settle) -> None:
         """Call *settle* no more."""
-        self._settling.remove(settle)
+        self._settling.get().remove(settle)
 
     async def _settle(self, saga_type: type[Saga], correlation_id: SagaId | None) -> None:
-        for settle in tuple(self._settling):
+        for settle in tuple(self._settling.get()):
             await settle(saga_type, correlation_id)
 
     async def find(self, saga_type: type[SagaT], correlation_id: SagaId) -> Instance[SagaT] | None:

@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"envelope", "_log", "_definition.state", "_definition.messages"},
     {"context", "_definition.table", "_definition.arguments"},
     {"record"},
-    {"survey", "mongo.uris"},
+    {"_loops", "survey", "mongo.uris"},
     {"_definition.chain", "_definition.graph"},
     {"_definition.timeout", "_definition.migrations"},
     {"_definition.sources"},

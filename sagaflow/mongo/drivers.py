@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -28,6 +29,7 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
+from sagaflow._loops import PerLoop
 from sagaflow.exceptions import SagaflowError
 
 Document = dict[str, Any]
@@ -121,6 +123,7 @@ class _AwaitedDriver(Driver):
     def __init__(self, database: Any) -> None:
         self._database = database
         self._collections: dict[str, Any] = {}
+        self._loop: object = None
 
     def _collection(self, name: str) -> Any:
         if running_on_trio():
@@ -128,6 +131,11 @@ class _AwaitedDriver(Driver):
                 f"{self._name} runs on asyncio only: "
                 "on trio, pass a database of pymongo.MongoClient"
             )
+        running = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = running
+        elif self._loop is not running:
+            raise other_loop()
         return _kept(self._collections, self._database, name)
 
     async def find_one(
@@ -211,13 +219,15 @@ class PyMongoThreadsDriver(Driver):
         self._database = database
         self._collections: dict[str, Any] = {}
         # As many threads as the client has connections: more would wait for one anyway.
-        self._limiter = CapacityLimiter(database.client.options.pool_options.max_pool_size or 100)
+        most = database.client.options.pool_options.max_pool_size or 100
+        self._limiter = PerLoop(lambda: CapacityLimiter(most))
 
     def _collection(self, name: str) -> Any:
         return _kept(self._collections, self._database, name)
 
     async def _run(self, work: Callable[[], ResultT], *, abandon: bool = False) -> ResultT:
-        return await to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=abandon)
+        limiter = self._limiter.get()
+        return await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=abandon)
 
     async def find_one(
         self, collection: str, query: Document, fields: Mapping[str, Any] | None
@@ -338,6 +348,15 @@ def driver_for(database: object) -> Driver:
     raise SagaflowError(
         f"MongoRepository takes a database of Motor, of pymongo.AsyncMongoClient or of "
         f'pymongo.MongoClient, such as client["shop"], not {type(database).__qualname__}'
+    )
+
+
+def other_loop() -> SagaflowError:
+    """Return the error about an asynchronous client that is used in a second event loop."""
+    return SagaflowError(
+        "an asynchronous MongoDB client belongs to the event loop that has used it first, and this "
+        "is another loop: make a client and a repository in each event loop, or pass a database of "
+        "pymongo.MongoClient, which event loops in several threads may share"
     )
 
 

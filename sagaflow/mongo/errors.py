@@ -26,6 +26,7 @@ from sagaflow.exceptions import (
     UnknownOutcomeError,
 )
 from sagaflow.mongo.batches import Fate, UnknownFateError
+from sagaflow.mongo.drivers import other_loop
 
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
 
@@ -48,6 +49,10 @@ def translated(operation: str, *, writing: bool) -> Generator[None]:
         yield
     except _DRIVER_ERRORS as exc:
         raise _translation(exc, operation, writing=writing) from exc
+    except RuntimeError as exc:
+        if not _is_of_other_loop(exc):
+            raise
+        raise other_loop() from exc
 
 
 def told(fate: Fate, operation: str) -> bool:
@@ -61,10 +66,17 @@ def told(fate: Fate, operation: str) -> bool:
         raise _translation(fate, operation, writing=True) from fate
     if isinstance(fate, SagaflowError):
         raise fate
+    if _is_of_other_loop(fate):
+        raise other_loop() from fate
     reason = str(fate) if isinstance(fate, UnknownFateError) else repr(fate)
     raise UnknownOutcomeError(
         f"cannot tell whether it was possible to {operation}: {reason}"
     ) from fate
+
+
+def _is_of_other_loop(exc: Exception) -> bool:
+    """Tell whether the driver, or asyncio beneath it, has refused a client of another loop."""
+    return isinstance(exc, RuntimeError) and "loop" in str(exc)
 
 
 def _translation(exc: Exception, operation: str, *, writing: bool) -> Exception:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -19,6 +18,7 @@ from sagaflow._codec.documents import Bookkeeping, DocumentChange, decode_id
 from sagaflow._codec.elements import Document, encode_lease
 from sagaflow._codec.size import field_sizes
 from sagaflow._definition.saga import Saga
+from sagaflow._loops import PerLoop
 from sagaflow.abc import SagaRepository, closing
 from sagaflow.clock import Clock
 from sagaflow.exceptions import RepositoryError, SerializationError
@@ -69,7 +69,8 @@ class MongoRepository(SagaRepository):
     see what a majority has. Needs neither transactions nor a replica set.
 
     :param database: of Motor or PyMongo's ``AsyncMongoClient`` (on asyncio), or of PyMongo's
-        ``MongoClient``, which is used in worker threads (on asyncio and trio). Not closed here.
+        ``MongoClient``, which is used in worker threads (on asyncio and trio), and by which several
+        event loops may share the repository. Not closed here.
     :param clock: tells which sagas are stale.
     :raises SagaflowError: if it is no such database.
     """
@@ -82,7 +83,7 @@ class MongoRepository(SagaRepository):
     ) -> None:
         super().__init__(clock=clock)
         self._driver = driver_for(database)
-        self._local = threading.local()
+        self._collections: PerLoop[dict[str, Writes]] = PerLoop(dict[str, Writes])
 
     @classmethod
     @asynccontextmanager
@@ -191,8 +192,8 @@ class MongoRepository(SagaRepository):
             return False
 
     def _writes(self, saga: str) -> Writes:
-        """Return what writes to a collection, one for each thread: event loops cannot share it."""
-        known: dict[str, Writes] = self._local.__dict__
+        """Return what writes to a collection, one for each event loop: they cannot share it."""
+        known = self._collections.get()
         found = known.get(saga)
         if found is None:
             found = known[saga] = Writes(self._driver, saga)

@@ -1,0 +1,33 @@
+"""What belongs to one event loop: several, each in a thread of its own, may share a repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Final, Generic, TypeVar
+
+from anyio.lowlevel import RunVar
+
+T = TypeVar("T")
+
+_numbers: Final = count(1)
+
+
+class PerLoop(Generic[T]):
+    """One value for each event loop: what makes a task wait can only wake it in its own loop.
+
+    :param make: makes the value when a loop asks for it first.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: RunVar[T] = RunVar(f"sagaflow {next(_numbers)}")
+
+    def get(self) -> T:
+        """Return the value of the running loop."""
+        try:
+            return self._made.get()
+        except LookupError:
+            made = self._make()
+            self._made.set(made)
+            return made
