@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
@@ -25,7 +24,7 @@ from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.backoff import delays
 from sagaflow._engine.work import Machine
 from sagaflow._engine.writing import Write
-from sagaflow._log import about
+from sagaflow._log import about, get_logger
 from sagaflow.abc import SagaRepository
 from sagaflow.clock import Clock
 from sagaflow.exceptions import (
@@ -39,7 +38,7 @@ from sagaflow.ids import SagaId, Unique
 from sagaflow.policy import Limits
 from sagaflow.record import Failing, SagaRecord, evolve
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _NOTHING: Final = nullcontext()
 _FIRST_RETRY: Final = timedelta(milliseconds=2)

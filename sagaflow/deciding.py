@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from attrs import frozen
 
 from sagaflow._definition.saga import Saga
@@ -12,7 +10,7 @@ from sagaflow._engine.conclusion import concluded, embryo, parked
 from sagaflow._engine.decision import Park, Settled, choose, settle
 from sagaflow._engine.work import next_work
 from sagaflow._engine.writing import Write, is_leased_to_others
-from sagaflow._log import about
+from sagaflow._log import about, get_logger
 from sagaflow.commits import Commits
 from sagaflow.exceptions import RepositoryError
 from sagaflow.handling import Event, Handling, read_saga
@@ -21,7 +19,7 @@ from sagaflow.outcome import OutcomeKind
 from sagaflow.record import ParkedEvent, SagaRecord, Status, evolve
 from sagaflow.working import Working
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,7 +12,7 @@ from attrs import define, evolve, field, frozen
 
 from sagaflow._codec.documents import decode_record
 from sagaflow._definition.saga import Saga, definition_of
-from sagaflow._log import about
+from sagaflow._log import about, get_logger
 from sagaflow.abc import closing
 from sagaflow.commits import Commits
 from sagaflow.exceptions import RepositoryError
@@ -21,7 +20,7 @@ from sagaflow.observing import Backlog, Observers
 from sagaflow.record import Status
 from sagaflow.survey import Selection
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _MOST_COUNTED: Final = 1_000
 _MOST_READ: Final = 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -13,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from attrs import define, field, frozen
 
 from sagaflow._codec.values import decode_dynamic, encode_dynamic
-from sagaflow._log import about
+from sagaflow._log import about, get_logger
 from sagaflow.exceptions import RepositoryError, SagaflowError
 from sagaflow.ids import SagaId
 from sagaflow.record import SuspensionReason
@@ -31,7 +30,7 @@ __all__ = [
     "Suspended",
 ]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class ActivityKind(Enum):

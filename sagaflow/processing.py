@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from copy import copy
 from datetime import timedelta
@@ -14,7 +13,7 @@ from attrs import frozen
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.work import earliest, has_work, next_work
 from sagaflow._engine.writing import is_leased_to_others
-from sagaflow._log import about
+from sagaflow._log import about, get_logger
 from sagaflow.commits import Commits
 from sagaflow.deciding import Decided, Deciding, about_event
 from sagaflow.exceptions import (
@@ -32,7 +31,7 @@ from sagaflow.record import SagaRecord, Status, evolve
 from sagaflow.relay import Relay
 from sagaflow.working import Working
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)

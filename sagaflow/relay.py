@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -18,18 +17,20 @@ from sagaflow._engine.backoff import failed_again, is_too_old
 from sagaflow._engine.failure import undeliverable
 from sagaflow._engine.work import earliest, is_suspended_by_message
 from sagaflow._engine.writing import is_leased_to_others
-from sagaflow._log import about
+from sagaflow._log import about, get_logger
 from sagaflow._new import new_deque
+from sagaflow._texts import line_of
 from sagaflow.abc import Bus
 from sagaflow.commits import Commits
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, current_envelope
-from sagaflow.exceptions import BusError, NewerSchemaError, RepositoryError, SerializationError
+from sagaflow.exceptions import NewerSchemaError, RepositoryError
 from sagaflow.ids import SagaId
 from sagaflow.policy import RetryPolicy
 from sagaflow.record import Failing, OutgoingMessage, SagaRecord, Status, evolve
+from sagaflow.refusals import Refusals, about_message
 from sagaflow.removals import Removals
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _Key = tuple[str, type, SagaId, str]
 _REMEMBERED = 4096
@@ -82,7 +83,10 @@ class Relay:
     )
     _lanes: dict[_Key, _Lane] = field(factory=dict[_Key, _Lane], init=False)
     _sent: dict[_Key, int] = field(factory=dict[_Key, int], init=False)
-    _outages: dict[str, str] = field(factory=dict[str, str], init=False)
+    _refusals: Refusals = field(
+        default=Factory(lambda self: Refusals(self._commits.clock, logger), takes_self=True),
+        init=False,
+    )
 
     async def wait_until_idle(self) -> None:
         """Return once nothing is being sent."""
@@ -246,7 +250,7 @@ class Relay:
         self, saga_type: type[Saga], record: SagaRecord, message: OutgoingMessage
     ) -> Failing | None:
         assert self._bus is not None  # noqa: S101 - there are no lanes without a bus
-        saga, name = saga_type.table.saga, message.message.type
+        saga = saga_type.table.saga
         try:
             body = self._messages.decode(
                 message.message, f"{saga} {record.correlation_id!r}: outbox"
@@ -262,32 +266,15 @@ class Relay:
             now, random = self._commits.clock.now(), self._commits.random()
             is_first = bool(record.outbox) and message.id == record.outbox[0].id
             before = record.sending if is_first else None
-            return failed_again(before, f"{type(exc).__name__}: {exc}", now, self._retry, random)
-        if self._outages.pop(name, None) is not None:
-            logger.warning("the bus accepts %s again", name, extra=_about(saga, record, message))
+            return failed_again(before, line_of(exc), now, self._retry, random)
+        self._refusals.end(saga, record, message)
         return None
 
     def _report(
         self, saga: str, record: SagaRecord, message: OutgoingMessage, error: Exception
     ) -> None:
-        """Log a refusal, once for each class of messages until it is accepted again."""
-        name, reason = message.message.type, f"{type(error).__name__}: {error}"
-        if self._outages.get(name) == reason:
-            return
-        self._outages[name] = reason
-        expected = isinstance(error, BusError | SerializationError)
-        logger.error(
-            "%s %r: the bus did not accept %s %r; it stays in the outbox and is offered again. "
-            "Further %s that are refused for this reason are not logged: %s",
-            saga,
-            record.correlation_id,
-            name,
-            message.id,
-            name,
-            error,
-            exc_info=None if expected else error,
-            extra=_about(saga, record, message),
-        )
+        """Tell of a refusal."""
+        self._refusals.report(saga, record, message, error)
 
     async def _note(
         self,
@@ -374,18 +361,8 @@ class Relay:
                 record.correlation_id,
                 record.outbox[0].message.type,
                 record.outbox[0].id,
-                extra=_about(saga_type.table.saga, after, record.outbox[0]),
+                extra=about_message(saga_type.table.saga, after, record.outbox[0]),
             )
-
-
-def _about(saga: str, record: SagaRecord, message: OutgoingMessage) -> dict[str, object]:
-    return about(
-        saga,
-        record.correlation_id,
-        event=message.message.type,
-        message_id=message.id,
-        version=record.version,
-    )
 
 
 def _headers(message: OutgoingMessage) -> dict[str, object]:

@@ -6,7 +6,6 @@ removed by writes of their own, many sagas at a time.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, TypeAlias
 
@@ -16,13 +15,13 @@ from attrs import define, field
 
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.work import earliest
-from sagaflow._log import about
+from sagaflow._log import about, get_logger
 from sagaflow.commits import Commits
 from sagaflow.exceptions import RepositoryError
 from sagaflow.ids import SagaId
 from sagaflow.record import SagaRecord
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _LINGER: Final = 0.02
 """Seconds for which a removal waits for the next write of its saga, at least; twice that at most.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import count
@@ -16,14 +15,14 @@ from attrs import define, field
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.backoff import delays
 from sagaflow._engine.writing import is_leased_to_others
-from sagaflow._log import about
+from sagaflow._log import about, get_logger
 from sagaflow.abc import closing
 from sagaflow.commits import Commits
 from sagaflow.exceptions import NewerSchemaError, RepositoryError
 from sagaflow.ids import SagaId
 from sagaflow.record import Lease, SagaRecord
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _HORIZON: Final = timedelta(minutes=10)
 """Timers that are further away are left to the sweep, so that memory is bounded."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Callable
-from typing import Final, assert_never
+from typing import assert_never
 
 import anyio
 from attrs import frozen
@@ -19,7 +17,8 @@ from sagaflow._engine.decision import choose, timeout_row
 from sagaflow._engine.failure import attempts_of, failed, timed_out
 from sagaflow._engine.work import Fire, Offer, Undo, Work, next_work
 from sagaflow._engine.writing import Write
-from sagaflow._log import about
+from sagaflow._log import about, get_logger
+from sagaflow._texts import traceback_of
 from sagaflow.commits import Commits
 from sagaflow.exceptions import (
     CompensationError,
@@ -31,9 +30,7 @@ from sagaflow.handling import Event, Handling, read_saga
 from sagaflow.policy import RetryPolicy
 from sagaflow.record import Failing, ParkedEvent, SagaRecord, StoredMessage, TimerKind
 
-logger = logging.getLogger(__name__)
-
-_ERROR_LENGTH: Final = 4000
+logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)
@@ -91,7 +88,7 @@ class Working:
 
     def failing(self, error: Exception, write: Write) -> Failing:
         """Return how work has failed that failed for the first time."""
-        return failed_again(None, described(error), write.now, self.retry, self.random())
+        return failed_again(None, traceback_of(error), write.now, self.retry, self.random())
 
     async def _done(
         self, saga_type: type[Saga], record: SagaRecord, work: Work
@@ -137,7 +134,7 @@ class Working:
         after = failed(
             record,
             work,
-            described(exc),
+            traceback_of(exc),
             self.retry,
             self.random(),
             self.commits.machine(saga_type),
@@ -239,11 +236,6 @@ class Working:
             )
         machine = self.commits.machine(saga_type)
         return dropped(record, work, why, machine, self.commits.write())
-
-
-def described(error: Exception) -> str:
-    """Return the end of the traceback of *error*, as it is kept in the saga."""
-    return "".join(traceback.format_exception(error))[-_ERROR_LENGTH:]
 
 
 def _about(saga_type: type[Saga], record: SagaRecord, work: Work) -> dict[str, object]:

@@ -12,7 +12,7 @@ import pytest
 
 # From the bottom up: a module imports from lower layers only. The facade has the name "".
 LAYERS: list[set[str]] = [
-    {"redaction"},
+    {"redaction", "_texts"},
     {"_new", "_shown", "_instants"},
     {"exceptions", "_definition", "_engine", "_codec", "commands", "demo", "inspection"},
     {"ids", "clock", "policy", "_definition.origin"},
@@ -54,7 +54,7 @@ LAYERS: list[set[str]] = [
         "mongo.embedded",
         "sagas",
     },
-    {"removals", "mongo.errors", "mongo.statements"},
+    {"refusals", "removals", "mongo.errors", "mongo.statements"},
     {"mailbox"},
     {"mongo.writes"},
     {

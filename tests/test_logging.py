@@ -61,7 +61,7 @@ def test_every_logger_is_one_of_the_packages() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if line.startswith("logger = ")
     ]
-    assert set(names) == {"logger = logging.getLogger(__name__)"}
+    assert set(names) == {"logger = get_logger(__name__)"}
 
 
 async def test_event_that_nobody_takes(
