@@ -47,6 +47,7 @@ from sagaflow.policy import Limits as Limits
 from sagaflow.policy import RetryPolicy as RetryPolicy
 from sagaflow.record import Failing as Failing
 from sagaflow.record import HistoryEntry as HistoryEntry
+from sagaflow.record import HistoryKind as HistoryKind
 from sagaflow.record import OutgoingMessage as OutgoingMessage
 from sagaflow.record import ParkedEvent as ParkedEvent
 from sagaflow.record import RecordedCompensation as RecordedCompensation
@@ -75,6 +76,7 @@ __all__ = [
     "Failing",
     "Health",
     "HistoryEntry",
+    "HistoryKind",
     "Instance",
     "LimitExceededError",
     "Limits",

@@ -167,7 +167,7 @@ class Handling:
     ) -> list[Undoing]:
         undoing: list[Undoing] = []
         method = type(saga).table.compensations.get(row.step)
-        if method is not None and not row.compensates:
+        if method is not None:  # also if it compensates: what it acknowledges has happened
             stored = self.messages.encode(event.body, f"{type(saga).table.saga}.{row.step}")
             undoing.append(Undoing(method=method, event=stored))
         undoing.extend(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from attrs import field, frozen
@@ -214,6 +214,33 @@ class RecordedCompensation:
     failing: Failing | None = None
 
 
+class HistoryKind(Enum):
+    """What happened to a saga."""
+
+    EVENT = "event"
+    """An event took a transition."""
+    TIMEOUT = "timeout"
+    """The timeout of a state took its transition."""
+    COMPENSATION = "compensation"
+    """A step was undone."""
+    ATTEMPT = "attempt"
+    """A handler, or the undoing of a step, failed."""
+    PARKED = "parked"
+    """An event was kept for later."""
+    DROPPED = "dropped"
+    """A timer or an event that was kept came to nothing; the step says why."""
+    SUSPENDED = "suspended"
+    """The saga stands still until an operator decides."""
+    OPERATOR = "operator"
+    """An operator decided; the step says what."""
+    OTHER = "other"
+    """None of these: perhaps something that only later code knows."""
+
+
+TRANSITIONS: Final = (HistoryKind.EVENT, HistoryKind.TIMEOUT)
+"""What the history calls a transition, whatever its step is called."""
+
+
 @frozen(kw_only=True)
 class HistoryEntry:
     """One write of a saga.
@@ -227,6 +254,8 @@ class HistoryEntry:
     :ivar version: the version that this write made.
     :ivar token: tells this write from any other.
     :ivar attempt: which attempt succeeded, or failed, counted from 1.
+    :ivar kind: what happened.
+    :ivar compensates: whether that has the completed steps undone.
     """
 
     at: datetime
@@ -238,6 +267,8 @@ class HistoryEntry:
     version: int
     token: str
     attempt: int = 1
+    kind: HistoryKind = HistoryKind.EVENT
+    compensates: bool = False
 
 
 @frozen(kw_only=True, slots=False)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from sagaflow.record import (
     Failing,
     HistoryEntry,
+    HistoryKind,
     Lease,
     OutgoingMessage,
     ParkedEvent,
@@ -24,6 +25,21 @@ from sagaflow.record import (
 Document: TypeAlias = dict[str, Any]
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+_KINDS: Final = {kind.value: kind for kind in HistoryKind}
+_EVENTS: Final = {
+    "operator": HistoryKind.OPERATOR,
+    "compensation": HistoryKind.COMPENSATION,
+    "compensation failed": HistoryKind.ATTEMPT,
+}
+_STEPS: Final = {
+    "failed": HistoryKind.ATTEMPT,
+    "parked": HistoryKind.PARKED,
+    "suspended": HistoryKind.SUSPENDED,
+    "unhandled": HistoryKind.DROPPED,
+    "ignored": HistoryKind.DROPPED,
+    "no longer declared": HistoryKind.DROPPED,
+}
+"""The words of entries that were written before they had a kind."""
 
 
 def encode_message(message: StoredMessage) -> Document:
@@ -228,7 +244,8 @@ def encode_history(entry: HistoryEntry) -> Document:
         "version": entry.version,
         "token": entry.token,
         "attempt": entry.attempt,
-    }
+        "kind": entry.kind.value,
+    } | ({"compensates": True} if entry.compensates else {})
 
 
 def decode_history(document: Mapping[str, Any]) -> HistoryEntry:
@@ -243,4 +260,20 @@ def decode_history(document: Mapping[str, Any]) -> HistoryEntry:
         version=document["version"],
         token=document["token"],
         attempt=document.get("attempt", 1),
+        kind=_kind_of(document),
+        compensates=document.get("compensates", False),
     )
+
+
+def _kind_of(document: Mapping[str, Any]) -> HistoryKind:
+    """Return what an entry tells; one of an earlier release says it in words only."""
+    stored = document.get("kind")
+    if stored is not None:
+        return _KINDS.get(stored, HistoryKind.OTHER)
+    event, step = document["event"], document["step"]
+    if event in _EVENTS:
+        return _EVENTS[event]
+    # What takes no transition leaves the saga where it is.
+    if (document.get("source") or "") == document["target"] and step in _STEPS:
+        return _STEPS[step]
+    return HistoryKind.TIMEOUT if event == "timeout" else HistoryKind.EVENT

@@ -256,11 +256,6 @@ def _no_compensation(
             f"the step {step!r} is a timeout, which acknowledges nothing: record what it does with "
             "ctx.add_compensation(...)"
         )
-    if all(row.compensates for row in mine):
-        return (
-            f"the step {step!r} undoes the saga itself, so nothing would ever undo it: "
-            "remove this compensation"
-        )
     if step in here:
         return f"the step {step!r} is already undone by {here[step]!r}: let one method do both"
     return None

@@ -23,6 +23,7 @@ from sagaflow._engine.writing import (
 from sagaflow.ids import SagaId
 from sagaflow.record import (
     Failing,
+    HistoryKind,
     ParkedEvent,
     RecordedCompensation,
     SagaRecord,
@@ -114,11 +115,13 @@ def concluded(
     after = written(
         consumed(record, source),
         write,
+        kind=HistoryKind.TIMEOUT if _is_timeout(source) else HistoryKind.EVENT,
         event=run.event,
         step=run.step,
         message_id=run.message_id,
         target=None if run.target is None or run.compensate else run.target.name,
         attempt=attempt_of(source),
+        compensates=run.compensate,
     )
     after = evolve(
         after,
@@ -143,7 +146,14 @@ def dropped(
 ) -> SagaRecord:
     """Return *record* without a timer or parked event that means nothing any more."""
     event, subject = described(source)
-    after = written(consumed(record, source), write, event=event, step=why, message_id=subject)
+    after = written(
+        consumed(record, source),
+        write,
+        kind=HistoryKind.DROPPED,
+        event=event,
+        step=why,
+        message_id=subject,
+    )
     return scheduled_for_work(after, machine, write)
 
 
@@ -161,6 +171,7 @@ def undone(
     after = written(
         record,
         write,
+        kind=HistoryKind.COMPENSATION,
         event=COMPENSATION,
         step=entry.step,
         message_id=entry.message_id,
@@ -208,6 +219,10 @@ def described(source: Fire | Offer) -> tuple[str, SagaId]:
             return (event.message.type, event.id)
 
 
+def _is_timeout(source: Source) -> bool:
+    return isinstance(source, Fire) and source.timer.event is None
+
+
 def failing_of(source: Source) -> Failing | None:
     """Return how a timer or parked event has failed so far."""
     match source:
@@ -232,7 +247,14 @@ def parked(
 
     :param event: with the failure that made it wait, if that is why.
     """
-    after = written(record, write, event=event.message.type, step="parked", message_id=event.id)
+    after = written(
+        record,
+        write,
+        kind=HistoryKind.PARKED,
+        event=event.message.type,
+        step="parked",
+        message_id=event.id,
+    )
     waiting = evolve(event, offered=after.version)
     if isinstance(source, Offer):
         where = tuple(waiting if old.id == event.id else old for old in record.parked)

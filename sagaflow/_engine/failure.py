@@ -28,6 +28,7 @@ from sagaflow.ids import SagaId
 from sagaflow.policy import RetryPolicy
 from sagaflow.record import (
     Failing,
+    HistoryKind,
     SagaRecord,
     Status,
     StepStatus,
@@ -58,7 +59,13 @@ def failed(
     event, subject = _named(work)
     step = work.entry.step if isinstance(work, Undo) else "failed"
     after = written(
-        record, write, event=event, step=step, message_id=subject, attempt=failing.attempts
+        record,
+        write,
+        kind=HistoryKind.ATTEMPT,
+        event=event,
+        step=step,
+        message_id=subject,
+        attempt=failing.attempts,
     )
     after = _with_failing(after, work, failing)
     if is_too_old(failing, write.now, policy):
@@ -68,7 +75,14 @@ def failed(
 
 def timed_out(record: SagaRecord, work: Fire, machine: Machine, write: Write) -> SagaRecord:
     """Return *record* suspended, since it waited longer than its class allows."""
-    after = written(record, write, event="timeout", step="suspended", message_id=work.timer.id)
+    after = written(
+        record,
+        write,
+        kind=HistoryKind.SUSPENDED,
+        event="timeout",
+        step="suspended",
+        message_id=work.timer.id,
+    )
     after = evolve(after, timers=tuple(t for t in after.timers if t.id != work.timer.id))
     error = f"nothing happened in the state {record.state!r} for {work.timer.delay}"
     after = _suspended(after, SuspensionReason.TIMEOUT, work.timer.id, error, write.now)
@@ -81,7 +95,12 @@ def undeliverable(
     """Return *record* suspended, since the bus kept refusing its first message."""
     message = record.outbox[0]
     after = written(
-        record, write, event=message.message.type, step="suspended", message_id=message.id
+        record,
+        write,
+        kind=HistoryKind.SUSPENDED,
+        event=message.message.type,
+        step="suspended",
+        message_id=message.id,
     )
     after = evolve(after, sending=failing)
     after = _suspended(after, SuspensionReason.MESSAGE, message.id, failing.error, write.now)
@@ -129,7 +148,7 @@ def skipped(record: SagaRecord, goal: State | None, machine: Machine, write: Wri
 
 def cancelled(record: SagaRecord, goal: State, machine: Machine, write: Write) -> SagaRecord:
     """Return *record* on its way to its end: what is done is undone, and then it is in *goal*."""
-    after = written(record, write, event="operator", step="cancel", message_id=write.token)
+    after = _decided(record, "cancel", write)
     after = evolve(left(after), suspension=None, cancelled=True, timers=(), parked=(), sending=None)
     if pending(after) is None:
         history = tuple(evolve(entry, target=goal.name) for entry in after.history)
@@ -151,8 +170,20 @@ def _suspension(record: SagaRecord) -> Suspension:
     return record.suspension
 
 
+def _decided(record: SagaRecord, action: str, write: Write) -> SagaRecord:
+    return written(
+        record,
+        write,
+        kind=HistoryKind.OPERATOR,
+        event="operator",
+        step=action,
+        message_id=write.token,
+        compensates=action == "cancel",
+    )
+
+
 def _lifted(record: SagaRecord, action: str, write: Write) -> SagaRecord:
-    after = written(record, write, event="operator", step=action, message_id=write.token)
+    after = _decided(record, action, write)
     if record.finished_at is not None:
         status = Status.FINISHED
     else:

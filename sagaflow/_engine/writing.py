@@ -13,6 +13,7 @@ from sagaflow.clock import to_milliseconds
 from sagaflow.ids import SagaId
 from sagaflow.record import (
     HistoryEntry,
+    HistoryKind,
     Lease,
     OutgoingMessage,
     SagaRecord,
@@ -48,19 +49,23 @@ class Sent:
     message: StoredMessage
 
 
-def written(
+def written(  # noqa: PLR0913 - what an entry of the history tells
     record: SagaRecord,
     write: Write,
     *,
+    kind: HistoryKind,
     event: str,
     step: str,
     message_id: SagaId,
     target: str | None = None,
     attempt: int = 1,
+    compensates: bool = False,
 ) -> SagaRecord:
     """Return *record* with one more version; inbox and history are what the write appends.
 
+    :param kind: what happens.
     :param target: the state that it is about to enter; None if it stays, so far.
+    :param compensates: whether that has the completed steps undone.
     """
     version = record.version + 1
     entry = HistoryEntry(
@@ -73,6 +78,8 @@ def written(
         version=version,
         token=write.token,
         attempt=attempt,
+        kind=kind,
+        compensates=compensates,
     )
     return evolve(
         record,

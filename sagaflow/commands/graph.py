@@ -23,6 +23,13 @@ _FORMATS: Final[Mapping[str, Callable[[Diagram], str]]] = {
     "dot": to_dot,
     "svg": to_svg,
 }
+_SUFFIXES: Final[Mapping[str, str]] = {
+    ".svg": "svg",
+    ".dot": "dot",
+    ".gv": "dot",
+    ".mmd": "mermaid",
+    ".mermaid": "mermaid",
+}
 
 
 @click.command()
@@ -61,6 +68,7 @@ def graph(
 
     The exit status is 0, or 2 after an error.
     """
+    chosen = form or _by_name(output)
     saga_type = load_saga(target)
     trail: Trail | None = None
     if correlation_id is not None:
@@ -75,7 +83,6 @@ def graph(
             return trail_of(saga_type.table, name, history, record.state, record.goal)
 
         trail = ask(mongodb, database, read, "reading the saga")
-    chosen = form or _by_name(output) or "mermaid"
     text = _FORMATS[chosen](diagram_of(saga_type.table, trail))
     if output is None:
         click.echo(text, nl=False)
@@ -91,6 +98,18 @@ def _present(saga_type: type[Saga], entry: HistoryEntry) -> HistoryEntry:
     return evolve(entry, source=source, step=present(entry.step), target=present(entry.target))
 
 
-def _by_name(output: Path | None) -> str | None:
-    known = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}
-    return None if output is None else known.get(output.suffix)
+def _by_name(output: Path | None) -> str:
+    """Return what the name of a file asks for; Mermaid without one.
+
+    :raises click.UsageError: if the name does not tell.
+    """
+    if output is None:
+        return "mermaid"
+    found = _SUFFIXES.get(output.suffix.lower())
+    if found is None:
+        known = ", ".join(_SUFFIXES)
+        raise click.UsageError(
+            f"the name {output.name!r} does not tell what to draw in: it ends in none of {known}. "
+            "Give it one of these, or say --format"
+        )
+    return found

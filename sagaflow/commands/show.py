@@ -174,6 +174,7 @@ def _plain(found: _Found) -> dict[str, object]:
                 "target": entry.target,
                 "message_id": str(entry.message_id),
                 "attempt": entry.attempt,
+                "kind": entry.kind.value,
             }
             for entry in record.history
         ],

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sagaflow._definition.table import TransitionRow, TransitionTable
-from sagaflow._engine.conclusion import COMPENSATION
 from sagaflow.diagrams.model import Step, Trail
-from sagaflow.record import HistoryEntry
+from sagaflow.record import TRANSITIONS, HistoryEntry, HistoryKind
 
 
 def trail_of(
@@ -32,16 +31,19 @@ def trail_of(
     undoing = {(row.step, row.source.name) for row in table.rows if row.compensates and row.source}
     known = {row.step for row in table.rows}
     for entry in history:
-        if entry.event == COMPENSATION:
+        if entry.kind is HistoryKind.COMPENSATION:
             if turned is not None and entry.source != entry.target:
                 steps.append(_step(table, turned, entry.target))
                 turned = None
-        elif entry.source == entry.target and (entry.step, entry.source) in undoing:
-            turned = entry
-        elif entry.step in known:
-            steps.append(_step(table, entry, entry.target))
-    if turned is not None and goal is not None:
-        steps.append(_step(table, turned, goal))
+        elif entry.kind in TRANSITIONS and entry.step in known:
+            if turned is not None:  # it has stayed where it was
+                steps.append(_step(table, turned, turned.target))
+            compensates = entry.compensates or (entry.step, entry.source) in undoing
+            turned = entry if compensates and entry.source == entry.target else None
+            if turned is None:
+                steps.append(_step(table, entry, entry.target))
+    if turned is not None:
+        steps.append(_step(table, turned, goal or turned.target))
     return Trail(name, tuple(steps), state)
 
 

@@ -10,13 +10,12 @@ from attrs import frozen
 
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.table import Action, TransitionRow
-from sagaflow._engine.conclusion import COMPENSATION
 from sagaflow._engine.work import Machine, next_offer, pending
 from sagaflow._instants import about, instant, relative, span
 from sagaflow.inspection.shown import shown_error
 from sagaflow.record import (
+    TRANSITIONS,
     Failing,
-    HistoryEntry,
     SagaRecord,
     Status,
     StepStatus,
@@ -75,13 +74,14 @@ def _here(saga_type: type[Saga], record: SagaRecord, now: datetime) -> Iterator[
     if record.status is Status.EMBRYO:
         yield "it has not started: it only keeps events that came before the one that starts it"
         return
-    cause = next((e for e in reversed(record.history) if _is_transition(saga_type, e)), None)
+    cause = next((e for e in reversed(record.history) if e.kind in TRANSITIONS), None)
     since = next((e.at for e in reversed(record.history) if e.source != e.target), None)
     at = record.created_at if since is None else since
     yield f"in {record.state} since {instant(at)} ({relative(at, now)})"
     if cause is not None:
         took = f"{cause.event}, message {cause.message_id!r}"
-        yield f"the last transition was {cause.step!r}: {took}"
+        step = definition_of(saga_type).evolution.present(cause.step)
+        yield f"the last transition was {step!r}: {took}"
     if saga_type.table.state(record.state) is None:
         yield f"the class has no state {record.state!r}: this code does not fit what is stored"
     if record.suspension is not None:
@@ -95,12 +95,6 @@ def _here(saga_type: type[Saga], record: SagaRecord, now: datetime) -> Iterator[
     if record.finished_at is not None:
         how = "an operator ended it" if record.cancelled else "it has ended"
         yield f"{how} {relative(record.finished_at, now)}"
-
-
-def _is_transition(saga_type: type[Saga], entry: HistoryEntry) -> bool:
-    steps = {row.step for row in saga_type.table.rows}
-    step = definition_of(saga_type).evolution.present(entry.step)
-    return step in steps and entry.event != COMPENSATION
 
 
 def _suspended(record: SagaRecord, suspension: Suspension, now: datetime) -> Iterator[str]:

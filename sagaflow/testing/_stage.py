@@ -26,6 +26,7 @@ from sagaflow.outcome import Outcome, OutcomeKind
 from sagaflow.policy import RetryPolicy
 from sagaflow.record import (
     HistoryEntry,
+    HistoryKind,
     RecordedCompensation,
     SagaRecord,
     StepStatus,
@@ -137,6 +138,7 @@ class Stage(Generic[SagaT]):
             message_id="given",
             version=1,
             token=token,
+            kind=HistoryKind.OTHER,
         )
         record = SagaRecord(
             correlation_id=self.correlation_id,

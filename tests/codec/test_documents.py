@@ -16,9 +16,9 @@ from sagaflow._codec.documents import (
     encode_change,
     encode_record,
 )
-from sagaflow._codec.elements import Document
+from sagaflow._codec.elements import Document, decode_history, encode_history
 from sagaflow._codec.size import document_size
-from sagaflow.record import SagaRecord, Status, StepStatus
+from sagaflow.record import HistoryKind, SagaRecord, Status, StepStatus
 from tests.contract.records import (
     FAILING,
     NOW,
@@ -49,6 +49,47 @@ def quiet(before: SagaRecord, **given: Any) -> SagaRecord:
 def test_record_is_read_back_as_it_was() -> None:
     assert decode_record(encode_record(full_record())) == full_record()
     assert decode_record(encode_record(record())) == record()
+
+
+@pytest.mark.parametrize(
+    ("event", "step", "source", "target", "kind"),
+    [
+        ("Paid", "pay", "open", "paid", HistoryKind.EVENT),
+        ("Paid", "start", None, "open", HistoryKind.EVENT),
+        ("timeout", "give_up", "open", "lost", HistoryKind.TIMEOUT),
+        ("timeout", "suspended", "open", "open", HistoryKind.SUSPENDED),
+        ("timeout", "no longer declared", "open", "open", HistoryKind.DROPPED),
+        ("Paid", "unhandled", "open", "open", HistoryKind.DROPPED),
+        ("Paid", "ignored", "open", "open", HistoryKind.DROPPED),
+        ("Paid", "parked", "open", "open", HistoryKind.PARKED),
+        ("Paid", "parked", None, "", HistoryKind.PARKED),
+        ("Paid", "failed", "open", "open", HistoryKind.ATTEMPT),
+        ("compensation failed", "pay", "open", "open", HistoryKind.ATTEMPT),
+        ("compensation", "pay", "open", "failed", HistoryKind.COMPENSATION),
+        ("operator", "cancel", "open", "failed", HistoryKind.OPERATOR),
+        # A transition that is called like one of these is known by where it leads.
+        ("Paid", "failed", "open", "lost", HistoryKind.EVENT),
+        ("timeout", "suspended", "open", "lost", HistoryKind.TIMEOUT),
+    ],
+)
+def test_entry_of_an_earlier_release_says_its_kind_in_words(
+    event: str, step: str, source: str | None, target: str, kind: HistoryKind
+) -> None:
+    entry = evolve(past(1), event=event, step=step, source=source, target=target)
+    old = encode_history(entry)
+    del old["kind"]
+    assert decode_history(old) == evolve(entry, kind=kind)
+
+
+@pytest.mark.parametrize("kind", HistoryKind)
+def test_kind_of_an_entry_is_read_back(kind: HistoryKind) -> None:
+    entry = evolve(past(1), kind=kind, step="failed", compensates=True)
+    assert decode_history(encode_history(entry)) == entry
+
+
+def test_kind_that_only_later_code_knows_does_not_make_a_saga_unreadable() -> None:
+    later = encode_history(past(1)) | {"kind": "amended"}
+    assert decode_history(later) == evolve(past(1), kind=HistoryKind.OTHER)
 
 
 def test_what_a_saga_has_not_is_not_stored() -> None:

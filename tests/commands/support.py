@@ -21,6 +21,7 @@ from sagaflow.cli import main
 from sagaflow.record import (
     Failing,
     HistoryEntry,
+    HistoryKind,
     OutgoingMessage,
     ParkedEvent,
     RecordedCompensation,
@@ -163,7 +164,14 @@ def failed_event(correlation_id: SagaId = "l-3", **given: Any) -> SagaRecord:
     return opened(correlation_id, **(fields | given))
 
 
-def past(event: str, step: str, source: str | None, target: str, version: int) -> HistoryEntry:
+def past(
+    event: str,
+    step: str,
+    source: str | None,
+    target: str,
+    version: int,
+    kind: HistoryKind = HistoryKind.EVENT,
+) -> HistoryEntry:
     """Return what was done to make this version."""
     return HistoryEntry(
         at=AGO + timedelta(seconds=version),
@@ -174,6 +182,7 @@ def past(event: str, step: str, source: str | None, target: str, version: int) -
         message_id=f"m-{version}",
         version=version,
         token=f"t-{version}",
+        kind=kind,
     )
 
 

@@ -37,7 +37,10 @@ def test_mermaid_is_the_default() -> None:
         ("loan.dot", (), "dot"),
         ("loan.gv", (), "dot"),
         ("loan.mmd", (), "mermaid"),
-        ("loan.txt", (), "mermaid"),
+        ("loan.mermaid", (), "mermaid"),
+        ("loan.SVG", (), "svg"),
+        ("loan.Dot", (), "dot"),
+        ("loan.MMD", (), "mermaid"),
         ("loan.txt", ("--format", "svg"), "svg"),
     ],
 )
@@ -49,6 +52,15 @@ def test_a_saga_is_drawn_to_a_file(
     assert good(result) == []
     assert result.stderr == f"{file}: Loan as {form}\n"
     assert file.read_text(encoding="utf-8") == TEXTS[form](DIAGRAM)
+
+
+@pytest.mark.parametrize("name", ["loan.txt", "loan.png", "loan", ".svg", "loan.svg.bak"])
+def test_a_name_that_does_not_tell_what_to_draw_in_is_refused(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    line = refused(invoke("graph", LOAN, "--output", str(file)))
+    assert f"the name {name!r} does not tell what to draw in" in line
+    assert ".svg, .dot, .gv, .mmd, .mermaid" in line
+    assert not file.exists()
 
 
 def test_the_path_of_a_stored_saga_is_drawn(stored: Stored) -> None:

@@ -129,6 +129,7 @@ def test_a_saga_for_programs(stored: Stored) -> None:
                 "target": "open",
                 "message_id": "m-1",
                 "attempt": 1,
+                "kind": "event",
             }
         ],
         "outbox": [

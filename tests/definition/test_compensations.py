@@ -32,6 +32,21 @@ def test_compensation_of_a_transition_without_a_handler() -> None:
     assert Order.table.compensations == {"paid_in_full": "refund"}
 
 
+def test_compensation_of_a_step_that_compensates() -> None:
+    """What it has acknowledged is undone before all the others, so it may say how."""
+
+    class Order(Saga):
+        waiting = State()
+        done = State(final=True)
+        start = initially.on(Started).goto(waiting)
+        cancel = during_any.on(Cancelled).compensate().goto(done)
+
+        @compensates(cancel)
+        def undo(self, event: Cancelled, ctx: Context) -> None: ...
+
+    assert Order.table.compensations == {"cancel": "undo"}
+
+
 def test_start_may_be_compensated() -> None:
     class Order(Saga):
         waiting = State()

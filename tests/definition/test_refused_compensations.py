@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sagaflow import Context, Saga, State, compensates, during, during_any, initially
+from sagaflow import Context, Saga, State, compensates, during, initially
 from sagaflow.exceptions import SagaDefinitionError
-from tests.definition.support import Cancelled, Paid, Shipped, Started, assert_refused, unchecked
+from tests.definition.support import Paid, Shipped, Started, assert_refused, unchecked
 
 
 def anything(value: object) -> Any:
@@ -143,27 +143,6 @@ def test_two_compensations_of_one_step() -> None:
         "Order.credit",
         "the step 'pay' is already undone by 'refund'",
         "let one method do both",
-    )
-
-
-def test_compensation_of_a_step_that_compensates() -> None:
-    def define() -> object:
-        class Order(Saga):
-            waiting = State()
-            done = State(final=True)
-            start = initially.on(Started).goto(waiting)
-            cancel = during_any.on(Cancelled).compensate().goto(done)
-
-            @compensates(cancel)  # here
-            def undo(self, event: Cancelled, ctx: Context) -> None: ...
-
-        return Order
-
-    assert_refused(
-        define,
-        "Order.undo",
-        "the step 'cancel' undoes the saga itself, so nothing would ever undo it",
-        "remove this compensation",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from examples.orders import OrderSaga
-from sagaflow import HistoryEntry
+from sagaflow import HistoryEntry, HistoryKind
 from sagaflow.diagrams import Step, Trail, diagram_of, trail_of
 from sagaflow.diagrams.model import Diagram, Edge, Label, Shape
 from tests.diagrams.sagas import Hard
@@ -113,11 +113,20 @@ def test_a_state_that_the_class_no_longer_has_marks_nothing() -> None:
 # trail_of
 
 
-def entry(event: str, step: str, source: str | None, target: str) -> HistoryEntry:
+def entry(
+    event: str,
+    step: str,
+    source: str | None,
+    target: str,
+    kind: HistoryKind = HistoryKind.EVENT,
+    **compensates: bool,
+) -> HistoryEntry:
     given: dict[str, Any] = {
+        "kind": kind,
         "at": datetime(2026, 1, 1, tzinfo=UTC),
         "message_id": "m",
         "token": "t",
+        **compensates,
     }
     return HistoryEntry(event=event, step=step, source=source, target=target, version=1, **given)
 
@@ -125,6 +134,14 @@ def entry(event: str, step: str, source: str | None, target: str) -> HistoryEntr
 PAID = (
     entry("OrderPlaced", "place", None, "awaiting_payment"),
     entry("PaymentProcessed", "reserve", "awaiting_payment", "awaiting_inventory"),
+)
+UNDONE = ("compensation", "reserve", "awaiting_inventory", "failed", HistoryKind.COMPENSATION)
+CANCELLED = (
+    "operator",
+    "cancel",
+    "awaiting_inventory",
+    "awaiting_inventory",
+    HistoryKind.OPERATOR,
 )
 TURNED = entry("InventoryFailed", "fail", "awaiting_inventory", "awaiting_inventory")
 STEPS = (
@@ -144,17 +161,17 @@ STEPS = (
             (*STEPS, Step("awaiting_inventory", "InventoryFailed", "fail", "failed")),
         ),
         (
-            (*PAID, TURNED, entry("compensation", "reserve", "awaiting_inventory", "failed")),
+            (*PAID, TURNED, entry(*UNDONE)),
             None,
             (*STEPS, Step("awaiting_inventory", "InventoryFailed", "fail", "failed")),
         ),
         (
-            (*PAID, entry("operator", "cancel", "awaiting_inventory", "awaiting_inventory")),
+            (*PAID, entry(*CANCELLED)),
             None,
             STEPS,
         ),
         (
-            (*PAID, entry("compensation", "reserve", "awaiting_inventory", "failed")),
+            (*PAID, entry(*UNDONE)),
             None,
             STEPS,
         ),
@@ -168,10 +185,44 @@ def test_a_trail_is_read_off_the_history(
     assert found == Trail("o-1", steps, "somewhere")
 
 
+@pytest.mark.parametrize("kind", HistoryKind)
+def test_a_trail_goes_by_the_kind_of_an_entry_and_not_by_its_words(kind: HistoryKind) -> None:
+    """A step may be called as the history calls an attempt, or what an operator did."""
+    told = entry("PaymentProcessed", "reserve", "awaiting_payment", "awaiting_inventory", kind)
+    found = trail_of(OrderSaga.table, "o-1", (PAID[0], told), "awaiting_inventory")
+    is_transition = kind in (HistoryKind.EVENT, HistoryKind.TIMEOUT)
+    assert found.steps == (STEPS if is_transition else STEPS[:1])
+
+
+def test_a_step_that_asked_for_compensation_at_run_time_leads_to_its_end() -> None:
+    asked = entry(
+        "InventoryReserved", "ship", "awaiting_inventory", "awaiting_inventory", compensates=True
+    )
+    end = Step("awaiting_inventory", "InventoryReserved", "ship", "failed")
+    found = trail_of(OrderSaga.table, "o-1", (*PAID, asked, entry(*UNDONE)), "failed")
+    assert found.steps == (*STEPS, end)
+    found = trail_of(OrderSaga.table, "o-1", (*PAID, asked), "awaiting_inventory", "failed")
+    assert found.steps == (*STEPS, end)
+
+
+def test_a_step_that_undid_the_others_and_stayed_is_on_the_trail_where_it_was() -> None:
+    stayed = entry(
+        "InventoryReserved", "ship", "awaiting_inventory", "awaiting_inventory", compensates=True
+    )
+    undone = entry(*UNDONE[:3], "awaiting_inventory", HistoryKind.COMPENSATION)
+    later = entry("OrderCancelled", "fail", "awaiting_inventory", "failed")
+    here = Step("awaiting_inventory", "InventoryReserved", "ship", "awaiting_inventory")
+    found = trail_of(OrderSaga.table, "o-1", (*PAID, stayed, undone), "awaiting_inventory")
+    assert found.steps == (*STEPS, here)
+    found = trail_of(OrderSaga.table, "o-1", (*PAID, stayed, undone, later), "failed")
+    end = Step("awaiting_inventory", "OrderCancelled", "fail", "failed")
+    assert found.steps == (*STEPS, here, end)
+
+
 def test_a_timeout_and_an_event_of_a_subclass_are_on_the_trail() -> None:
     history = (
         entry("OrderPlacedAbroad", "place", None, "awaiting_payment"),
-        entry("timeout", "give_up", "awaiting_payment", "expired"),
+        entry("timeout", "give_up", "awaiting_payment", "expired", HistoryKind.TIMEOUT),
     )
     trail = trail_of(OrderSaga.table, "o-1", history, "expired")
     assert [step.event for step in trail.steps] == ["OrderPlaced", "timeout"]

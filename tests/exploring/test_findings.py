@@ -123,6 +123,22 @@ def test_step_without_compensation_may_be_declared_to_need_none() -> None:
     passes(explore(Careless, nothing_to_undo=[Careless.other]))
 
 
+def test_step_that_compensates_itself_needs_no_compensation() -> None:
+    """At run time or in its chain: it has the others undone, and is not one of them."""
+
+    class AtRunTime(sagas.Undoing):
+        @during(sagas.Undoing.doing).on(Right).goto(sagas.Undoing.ready)
+        def other(self, event: Right, ctx: Context) -> None:
+            ctx.compensate()
+
+    class InTheChain(sagas.Undoing):
+        @during(sagas.Undoing.doing).on(Right).compensate().goto(sagas.Undoing.ready)
+        def other(self, event: Right, ctx: Context) -> None: ...
+
+    passes(explore(AtRunTime))
+    passes(explore(InTheChain))
+
+
 def test_method_that_raises_of_its_own_accord() -> None:
     finding = only(explore(sagas.Unchecked), FindingKind.ERROR)
     assert finding.problem == "use raised LookupError: nothing was found"

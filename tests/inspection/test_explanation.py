@@ -13,6 +13,7 @@ from sagaflow.inspection.explanation import Explanation, explain
 from sagaflow.inspection.shown import shown_error
 from sagaflow.record import (
     Failing,
+    HistoryKind,
     Lease,
     ParkedEvent,
     SagaRecord,
@@ -58,12 +59,22 @@ def test_without_a_history_it_says_since_when_it_exists() -> None:
 
 
 def test_undone_steps_are_no_transitions() -> None:
-    undone = (*loan().history, past("compensation", "hold", "held", "refused", 4))
+    entry = past("compensation", "hold", "held", "refused", 4, HistoryKind.COMPENSATION)
+    undone = (*loan().history, entry)
     record = loan(state="refused", history=undone, status=Status.FINISHED, finished_at=NOW)
     assert said(record).here[1:] == (
         "the last transition was 'hold': Granted, message 'm-2'",
         "it has ended 0 ms ago",
     )
+
+
+@pytest.mark.parametrize("kind", HistoryKind)
+def test_last_transition_is_told_by_its_kind_and_not_by_its_words(kind: HistoryKind) -> None:
+    """A step may be called as the history calls an attempt, or what an operator did."""
+    record = loan(history=(*loan().history, past("Granted", "hold", "held", "held", 4, kind)))
+    is_transition = kind in (HistoryKind.EVENT, HistoryKind.TIMEOUT)
+    last = "m-4" if is_transition else "m-2"
+    assert said(record).here[1] == f"the last transition was 'hold': Granted, message {last!r}"
 
 
 def test_it_has_not_started() -> None:

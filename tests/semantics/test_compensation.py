@@ -25,6 +25,7 @@ from examples.orders import (
 )
 from sagaflow import (
     Context,
+    HistoryKind,
     Instance,
     MemoryBus,
     Orchestrator,
@@ -647,6 +648,58 @@ async def test_stay_handler_may_ask_for_compensation(
     assert instance is not None
     assert instance.saga.log == ["note", "note", "unnote", "unnote", "free after 1"]
     assert (instance.status, instance.state) == (Status.ACTIVE, Rental.rented)
+
+
+class Recall(Saga, correlate_by="car"):
+    """Says the same thing in its chain and at run time."""
+
+    rented = State()
+    returned = State(final=True)
+
+    log: list[str] = field(factory=list[str])
+
+    start = initially.on(Rented).goto(rented)
+
+    @compensates(start)
+    def free(self, event: Rented, ctx: Context) -> None:
+        self.log.append("free")
+
+    @during(rented).on(Damaged).compensate().goto(returned)
+    def in_the_chain(self, event: Damaged, ctx: Context) -> None:
+        self.log.append("taken")
+
+    @during(rented).on(Scratched).goto(returned)
+    def at_run_time(self, event: Scratched, ctx: Context) -> None:
+        self.log.append("taken")
+        ctx.compensate()
+
+    @compensates(in_the_chain)
+    def give_back(self, event: Damaged, ctx: Context) -> None:
+        self.log.append("given back")
+
+    @compensates(at_run_time)
+    def give_back_too(self, event: Scratched, ctx: Context) -> None:
+        self.log.append("given back")
+
+
+@pytest.mark.parametrize("event", [Damaged("c", total=True), Scratched("c", deep=True)])
+async def test_step_that_compensates_is_undone_first_whichever_way_it_says_so(
+    event: object, repository: SagaRepository, clock: ManualClock
+) -> None:
+    """What it has acknowledged has happened, and is undone if the class says how."""
+    orchestrator = Orchestrator([Recall], repository, clock=clock)
+    await orchestrator.handle(Rented("c"))
+    outcome = await orchestrator.handle(event)
+    assert (outcome.kind, outcome.state) == (OutcomeKind.TRANSITIONED, Recall.returned)
+    instance = await orchestrator.find(Recall, "c")
+    assert instance is not None
+    assert instance.saga.log == ["taken", "given back", "free"]
+    assert [(e.kind, e.compensates) for e in instance.history] == [
+        (HistoryKind.EVENT, False),
+        (HistoryKind.EVENT, True),
+        (HistoryKind.COMPENSATION, False),
+        (HistoryKind.COMPENSATION, False),
+    ]
 
 
 async def test_start_without_code_can_be_undone(clock: ManualClock, memory: SagaRepository) -> None:

@@ -9,15 +9,22 @@ from attrs import field, frozen
 from sagaflow._definition.chain import Finished
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import Action, TransitionRow
-from sagaflow._engine.conclusion import COMPENSATION
 from sagaflow._engine.correlation import correlate
 from sagaflow.outcome import OutcomeKind
-from sagaflow.record import HistoryEntry, SagaRecord, Status, StepStatus, SuspensionReason
+from sagaflow.record import (
+    TRANSITIONS,
+    HistoryEntry,
+    HistoryKind,
+    SagaRecord,
+    Status,
+    StepStatus,
+    SuspensionReason,
+)
 from sagaflow.testing._exploring.findings import FindingKind
 from sagaflow.testing._exploring.runner import Ran
 from sagaflow.testing._exploring.world import Delivered, World, instances
 
-_NO_STEP = ("parked", "failed", "unhandled", "ignored", "suspended")
+_UNSETTLED = (HistoryKind.PARKED, HistoryKind.ATTEMPT)
 _REFUSED = (OutcomeKind.UNHANDLED, OutcomeKind.IGNORED)
 
 
@@ -126,14 +133,18 @@ class Checks:
                 continue
             entries = steps.get(message_id, [])
             name = type(delivered.event).__name__
-            dropped = [entry for entry in entries if entry.step == "unhandled"]
+            dropped = [
+                entry
+                for entry in entries
+                if entry.kind is HistoryKind.DROPPED and entry.step == "unhandled"
+            ]
             if dropped:
                 yield Problem(
                     FindingKind.LOST_EVENT,
                     f"{self.saga.__name__} kept {name} and then dropped it as unhandled in "
                     f"{dropped[0].target}",
                 )
-            elif all(entry.step in ("parked", "failed") for entry in entries):
+            elif all(entry.kind in _UNSETTLED for entry in entries):
                 yield Problem(
                     FindingKind.LOST_EVENT,
                     f"{self.saga.__name__} accepted {name}, and it is neither handled nor kept in "
@@ -141,20 +152,16 @@ class Checks:
                 )
 
     def _compensations(self, world: World, record: SagaRecord) -> Iterator[Problem]:
-        undone = [entry for entry in record.history if entry.event == COMPENSATION]
+        undone = [e for e in record.history if e.kind is HistoryKind.COMPENSATION]
         recorded = [(entry.step, entry.message_id) for entry in record.compensations]
         yield from self._undoing(record, undone)
         yield from self._repeated(world, record)
-        steps = [
-            entry
-            for entry in record.history
-            if not entry.event.startswith(COMPENSATION) and entry.step not in _NO_STEP
-        ]
+        steps = [entry for entry in record.history if entry.kind in TRANSITIONS]
         happened = {(entry.step, entry.message_id) for entry in steps}
         for entry in undone:
             if (entry.step, entry.message_id) not in happened:
                 yield self._problem(f"{entry.step} was undone and has never happened")
-        if undone or any(self._compensates(entry) for entry in steps):
+        if undone or any(entry.compensates for entry in record.history):
             for entry in steps:
                 if (entry.step, entry.message_id) not in recorded and self._needs_undoing(entry):
                     yield self._problem(
@@ -194,17 +201,14 @@ class Checks:
                     f"undoing {step} sends {message.body!r}, which was sent {times} times"
                 )
 
-    def _compensates(self, entry: HistoryEntry) -> bool:
-        return any(row.compensates for row in self._rows(entry))
-
     def _needs_undoing(self, entry: HistoryEntry) -> bool:
         """Tell whether an entry is a step forward that did something and can be held against it."""
-        if entry.source is None or entry.step in self.nothing_to_undo:
+        # What compensates itself is the end of the way forward: it has the others undone.
+        if entry.source is None or entry.compensates or entry.step in self.nothing_to_undo:
             return False
         return any(
             row.event is not None
             and row.action in (Action.GOTO, Action.BRANCH)
-            and not row.compensates
             and not all(target.final for target in row.targets)
             for row in self._rows(entry)
         ) and not isinstance(getattr(self.saga, entry.step, None), Finished)
@@ -218,7 +222,7 @@ class Checks:
             and (row.source is None if entry.source is None else row.source is not None)
             and (row.source is None or row.source.name == entry.source)
             and (
-                entry.event == "timeout"
+                entry.kind is HistoryKind.TIMEOUT
                 if row.event is None
                 else entry.event in self._names(row.event)
             )

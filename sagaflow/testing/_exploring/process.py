@@ -10,10 +10,10 @@ from attrs import define, field
 
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
-from sagaflow._engine.conclusion import COMPENSATION
 from sagaflow.envelope import Envelope
 from sagaflow.ids import SagaId
 from sagaflow.memory import MemoryRepository
+from sagaflow.record import HistoryKind
 from sagaflow.testing._clock import ManualClock
 from sagaflow.testing._exploring.world import Sent
 
@@ -91,7 +91,7 @@ class DyingRepository(MemoryRepository):
     async def _update(self, saga: str, change: DocumentChange) -> bool:
         """Update, and note which messages the undoing of a step has sent."""
         entries: list[Any] = change.push["history"].items
-        if entries[-1]["event"] != COMPENSATION:
+        if entries[-1]["kind"] != HistoryKind.COMPENSATION.value:
             return await super().update_document(saga, change)
         known = await self._outbox(saga, change.correlation_id)
         done = await super().update_document(saga, change)

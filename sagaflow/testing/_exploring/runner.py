@@ -20,7 +20,7 @@ from sagaflow.ids import SagaId
 from sagaflow.orchestrator import Orchestrator
 from sagaflow.outcome import Outcome, OutcomeKind
 from sagaflow.policy import RetryPolicy
-from sagaflow.record import SagaRecord, Status
+from sagaflow.record import TRANSITIONS, SagaRecord, Status
 from sagaflow.testing._exploring.instruments import InjectedError, Instruments, instrumented
 from sagaflow.testing._exploring.process import (
     Death,
@@ -253,8 +253,9 @@ def _delivered(
 
 def _handled(record: SagaRecord, message_id: SagaId) -> bool:
     """Tell whether a transition of the saga took a message."""
-    steps = {entry.step for entry in record.history if entry.message_id == message_id}
-    return bool(steps - {"parked", "failed", "unhandled", "ignored"})
+    return any(
+        entry.kind in TRANSITIONS for entry in record.history if entry.message_id == message_id
+    )
 
 
 def _is_deferred(saga: type[Saga], world: World, step: Deliver) -> bool:
