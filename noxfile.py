@@ -38,6 +38,7 @@ LOWEST_COVERAGE = 95
 # and what waits for the intervals of the workers.
 PROOFS = [
     "--ignore=tests/benchmarks",
+    "--ignore=tests/chaos",
     "--ignore=tests/demo",
     "--ignore=tests/exploring",
     "--ignore=tests/proofs",
@@ -239,6 +240,19 @@ def soak(session: nox.Session) -> None:
         session.skip("they run on the newest Python")
     _install_wheel(session, *_group("tests"))
     _run_tests(session, f"soak-{session.python}", "-m", "soak", "--timeout=3600")
+
+
+@nox.session(
+    python=max(FOUND, key=SUPPORTED.index, default=None), requires=["build"], default=False
+)
+def chaos(session: nox.Session) -> None:
+    """Kill, pause and cut off processes, and check the books; `-- --help` lists the options."""
+    _install_wheel(session, *_group("tests"))
+    # What is run is the wheel, and not the package beside this file.
+    env = {"PYTHONPATH": str(_checkout_without_package(session)), "PYTHONSAFEPATH": "1"}
+    session.run("python", "tools/check_installed.py", PROJECT["version"], env=env)
+    evidence = f"--evidence={ROOT / '.nox' / 'chaos'}"
+    session.run("python", "-m", "tests.chaos", evidence, *session.posargs, env=env)
 
 
 @nox.session(requires=["build"])

@@ -14,6 +14,7 @@ from pymongo.database import Database
 from sagaflow.mongo import MongoRepository
 from tests.reliability.fleet import Fleet
 from tests.reliability.proxy import Proxy
+from tests.reliability.worker import Plan
 
 Document = dict[str, Any]
 
@@ -33,9 +34,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def fleet() -> Iterator[Fleet]:
+def fleet() -> Iterator[Fleet[Plan]]:
     """Where worker processes come from."""
-    with Fleet() as fleet:
+    with Fleet[Plan]("tests.reliability.worker") as fleet:
         yield fleet
 
 

@@ -11,22 +11,23 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import Queue
-from typing import Any, Final, Self
+from typing import Any, Final, Generic, Self
 
 from attrs import define, field
 
-from tests.reliability.worker import AT_WORK, Plan
+from tests.reliability.template import JobT
+from tests.reliability.worker import AT_WORK
 
 _ROOT: Final = Path(__file__).parents[2]
 _PATIENCE: Final = 60.0
 
 
 @define
-class Worker:
+class Worker(Generic[JobT]):
     """One worker process."""
 
     pid: int
-    plan: Plan
+    plan: JobT
     code: int | None = None
     _ended: threading.Event = field(factory=threading.Event)
 
@@ -56,7 +57,7 @@ class Worker:
         """Tell whether it ends within so many seconds."""
         return self._ended.wait(seconds)
 
-    def wait_until(self, holds: Callable[[Worker], bool]) -> None:
+    def wait_until(self, holds: Callable[[Worker[JobT]], bool]) -> None:
         """Return once *holds* is true of it, or it has ended."""
         for _ in range(3_000):
             if holds(self) or self.has_ended_within(0.01):
@@ -79,22 +80,26 @@ class Worker:
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def _is_at_work(worker: Worker) -> bool:
+def _is_at_work(worker: Worker[Any]) -> bool:
     return AT_WORK in worker.log()
 
 
-class Fleet:
-    """Starts worker processes. A context manager that leaves none behind."""
+class Fleet(Generic[JobT]):
+    """Starts worker processes. A context manager that leaves none behind.
 
-    def __init__(self) -> None:
+    :param module: the program that forks them, a `Template`.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
         self._process: subprocess.Popen[str] | None = None
-        self._workers: dict[int, Worker] = {}
+        self._workers: dict[int, Worker[JobT]] = {}
         self._started: Queue[int] = Queue()
         self._early: dict[int, int] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "tests.reliability.worker"]
+        command = [sys.executable, "-m", self._module]
         self._process = subprocess.Popen(
             command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -111,7 +116,7 @@ class Fleet:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def start(self, plan: Plan) -> Worker:
+    def start(self, plan: JobT) -> Worker[JobT]:
         """Start a worker."""
         assert self._process is not None
         assert self._process.stdin is not None

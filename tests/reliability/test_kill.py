@@ -33,7 +33,7 @@ def plan(mongodb_uri: str, database_name: str, tmp_path: Path) -> Plan:
 
 
 def test_orders_end_as_they_should_when_nobody_dies(
-    fleet: Fleet, plan: Plan, database: Database[Document]
+    fleet: Fleet[Plan], plan: Plan, database: Database[Document]
 ) -> None:
     fleet.start(plan).finish()
     audit(database, plan.orders)
@@ -41,7 +41,7 @@ def test_orders_end_as_they_should_when_nobody_dies(
 
 @pytest.mark.parametrize("point", POINTS)
 def test_worker_killed_at_a_point_is_succeeded_by_another(
-    point: str, fleet: Fleet, plan: Plan, database: Database[Document]
+    point: str, fleet: Fleet[Plan], plan: Plan, database: Database[Document]
 ) -> None:
     assert fleet.start(evolve(plan, point=point)).wait() == -signal.SIGKILL, "never got there"
     fleet.start(plan).finish()
@@ -50,7 +50,7 @@ def test_worker_killed_at_a_point_is_succeeded_by_another(
 
 @pytest.mark.parametrize("point", POINTS_OF_RECOVERY)
 def test_worker_killed_while_it_takes_over_is_succeeded_by_another(
-    point: str, fleet: Fleet, plan: Plan, database: Database[Document]
+    point: str, fleet: Fleet[Plan], plan: Plan, database: Database[Document]
 ) -> None:
     first = fleet.start(evolve(plan, point="before publish", passage=len(FATES)))
     assert first.wait() == -signal.SIGKILL
@@ -60,7 +60,7 @@ def test_worker_killed_while_it_takes_over_is_succeeded_by_another(
 
 
 def test_worker_on_trio_killed_while_it_undoes_is_succeeded_by_another(
-    fleet: Fleet, plan: Plan, database: Database[Document]
+    fleet: Fleet[Plan], plan: Plan, database: Database[Document]
 ) -> None:
     on_trio = evolve(plan, runtime="trio", point="after the write of compensation of ship")
     assert fleet.start(on_trio).wait() == -signal.SIGKILL, "never got there"
@@ -70,7 +70,7 @@ def test_worker_on_trio_killed_while_it_undoes_is_succeeded_by_another(
 
 @pytest.mark.parametrize("runtimes", [("asyncio", "asyncio"), ("trio", "asyncio")])
 def test_workers_killed_at_random_lose_nothing(
-    runtimes: tuple[str, ...], fleet: Fleet, plan: Plan, database: Database[Document]
+    runtimes: tuple[str, ...], fleet: Fleet[Plan], plan: Plan, database: Database[Document]
 ) -> None:
     chance = _seeded(random.randrange(1 << 32))
     orders = tuple(order_ids(4 * len(FATES)))
@@ -86,7 +86,7 @@ def test_workers_killed_at_random_lose_nothing(
 def test_workers_killed_at_random_many_times_lose_nothing(
     seed: int,
     runtimes: tuple[str, ...],
-    fleet: Fleet,
+    fleet: Fleet[Plan],
     plan: Plan,
     mongodb_client: pymongo.MongoClient[Document],
 ) -> None:
@@ -115,7 +115,7 @@ def test_worker_killed_at_a_later_passage_is_succeeded_by_another(
     point: str,
     passage: int,
     runtime: str,
-    fleet: Fleet,
+    fleet: Fleet[Plan],
     plan: Plan,
     database: Database[Document],
 ) -> None:
@@ -133,7 +133,7 @@ def _seeded(seed: int) -> random.Random:
 
 
 def _kill_at_random(
-    fleet: Fleet, plan: Plan, runtimes: tuple[str, ...], most: int, chance: random.Random
+    fleet: Fleet[Plan], plan: Plan, runtimes: tuple[str, ...], most: int, chance: random.Random
 ) -> int:
     """Have several workers do the plan, kill them now and then, and return how often."""
 

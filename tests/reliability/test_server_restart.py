@@ -32,7 +32,9 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
         yield server
 
 
-def test_workers_outlive_the_server(fleet: Fleet, server: EmbeddedServer, tmp_path: Path) -> None:
+def test_workers_outlive_the_server(
+    fleet: Fleet[Plan], server: EmbeddedServer, tmp_path: Path
+) -> None:
     crew = _kill_server(fleet, server, tmp_path, rounds=10, outages=1, chance=random.Random())
     _check_logs(crew, outages=1)
 
@@ -66,7 +68,7 @@ async def test_acknowledged_writes_outlive_the_server(
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(4))
 def test_workers_outlive_the_server_many_times(
-    seed: int, fleet: Fleet, server: EmbeddedServer, tmp_path: Path
+    seed: int, fleet: Fleet[Plan], server: EmbeddedServer, tmp_path: Path
 ) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -75,14 +77,14 @@ def test_workers_outlive_the_server_many_times(
 
 
 def _kill_server(
-    fleet: Fleet,
+    fleet: Fleet[Plan],
     server: EmbeddedServer,
     path: Path,
     *,
     rounds: int,
     outages: int,
     chance: random.Random,
-) -> list[Worker]:
+) -> list[Worker[Plan]]:
     """Kill the server now and then while two workers place orders on it; audit the orders."""
     orders = tuple(order_ids(rounds * len(FATES)))
     uri = server.uri
@@ -116,17 +118,17 @@ def _kill_server(
     return crew
 
 
-def _sees_an_outage(worker: Worker) -> bool:
+def _sees_an_outage(worker: Worker[Plan]) -> bool:
     """Tell whether the last that a worker has said of the server is that it fails."""
     lines = _said_of_the_store(worker)
     return bool(lines) and FAILS in lines[-1]
 
 
-def _said_of_the_store(worker: Worker) -> list[str]:
+def _said_of_the_store(worker: Worker[Plan]) -> list[str]:
     return [line for line in worker.log().splitlines() if re.match(r"\d+ [A-Z]+ the store ", line)]
 
 
-def _check_logs(crew: list[Worker], *, outages: int) -> None:
+def _check_logs(crew: list[Worker[Plan]], *, outages: int) -> None:
     """Check that each outage was announced once, and its end, and nothing else about it."""
     announced = 0
     for worker in crew:

@@ -36,7 +36,7 @@ PROCESSES: Final = 4
 
 
 def test_events_of_many_tasks_and_processes_for_one_saga_are_all_applied_once(
-    fleet: Fleet, mongodb_uri: str, database: Database[Document], tmp_path: Path
+    fleet: Fleet[Plan], mongodb_uri: str, database: Database[Document], tmp_path: Path
 ) -> None:
     anyio.run(Orchestrator([Tally], MongoRepository(database)).handle, Opened("storm"))
     log = tmp_path / "storm.log"

@@ -1,19 +1,13 @@
 """A worker process: runs orders on a server until all of them have ended, unless it dies first.
 
-Run as a program it is a template: for each line of its input, a plan in JSON, it forks a worker,
-which starts within milliseconds that way. Its output tells which workers have started and ended.
+Run as a program it is a template of such processes.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import select
-import signal
 import sys
-import traceback
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -30,6 +24,7 @@ from sagaflow.mongo import MongoRepository
 from tests.reliability.books import Books, employ_participants, unfinished
 from tests.reliability.points import MortalBus, MortalRepository, Points, die_at
 from tests.reliability.shop import Seen, ShopOrder, Tally, total_of
+from tests.reliability.template import Template
 
 LEASE: Final = timedelta(milliseconds=500)
 ACCEPTED: Final = {OutcomeKind.STARTED, OutcomeKind.DUPLICATE}
@@ -159,66 +154,6 @@ def run(plan: Plan) -> None:
     client.close()
 
 
-class Template:
-    """Forks workers, and reports their ends."""
-
-    def __init__(self) -> None:
-        self._children: set[int] = set()
-        self._rest = b""
-
-    def serve(self) -> None:
-        """Take plans until the input ends, and end all workers then."""
-        while True:
-            ready, _, _ = select.select([0], [], [], 0.01)
-            if ready and not self._read():
-                break
-            self._reap()
-        for child in self._children:
-            os.kill(child, signal.SIGKILL)
-
-    def _read(self) -> bool:
-        received = os.read(0, 1 << 20)
-        *lines, self._rest = (self._rest + received).split(b"\n")
-        for line in lines:
-            self._fork(Plan.of_json(line))
-        return bool(received)
-
-    def _fork(self, plan: Plan) -> None:
-        child = os.fork()
-        if child == 0:
-            in_child(lambda: run(plan), plan.log)
-        self._children.add(child)
-        _say({"started": child})
-
-    def _reap(self) -> None:
-        while self._children:
-            child, status = os.waitpid(-1, os.WNOHANG)
-            if child == 0:
-                return
-            self._children.discard(child)
-            code = os.waitstatus_to_exitcode(status)
-            _say({"ended": child, "code": code})
-
-
-def _say(what: dict[str, int]) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
-
-
-def in_child(work: Callable[[], None], log: str) -> None:
-    """Do *work* and end this process, without what the template would do at its end."""
-    code = 1
-    try:
-        os.close(0)
-        work()
-        code = 0
-    except BaseException:  # noqa: BLE001 - it is reported, and the process ends
-        with open(log, "a", encoding="utf-8") as file:  # noqa: PTH123
-            traceback.print_exc(file=file)
-    finally:
-        os._exit(code)
-
-
 if __name__ == "__main__":
     sys.modules.setdefault("tests.reliability.worker", sys.modules["__main__"])
-    Template().serve()
+    Template(Plan.of_json, run).serve()
