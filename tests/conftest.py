@@ -20,6 +20,7 @@ import pytest
 from sagaflow import SagaRepository
 from sagaflow.mongo import EmbeddedServer
 from sagaflow.testing import ManualClock
+from tests.mongo.watching import WATCH
 from tests.stores import opened
 
 RUNTIMES = ("asyncio", "trio")
@@ -119,3 +120,11 @@ async def repository(
 @pytest.fixture(autouse=True)
 def _quiet_driver(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="pymongo")
+
+
+@pytest.fixture(autouse=True)
+def _plain_commands() -> Iterator[None]:
+    """Whatever the library has said to a server, every MongoDB server would understand."""
+    yield
+    if found := WATCH.taken():
+        pytest.fail("\n".join(found))

@@ -174,9 +174,7 @@ class _AwaitedDriver(Driver):
         sort: str | None = None,
         limit: int = 0,
     ) -> AsyncIterator[Document]:
-        cursor = self._collection(collection).find(
-            query, fields, sort=None if sort is None else [(sort, ASCENDING)], limit=limit
-        )
+        cursor = self._collection(collection).find(query, fields, **_order(sort, limit))
         try:
             async for document in cursor:
                 yield document
@@ -268,9 +266,7 @@ class PyMongoThreadsDriver(Driver):
         sort: str | None = None,
         limit: int = 0,
     ) -> AsyncIterator[Document]:
-        cursor = self._collection(collection).find(
-            query, fields, sort=None if sort is None else [(sort, ASCENDING)], limit=limit
-        )
+        cursor = self._collection(collection).find(query, fields, **_order(sort, limit))
         async with aclosing(self._batches(cursor)) as documents:
             async for document in documents:
                 yield document
@@ -328,6 +324,20 @@ def _partial(error: BulkWriteError) -> BulkAnswer:
 def _refusal(found: Mapping[str, Any]) -> OperationFailure:
     kind = DuplicateKeyError if found["code"] == _DUPLICATE_KEY else WriteError
     return kind(found.get("errmsg", ""), found["code"])
+
+
+def _order(sort: str | None, limit: int) -> Document:
+    """Return the options of a query for *limit* documents by ascending *sort*.
+
+    Before MongoDB 6.0, a server refuses to sort more than 100 MB that no index has in order, unless
+    it is told that it may use its disk.
+    """
+    options: Document = {"limit": limit}
+    if sort is not None:
+        options["sort"] = [(sort, ASCENDING)]
+        if not limit:
+            options["allow_disk_use"] = True
+    return options
 
 
 def _take(cursor: Any) -> list[Document]:

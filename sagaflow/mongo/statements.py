@@ -85,8 +85,7 @@ def note_of(note: Bookkeeping) -> Statement:
 def removal_of(note: Bookkeeping) -> Statement:
     """Return the statement that only removes what was sent, whatever the version."""
     return Statement(
-        query={"_id": note.correlation_id, "incarnation": _still(note.incarnation)},
-        update=_pull(note),
+        query={"_id": note.correlation_id, "incarnation": note.incarnation}, update=_pull(note)
     )
 
 
@@ -116,18 +115,9 @@ def fates_of(
 def _at_version(change: DocumentChange | Bookkeeping) -> Document:
     return {
         "_id": change.correlation_id,
-        "incarnation": _still(change.incarnation),
-        "version": _still(change.version),
+        "incarnation": change.incarnation,
+        "version": change.version,
     }
-
-
-def _still(value: str | int) -> Document:
-    """Ask for this value of a document that ``_id`` finds, in words that ask for no index.
-
-    An equality would have the embedded server look through all indexes for one on that field, with
-    each write.
-    """
-    return {"$not": {"$ne": value}}
 
 
 def _pull(note: Bookkeeping) -> Document:

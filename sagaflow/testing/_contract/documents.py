@@ -44,7 +44,7 @@ DAMAGES: list[tuple[str, Any, str]] = [
     ("version", "1", "its version is '1'"),
     ("state", 5, "its state is 5"),
     ("schema", 0, "its schema is 0"),
-    ("schema", {"$gt": 0}, "its schema is {"),
+    ("schema", {"gt": 0}, "its schema is {"),
     ("updated_at", "today", "its updated_at is 'today'"),
 ]
 
