@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from attrs import frozen
 
 from sagaflow._definition.saga import Saga
@@ -9,7 +11,7 @@ from sagaflow._definition.table import Action
 from sagaflow._engine.conclusion import concluded, embryo, parked
 from sagaflow._engine.decision import Park, Settled, choose, settle
 from sagaflow._engine.work import next_work
-from sagaflow._engine.writing import Write, is_leased_to_others
+from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._log import about, get_logger
 from sagaflow.commits import Commits
 from sagaflow.exceptions import RepositoryError
@@ -57,15 +59,16 @@ class Deciding:
         event: Event,
         letter: Letter,
         *,
+        accepted: datetime,
         keep_failures: bool,
     ) -> Decided:
         """Return what *event* makes of *record*; None if there is no such saga."""
         machine = self.commits.machine(saga_type)
-        verdict = settle(machine, record, type(event.body), event.message_id)
+        verdict = settle(machine, record, type(event.body), event.message_id, accepted)
         if isinstance(verdict, Settled):
             return Decided(kind=verdict.kind)
         if isinstance(verdict, Park):
-            return self._parked(saga_type, record, event, verdict.kind)
+            return self._parked(saga_type, record, event, verdict.kind, accepted)
         starting = record is None or record.status is Status.EMBRYO
         try:
             saga = read_saga(saga_type, record)
@@ -76,7 +79,7 @@ class Deciding:
             if row.action is Action.IGNORE:
                 return Decided(kind=OutcomeKind.IGNORED)
             if row.action is Action.DEFER:
-                return self._parked(saga_type, record, event, OutcomeKind.DEFERRED)
+                return self._parked(saga_type, record, event, OutcomeKind.DEFERRED, accepted)
             token = letter.begin()
             try:
                 run = await self.handling.run(row, saga, event, None if starting else record)
@@ -87,7 +90,7 @@ class Deciding:
         except Exception as exc:  # noqa: BLE001 - raised by whoever knows that it may be
             if record is None or starting or not keep_failures:
                 return Decided(kind=OutcomeKind.UNHANDLED, error=exc)
-            return self._failed(saga_type, record, event, exc)
+            return self._failed(saga_type, record, event, exc, accepted)
         write = self.commits.write()
         if record is None:
             record = embryo(event.correlation_id, self.commits.new_id(), machine, write)
@@ -103,7 +106,12 @@ class Deciding:
         )
 
     def _failed(
-        self, saga_type: type[Saga], record: SagaRecord, event: Event, error: Exception
+        self,
+        saga_type: type[Saga],
+        record: SagaRecord,
+        event: Event,
+        error: Exception,
+        accepted: datetime,
     ) -> Decided:
         """Keep an event whose handler failed; workers try it again, and then what came later."""
         machine = self.commits.machine(saga_type)
@@ -118,19 +126,23 @@ class Deciding:
             extra=about_event(saga_type, event, record),
         )
         write = self.commits.write()
-        waiting = evolve(
-            self._waiting(saga_type, event, write), failing=self.working.failing(error, write)
-        )
+        failing = self.working.failing(error, write)
+        waiting = evolve(self._waiting(saga_type, event, accepted), failing=failing)
         after = parked(record, waiting, None, machine, write)
         return Decided(kind=OutcomeKind.DEFERRED, after=after, busy=True)
 
     def _parked(
-        self, saga_type: type[Saga], record: SagaRecord | None, event: Event, kind: OutcomeKind
+        self,
+        saga_type: type[Saga],
+        record: SagaRecord | None,
+        event: Event,
+        kind: OutcomeKind,
+        accepted: datetime,
     ) -> Decided:
         """Keep an event for later; what is due is done then, unless somebody else does it."""
         machine = self.commits.machine(saga_type)
         write = self.commits.write()
-        waiting = self._waiting(saga_type, event, write)
+        waiting = self._waiting(saga_type, event, accepted)
         if record is None:
             fresh = embryo(event.correlation_id, self.commits.new_id(), machine, write)
             after = parked(fresh, waiting, None, machine, write)
@@ -141,13 +153,13 @@ class Deciding:
             after = evolve(after, lease=record.lease)
         return Decided(kind=kind, after=after, busy=busy)
 
-    def _waiting(self, saga_type: type[Saga], event: Event, write: Write) -> ParkedEvent:
+    def _waiting(self, saga_type: type[Saga], event: Event, accepted: datetime) -> ParkedEvent:
         path = f"{saga_type.table.saga} {event.correlation_id!r}: parked"
         return ParkedEvent(
             id=event.message_id,
             message=self.handling.messages.encode(event.body, path),
             headers=event.headers,
-            parked_at=write.now,
+            parked_at=accepted,
         )
 
 

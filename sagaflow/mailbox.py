@@ -59,6 +59,7 @@ class Letter:
     :ivar epoch: of the mailbox, when this event was decided on.
     :ivar after: what it has made of the saga, once it is folded into a batch.
     :ivar fate: what became of the batch; an error if the store failed.
+    :ivar unsent: the saga after what had to be done before this event; its messages are to be sent.
     :ivar left_over: the saga, if it falls to this event to see to what follows from the batch.
     """
 
@@ -69,6 +70,7 @@ class Letter:
     after: SagaRecord | None = None
     fate: Fate | RepositoryError | None = None
     left_over: SagaRecord | None = None
+    unsent: SagaRecord | None = None
     has_written: bool = False
     is_waiting: bool = False
     is_running: bool = False

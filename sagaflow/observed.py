@@ -96,10 +96,15 @@ class ObservedDeciding(Deciding):
     """Tells of a failure that is kept rather than raised."""
 
     def _failed(
-        self, saga_type: type[Saga], record: SagaRecord, event: Event, error: Exception
+        self,
+        saga_type: type[Saga],
+        record: SagaRecord,
+        event: Event,
+        error: Exception,
+        accepted: datetime,
     ) -> Decided:
         _note_error(error)
-        return super()._failed(saga_type, record, event, error)
+        return super()._failed(saga_type, record, event, error, accepted)
 
 
 @frozen(kw_only=True)

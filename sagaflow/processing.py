@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import anyio
 from anyio.abc import TaskGroup
 from attrs import frozen
 
 from sagaflow._definition.saga import Saga
-from sagaflow._engine.work import earliest, has_work, next_work
+from sagaflow._engine.work import earliest, has_timer_before, has_work, next_work
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._log import about, get_logger
 from sagaflow.commits import Commits
@@ -38,6 +38,7 @@ logger = get_logger(__name__)
 class Delivery:
     """An event that is being taken.
 
+    :ivar accepted: when it was handed in: what arose before that comes first.
     :ivar tasks: where messages are sent if the caller is cancelled or does not wait.
     :ivar wait: whether the caller waits until its messages are sent.
     :ivar keep_failures: store an event whose handler raises, to try it again later, rather than
@@ -46,6 +47,7 @@ class Delivery:
 
     saga_type: type[Saga]
     event: Event
+    accepted: datetime
     tasks: TaskGroup | None
     wait: bool
     keep_failures: bool
@@ -81,6 +83,7 @@ class Processing:
         delivery = Delivery(
             saga_type=saga_type,
             event=event,
+            accepted=self.commits.clock.now(),
             tasks=tasks,
             wait=wait,
             keep_failures=keep_failures,
@@ -104,6 +107,8 @@ class Processing:
                     await anyio.sleep(next(delays).total_seconds())
         finally:
             letter.leave()
+            if letter.unsent is not None:
+                await self.relay.send(saga_type, letter.unsent, tasks, wait=wait, lingers=True)
         seconds = self.conflict_deadline.total_seconds()
         raise ConcurrencyError(saga_type.table.saga, event.correlation_id, attempts, seconds)
 
@@ -169,13 +174,18 @@ class Processing:
         """Try once; None says that another write came first. Ends the turn once it is stored."""
         saga_type, event, letter = delivery.saga_type, delivery.event, delivery.letter
         letter.has_written = True
-        record, expired = self._known(delivery), None
-        certain = record is None and not (is_first and self._can_only_start(delivery))
-        if certain:
-            record, expired = await self._load(delivery)
+        seen = await self._look(delivery, is_first=is_first)
+        if seen is None:
+            return None
+        record, expired, certain = seen
         while True:
             decided = await self.deciding.decide(
-                saga_type, record, event, letter, keep_failures=delivery.keep_failures
+                saga_type,
+                record,
+                event,
+                letter,
+                accepted=delivery.accepted,
+                keep_failures=delivery.keep_failures,
             )
             if decided.after is None:
                 if certain:
@@ -196,6 +206,50 @@ class Processing:
                 return self._without_write(delivery, decided, stored)
             record, certain = stored, True
 
+    async def _look(
+        self, delivery: Delivery, *, is_first: bool
+    ) -> tuple[SagaRecord | None, SagaRecord | None, bool] | None:
+        """Return the saga, what expired of it, and whether that is as it is stored.
+
+        None says that what this event rests on could not be stored.
+        """
+        known = self._known(delivery)
+        if self._is_behind(delivery, known):  # what is done first is done to what is stored
+            if not await delivery.letter.box.flush(delivery.letter):
+                return None
+        elif known is not None or (is_first and self._can_only_start(delivery)):
+            return known, None, False
+        record, expired = await self._load(delivery)
+        return record, expired, True
+
+    def _is_behind(self, delivery: Delivery, record: SagaRecord | None) -> bool:
+        """Tell whether a timer was due before the event came, and can be done now."""
+        saga_type, event = delivery.saga_type, delivery.event
+        if record is None or not has_timer_before(record, delivery.accepted):
+            return False
+        if self.working.is_within(saga_type, event.correlation_id):
+            return False  # it comes out of that very timer, perhaps
+        machine = self.commits.machine(saga_type)
+        return next_work(record, machine, delivery.accepted) is not None
+
+    async def _catch_up(self, delivery: Delivery, record: SagaRecord) -> bool:
+        """Do what arose before the event and no worker has done yet; tell whether there was any.
+
+        What fails of it is stored as well, and the event then waits for it.
+        """
+        if not self._is_behind(delivery, record):
+            return False
+        letter = delivery.letter
+        token = letter.begin()
+        try:
+            after = await self.working.advance(delivery.saga_type, record)
+        finally:
+            letter.end(token)
+        if after.version == record.version:  # the clock has been set back
+            return False
+        letter.unsent = after
+        return True
+
     def _known(self, delivery: Delivery) -> SagaRecord | None:
         """Return the saga as it is after those that were handled just before, if that is known."""
         letter = delivery.letter
@@ -215,7 +269,10 @@ class Processing:
         return not delivery.letter.by_itself and table.only_starts_with(type(delivery.event.body))
 
     async def _load(self, delivery: Delivery) -> tuple[SagaRecord | None, SagaRecord | None]:
-        """Read the saga, or what expired of it and a new one takes the place of."""
+        """Read the saga, or what expired of it and a new one takes the place of.
+
+        What arose before the event and no worker has done yet is done then.
+        """
         letter, saga_type, event = delivery.letter, delivery.saga_type, delivery.event
         if self.commits.hot.most or letter.box.waiting:
             record = await self.commits.load_hot(saga_type, event.correlation_id)
@@ -226,6 +283,8 @@ class Processing:
             raise record.fault
         if record is not None and _has_expired(record, self.commits):
             return None, record
+        if record is not None and await self._catch_up(delivery, record):
+            return await self._load(delivery)
         return record, None
 
     async def _fold(
@@ -283,6 +342,7 @@ class Processing:
         The event itself is stored: what fails here does not make it fail.
         """
         saga_type, own, last = delivery.saga_type, stored, stored
+        delivery.letter.unsent = None  # it is sent together with what this event has added
         try:
             if has_work(stored):
                 own = await self.working.undo_next(saga_type, stored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import assert_never
 
 import anyio
@@ -27,10 +28,16 @@ from sagaflow.exceptions import (
     SerializationError,
 )
 from sagaflow.handling import Event, Handling, read_saga
+from sagaflow.ids import SagaId
 from sagaflow.policy import RetryPolicy
 from sagaflow.record import Failing, ParkedEvent, SagaRecord, StoredMessage, TimerKind
 
 logger = get_logger(__name__)
+
+_Key = tuple[str, type, SagaId]
+
+_at_work: ContextVar[tuple[_Key, ...]] = ContextVar("sagas_at_work", default=())
+"""The sagas whose work the current task does."""
 
 
 @frozen(kw_only=True)
@@ -86,6 +93,10 @@ class Working:
                 return record
             record = newer
 
+    def is_within(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
+        """Tell whether the current task does work of that saga: what it asks for comes after it."""
+        return _key(saga_type, correlation_id) in _at_work.get()
+
     def failing(self, error: Exception, write: Write) -> Failing:
         """Return how work has failed that failed for the first time."""
         return failed_again(None, traceback_of(error), write.now, self.retry, self.random())
@@ -108,6 +119,7 @@ class Working:
     async def _attempt(self, saga_type: type[Saga], record: SagaRecord, work: Work) -> SagaRecord:
         """Return the saga as it is after *work*, or after its failure."""
         machine = self.commits.machine(saga_type)
+        token = _at_work.set((*_at_work.get(), _key(saga_type, record.correlation_id)))
         try:
             match work:
                 case Undo():
@@ -127,6 +139,8 @@ class Working:
             raise
         except Exception as exc:  # noqa: BLE001 - user code; stored where an operator sees it
             return self._failed(saga_type, record, work, exc)
+        finally:
+            _at_work.reset(token)
 
     def _failed(
         self, saga_type: type[Saga], record: SagaRecord, work: Work, exc: Exception
@@ -193,6 +207,7 @@ class Working:
         table = saga_type.table
         body = self.handling.decode(message, record, table.saga)
         subject = work.timer.id if isinstance(work, Fire) else work.event.id
+        arisen = work.timer.due if isinstance(work, Fire) else work.event.parked_at
         event = Event(
             body=body, correlation_id=record.correlation_id, message_id=subject, headers=headers
         )
@@ -204,8 +219,8 @@ class Working:
             return self._dropped(saga_type, record, work, "ignored")
         if row.action is Action.DEFER:
             write = self.commits.write()
-            waiting = ParkedEvent(id=subject, message=message, headers=headers, parked_at=write.now)
-            return parked(record, waiting, work, self.commits.machine(saga_type), write)
+            again = ParkedEvent(id=subject, message=message, headers=headers, parked_at=arisen)
+            return parked(record, again, work, self.commits.machine(saga_type), write)
         return await self._take(saga_type, record, work, row, saga, event)
 
     async def _take(
@@ -236,6 +251,10 @@ class Working:
             )
         machine = self.commits.machine(saga_type)
         return dropped(record, work, why, machine, self.commits.write())
+
+
+def _key(saga_type: type[Saga], correlation_id: SagaId) -> _Key:
+    return saga_type.table.saga, type(correlation_id), correlation_id
 
 
 def _about(saga_type: type[Saga], record: SagaRecord, work: Work) -> dict[str, object]:

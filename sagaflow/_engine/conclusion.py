@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from sagaflow._definition.state import State
-from sagaflow._engine.work import Fire, Machine, Offer, pending
+from sagaflow._engine.work import Fire, Machine, Offer, pending, still_waiting
 from sagaflow._engine.writing import (
     Sent,
     Write,
@@ -146,8 +146,9 @@ def dropped(
 ) -> SagaRecord:
     """Return *record* without a timer or parked event that means nothing any more."""
     event, subject = described(source)
+    held = evolve(record, parked=still_waiting(record, machine, record.version + 1))
     after = written(
-        consumed(record, source),
+        consumed(held, source),
         write,
         kind=HistoryKind.DROPPED,
         event=event,
@@ -245,6 +246,8 @@ def parked(
 ) -> SagaRecord:
     """Return *record* with *event* behind the others that wait, or where it waited before.
 
+    What was scheduled comes before what has arisen since it was due.
+
     :param event: with the failure that made it wait, if that is why.
     """
     after = written(
@@ -256,13 +259,18 @@ def parked(
         message_id=event.id,
     )
     waiting = evolve(event, offered=after.version)
+    others = still_waiting(record, machine, after.version)
     if isinstance(source, Offer):
-        where = tuple(waiting if old.id == event.id else old for old in record.parked)
+        where = tuple(waiting if old.id == event.id else old for old in others)
         return scheduled_for_work(evolve(after, parked=where), machine, write)
+    place = len(others)
+    if isinstance(source, Fire):
+        later = (n for n, other in enumerate(others) if other.parked_at > event.parked_at)
+        place = next(later, place)
     after = evolve(
         consumed(after, source),
         inbox=(event.id,) if source is None else (),
-        parked=(*record.parked, waiting),
+        parked=(*others[:place], waiting, *others[place:]),
     )
     if record.status is Status.EMBRYO:
         after = evolve(after, expire_at=record.created_at + machine.options.early_events)

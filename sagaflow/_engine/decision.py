@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from attrs import frozen
 
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import Action, TransitionRow, TransitionTable
-from sagaflow._engine.work import Machine, next_offer
+from sagaflow._engine.work import Machine, has_timer_before, next_offer
 from sagaflow.outcome import OutcomeKind
 from sagaflow.record import SagaRecord, Status
 
@@ -26,11 +28,16 @@ class Park:
 
 
 def settle(  # noqa: PLR0911 - one answer for each condition of a saga
-    machine: Machine, record: SagaRecord | None, event_type: type, message_id: object
+    machine: Machine,
+    record: SagaRecord | None,
+    event_type: type,
+    message_id: object,
+    accepted: datetime,
 ) -> Settled | Park | None:
     """Return what becomes of an arriving event if no look at the saga's data is needed for that.
 
     :param record: the saga as it was read for this message; None if there is none.
+    :param accepted: when the event was handed in.
     :return: None if a transition may take it.
     """
     if record is None:
@@ -51,7 +58,8 @@ def settle(  # noqa: PLR0911 - one answer for each condition of a saga
         case Status.COMPENSATING:
             return Park(OutcomeKind.DEFERRED)
         case Status.ACTIVE | Status.FINISHED:
-            if next_offer(record, machine) is not None:  # what came earlier comes first
+            # What arose earlier comes first.
+            if has_timer_before(record, accepted) or next_offer(record, machine) is not None:
                 return Park(OutcomeKind.DEFERRED)
             return None if rows else Settled(OutcomeKind.UNHANDLED)
 

@@ -15,7 +15,7 @@ from sagaflow._engine.conclusion import (
     failing_of,
     with_compensation,
 )
-from sagaflow._engine.work import Fire, Machine, Offer, Undo, Work, pending
+from sagaflow._engine.work import Fire, Machine, Offer, Undo, Work, pending, still_waiting
 from sagaflow._engine.writing import (
     Write,
     default_timer,
@@ -67,6 +67,7 @@ def failed(
         message_id=subject,
         attempt=failing.attempts,
     )
+    after = evolve(after, parked=still_waiting(record, machine, after.version))
     after = _with_failing(after, work, failing)
     if is_too_old(failing, write.now, policy):
         after = _suspended(after, _REASONS[type(work)], _subject(work), error, write.now)
@@ -212,7 +213,7 @@ def _with_failing(record: SagaRecord, work: Work, failing: Failing) -> SagaRecor
         case Undo(entry):
             return with_compensation(record, evolve(entry, failing=failing))
         case Fire(timer):
-            again = evolve(timer, failing=failing, due=failing.due)
+            again = evolve(timer, failing=failing)
             timers = tuple(again if t.id == timer.id else t for t in record.timers)
             return evolve(record, timers=timers)
         case Offer(event):

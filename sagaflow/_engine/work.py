@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from attrs import frozen
@@ -10,6 +10,7 @@ from attrs import frozen
 from sagaflow._definition.saga import Options
 from sagaflow._definition.table import Action, TransitionTable
 from sagaflow.record import (
+    Failing,
     ParkedEvent,
     RecordedCompensation,
     SagaRecord,
@@ -17,6 +18,7 @@ from sagaflow.record import (
     StepStatus,
     SuspensionReason,
     Timer,
+    evolve,
 )
 
 
@@ -45,6 +47,21 @@ Work = Undo | Fire | Offer
 
 
 @frozen
+class _Pending:
+    """Work that is to come.
+
+    :ivar arisen: since when, or from when on, it is to be done: what comes earlier is done first.
+    :ivar due: when it is done, or tried again.
+    :ivar failing: how it has failed so far.
+    """
+
+    arisen: datetime
+    due: datetime
+    failing: Failing | None
+    work: Work
+
+
+@frozen
 class Machine:
     """A saga class as the engine needs it.
 
@@ -59,11 +76,22 @@ class Machine:
 
 
 def next_work(record: SagaRecord, machine: Machine, now: datetime) -> Work | None:
-    """Return what is due first, sending apart."""
+    """Return what is to be done now, sending apart.
+
+    That is what arose first. Where it has failed and is tried again later, what arose after it
+    waits until then.
+    """
     if not has_work(record):
         return None
-    due = [(when, work) for when, work in _pending_work(record, machine) if when <= now]
-    return min(due, key=lambda item: item[0])[1] if due else None
+    first = _first(record, machine)
+    return first.work if first is not None and first.due <= now else None
+
+
+def has_timer_before(record: SagaRecord, accepted: datetime) -> bool:
+    """Tell whether a timer that has not fired yet arose before an event that is accepted now."""
+    return record.status is Status.ACTIVE and any(
+        timer.due < accepted or timer.failing is not None for timer in record.timers
+    )
 
 
 def has_work(record: SagaRecord) -> bool:
@@ -78,7 +106,8 @@ def earliest(record: SagaRecord, machine: Machine) -> datetime | None:
 
     This is what ``wake`` must not exceed, or the work of a dead process would be lost.
     """
-    times = [when for when, _ in _pending_work(record, machine)] if has_work(record) else []
+    first = _first(record, machine) if has_work(record) else None
+    times = [] if first is None else [first.due]
     if record.outbox and not is_suspended_by_message(record):
         times.append(record.updated_at if record.sending is None else record.sending.due)
     return min(times, default=None)
@@ -100,33 +129,70 @@ def next_offer(record: SagaRecord, machine: Machine) -> ParkedEvent | None:
     return None
 
 
-def _pending_work(record: SagaRecord, machine: Machine) -> list[tuple[datetime, Work]]:
+def _first(record: SagaRecord, machine: Machine) -> _Pending | None:
+    """Return what arises first of all that is to come.
+
+    Of what arises at one instant, that is what has failed, and else an event.
+    """
+    return min(
+        _pending_work(record, machine),
+        key=lambda one: (one.arisen, one.failing is None),
+        default=None,
+    )
+
+
+def _pending_work(record: SagaRecord, machine: Machine) -> Iterator[_Pending]:
     if record.status is Status.COMPENSATING:
         entry = pending(record)
-        if entry is None:
-            return []
-        when = record.updated_at if entry.failing is None else entry.failing.due
-        return [(when, Undo(entry))]
-    if record.status is not Status.ACTIVE:
-        return []
-    work: list[tuple[datetime, Work]] = [(timer.due, Fire(timer)) for timer in record.timers]
-    offer = next_offer(record, machine)
-    if offer is not None:
-        when = record.updated_at if offer.failing is None else offer.failing.due
-        work.append((when, Offer(offer)))
-    return work
+        if entry is not None:
+            yield _since(record.updated_at, record.updated_at, entry.failing, Undo(entry))
+    elif record.status is Status.ACTIVE:
+        offer = next_offer(record, machine)
+        if offer is not None:
+            # No later than the last write, however fast the clock of another process was.
+            accepted = min(offer.parked_at, record.updated_at)
+            yield _since(accepted, record.updated_at, offer.failing, Offer(offer))
+        for timer in record.timers:
+            yield _since(timer.due, timer.due, timer.failing, Fire(timer))
+
+
+def _since(arisen: datetime, due: datetime, failing: Failing | None, work: Work) -> _Pending:
+    return _Pending(arisen, due if failing is None else failing.due, failing, work)
+
+
+def still_waiting(record: SagaRecord, machine: Machine, version: int) -> tuple[ParkedEvent, ...]:
+    """Return what is parked, for a write that changes nothing which guards are asked about.
+
+    Those that guards have deferred are not offered again for that, or two of them would be asked
+    in turn for ever.
+
+    :param version: that the write makes.
+    """
+    if not any(_is_held_by_guards(record, machine, event) for event in record.parked):
+        return record.parked
+    return tuple(
+        evolve(event, offered=version) if _is_held_by_guards(record, machine, event) else event
+        for event in record.parked
+    )
+
+
+def _is_held_by_guards(record: SagaRecord, machine: Machine, event: ParkedEvent) -> bool:
+    return event.offered >= record.version and not _is_held(record, machine, event)
 
 
 def _must_wait(record: SagaRecord, machine: Machine, event: ParkedEvent) -> bool:
     """Tell whether the saga would only defer the event again."""
-    event_type = machine.class_of(event.message.type)
-    if event_type is None:  # an attempt tells what is wrong, where an operator sees it
-        return False
-    rows = machine.table.candidates(record.state, event_type)
-    if rows and rows[0].action is Action.DEFER and not rows[0].guards:
-        return True
+    if machine.class_of(event.message.type) is None:
+        return False  # an attempt tells what is wrong, where an operator sees it
     # Guards may have deferred it, and nothing was written since they were asked.
-    return event.offered >= record.version
+    return event.offered >= record.version or _is_held(record, machine, event)
+
+
+def _is_held(record: SagaRecord, machine: Machine, event: ParkedEvent) -> bool:
+    """Tell whether the state of the saga defers the event, whatever its data says."""
+    event_type = machine.class_of(event.message.type)
+    rows = () if event_type is None else machine.table.candidates(record.state, event_type)
+    return bool(rows) and rows[0].action is Action.DEFER and not rows[0].guards
 
 
 def is_suspended_by_message(record: SagaRecord) -> bool:

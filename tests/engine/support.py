@@ -153,11 +153,19 @@ def timeout(step_name: str = "remind", delay: timedelta = HOUR, **changes: Any) 
 
 
 def waiting(
-    number: int = 1, name: str = "Paid", offered: int = 0, failing: Failing | None = None
+    number: int = 1,
+    name: str = "Paid",
+    offered: int = 0,
+    failing: Failing | None = None,
+    parked_at: datetime = NOW,
 ) -> ParkedEvent:
     """Return a parked event."""
     return ParkedEvent(
-        id=f"p{number}", message=stored(name), parked_at=NOW, offered=offered, failing=failing
+        id=f"p{number}",
+        message=stored(name),
+        parked_at=parked_at,
+        offered=offered,
+        failing=failing,
     )
 
 

@@ -124,7 +124,7 @@ HAS_DEFERRED = evolve(record("ajar"), parked=(parked("p", offered=1),))
 def test_what_needs_no_look_at_the_data(
     found: SagaRecord | None, event: type, verdict: Settled | Park | None
 ) -> None:
-    assert settle(MACHINE, found, event, "m") == verdict
+    assert settle(MACHINE, found, event, "m", INSTANT) == verdict
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_what_needs_no_look_at_the_data(
 )
 def test_parked_event_is_recognised_though_the_inbox_has_forgotten_it(status: Status) -> None:
     keeps = evolve(record("ajar", status), parked=(parked("m", offered=1),))
-    assert settle(MACHINE, keeps, Knocked, "m") == Settled(OutcomeKind.DUPLICATE)
-    assert settle(MACHINE, keeps, Knocked, "other") != Settled(OutcomeKind.DUPLICATE)
+    assert settle(MACHINE, keeps, Knocked, "m", INSTANT) == Settled(OutcomeKind.DUPLICATE)
+    assert settle(MACHINE, keeps, Knocked, "other", INSTANT) != Settled(OutcomeKind.DUPLICATE)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import cast
+
 import pytest
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sagaflow import Status, StepStatus, Suspension, SuspensionReason
-from sagaflow._engine.work import Fire, Offer, Undo, earliest, next_offer, next_work
+from sagaflow import RetryPolicy, Status, StepStatus, Suspension, SuspensionReason, Timer
+from sagaflow._engine.conclusion import concluded, consumed, dropped, parked
+from sagaflow._engine.failure import failed
+from sagaflow._engine.work import (
+    Fire,
+    Offer,
+    Undo,
+    earliest,
+    has_timer_before,
+    next_offer,
+    next_work,
+)
 from sagaflow._engine.writing import is_leased_to_others, scheduled_for_work
 from sagaflow.record import Lease, SagaRecord
 from tests.engine.support import (
@@ -21,6 +36,7 @@ from tests.engine.support import (
     machine,
     outgoing,
     record,
+    run,
     step,
     timer,
     waiting,
@@ -48,12 +64,81 @@ def test_timer_is_due_at_its_instant_and_not_before() -> None:
     assert earliest(armed, MACHINE) == LATER
 
 
-def test_what_is_due_longest_comes_first() -> None:
+def test_what_arose_first_comes_first_whenever_the_saga_was_written_last() -> None:
     first, second = timer("first", NOW + SECOND), timer("second", NOW + MINUTE)
-    armed = record(timers=(second, first), parked=(waiting(),), updated_at=NOW + 2 * SECOND)
+    armed = record(timers=(second, first), updated_at=NOW + HOUR)
+    early, late = waiting(), waiting(parked_at=NOW + 2 * SECOND)
     assert next_work(armed, MACHINE, LATER) == Fire(first)
-    assert next_work(evolve(armed, timers=(second,)), MACHINE, LATER) == Offer(waiting())
     assert earliest(armed, MACHINE) == NOW + SECOND
+    with_late = evolve(armed, parked=(late,))
+    assert next_work(with_late, MACHINE, NOW + HOUR) == Fire(first)
+    assert next_work(evolve(with_late, timers=(second,)), MACHINE, NOW + HOUR) == Offer(late)
+    assert next_work(evolve(armed, parked=(early,)), MACHINE, NOW + HOUR) == Offer(early)
+
+
+def test_clock_that_is_fast_does_not_put_an_event_behind_what_was_armed_later() -> None:
+    ahead = record(parked=(waiting(parked_at=NOW + HOUR),), timers=(timer(due=NOW + MINUTE),))
+    assert next_work(ahead, MACHINE, NOW) == Offer(waiting(parked_at=NOW + HOUR))
+    assert earliest(ahead, MACHINE) == NOW
+
+
+FAILED = failing(due=NOW + HOUR)
+INSTANTS = st.sampled_from([NOW, NOW + SECOND, NOW + 2 * SECOND, NOW + MINUTE])
+ARISING = st.lists(st.tuples(st.booleans(), INSTANTS), min_size=1, max_size=6)
+
+
+@given(ARISING, INSTANTS, st.integers(0, 5))
+def test_work_is_done_in_the_order_in_which_it_arose_and_what_failed_holds_up_the_rest(
+    arising: list[tuple[bool, datetime]], written_at: datetime, number: int
+) -> None:
+    """Whatever is taken out after it was done, what is next arose no later than all the rest."""
+    timers = tuple(timer(f"t{n}", at) for n, (is_timer, at) in enumerate(arising) if is_timer)
+    instants = sorted(at for is_timer, at in arising if not is_timer)
+    parked = tuple(waiting(n, parked_at=at) for n, at in enumerate(instants))
+    busy = record(timers=timers, parked=parked, updated_at=max([written_at, *instants]))
+    for _ in arising[:number]:
+        if (work := next_work(busy, MACHINE, NOW + HOUR)) is None:
+            break
+        busy = consumed(busy, cast("Fire | Offer", work))
+    work, wake = next_work(busy, MACHINE, NOW + HOUR), earliest(busy, MACHINE)
+    rest = [*(timer.due for timer in busy.timers), *(event.parked_at for event in busy.parked)]
+    if work is None or wake is None:
+        assert (work, wake, rest) == (None, None, [])
+        return
+    arisen = work.timer.due if isinstance(work, Fire) else cast("Offer", work).event.parked_at
+    assert arisen == min(rest)
+    assert next_work(busy, MACHINE, wake) == work
+    assert next_work(busy, MACHINE, wake - SECOND) is None
+    match work:
+        case Fire(due):
+            tried = tuple(evolve(t, failing=FAILED) if t is due else t for t in busy.timers)
+            held = evolve(busy, timers=tried)
+        case Offer(event):
+            offered = tuple(evolve(e, failing=FAILED) if e is event else e for e in busy.parked)
+            held = evolve(busy, parked=offered)
+        case _:
+            raise AssertionError(work)
+    assert next_work(held, MACHINE, NOW + HOUR - SECOND) is None
+    assert earliest(held, MACHINE) == NOW + HOUR
+    again = next_work(held, MACHINE, NOW + HOUR)
+    assert consumed(held, cast("Fire | Offer", again)) == consumed(busy, work)
+
+
+@pytest.mark.parametrize(
+    ("armed", "accepted", "before"),
+    [
+        (timer(due=LATER), LATER + SECOND, True),
+        (timer(due=LATER), LATER, False),
+        (timer(due=LATER, failing=failing()), LATER, True),
+        (timer(due=LATER), NOW, False),
+    ],
+)
+def test_timer_comes_before_an_event_that_is_accepted_after_it_was_due(
+    armed: Timer, accepted: datetime, before: bool
+) -> None:
+    assert has_timer_before(record(timers=(armed,)), accepted) is before
+    still = record(timers=(armed,), status=Status.SUSPENDED)
+    assert not has_timer_before(still, accepted)
 
 
 def test_parked_event_is_due_at_once_or_when_it_is_tried_again() -> None:
@@ -72,6 +157,21 @@ def test_event_that_would_only_be_deferred_again_is_not_offered() -> None:
     asked = waiting(1, "Noted", offered=3)
     assert next_offer(record(state="held", parked=(asked,)), MACHINE) is None
     assert next_offer(record(state="held", parked=(asked,), version=4), MACHINE) == asked
+
+
+def test_events_that_guards_have_deferred_are_asked_again_only_after_a_change() -> None:
+    """Parking one, or a failure, changes nothing that they are asked about."""
+    asked = record(state="held", parked=(waiting(1, "Noted", offered=3), waiting(2, "Noted")))
+    first = parked(asked, waiting(2, "Noted"), Offer(waiting(2, "Noted")), MACHINE, write())
+    assert [event.offered for event in first.parked] == [4, 4]
+    more = parked(first, waiting(3, "Noted"), None, MACHINE, write())
+    tried = evolve(more, timers=(timer(due=NOW),))
+    failed_once = failed(tried, Fire(timer(due=NOW)), "no", RetryPolicy(), 0, MACHINE, write())
+    gone = dropped(tried, Fire(timer(due=NOW)), "unhandled", MACHINE, write())
+    for after in (first, more, failed_once, gone):
+        assert next_offer(after, MACHINE) is None
+    noted = concluded(more, run(), None, MACHINE, write())
+    assert next_offer(noted, MACHINE) == more.parked[0]
 
 
 def test_event_that_failed_holds_up_those_behind_it() -> None:
