@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from sagaflow._codec.data import decode_saga
-from sagaflow._codec.documents import Bookkeeping, DocumentChange, decode_record
-from sagaflow._codec.elements import Document
+from sagaflow._codec.documents import Bookkeeping, DocumentChange, Push, decode_record
+from sagaflow._codec.elements import Document, encode_lease
 from sagaflow._codec.upgrade import upgraded
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.state import State
@@ -21,6 +21,23 @@ from sagaflow.ids import SagaId, check_id
 from sagaflow.instance import Instance
 from sagaflow.record import Lease, Status
 from sagaflow.survey import Selection, Summary, Tally, Trait, summary_of
+
+__all__ = [
+    "Bookkeeping",
+    "Bus",
+    "Clock",
+    "Document",
+    "DocumentChange",
+    "Lease",
+    "Push",
+    "SagaId",
+    "SagaRepository",
+    "Selection",
+    "Settle",
+    "Summary",
+    "Trait",
+    "encode_lease",
+]
 
 SagaT = TypeVar("SagaT", bound=Saga)
 T = TypeVar("T")

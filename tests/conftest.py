@@ -21,7 +21,7 @@ from sagaflow import SagaRepository
 from sagaflow.mongo import EmbeddedServer
 from sagaflow.testing import ManualClock
 from tests.mongo.watching import WATCH
-from tests.stores import opened
+from tests.stores import WITHOUT_SERVER, opened
 
 RUNTIMES = ("asyncio", "trio")
 _ALL_STORES = (
@@ -31,6 +31,7 @@ _ALL_STORES = (
     ("asyncio", "pymongo-async"),
     ("asyncio", "pymongo-threads"),
     ("trio", "pymongo-threads"),
+    ("trio", "sqlite"),
 )
 _CHOSEN = os.environ.get("SAGAFLOW_TEST_STORES", "").split(",")
 STORES = tuple(pair for pair in _ALL_STORES if "-".join(pair) in _CHOSEN) or _ALL_STORES
@@ -112,7 +113,7 @@ async def repository(
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[SagaRepository]:
     """An empty repository of the kind that this run of the test is about."""
-    uri = "" if store == "memory" else request.getfixturevalue("mongodb_uri")
+    uri = "" if store in WITHOUT_SERVER else request.getfixturevalue("mongodb_uri")
     async with opened(store, uri, database_name, clock) as made:
         yield made
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pymongo
 from anyio import to_thread
 from motor.motor_asyncio import AsyncIOMotorClient
 
+from examples.sqlite_repository import SqliteRepository
 from sagaflow import MemoryRepository, SagaRepository
 from sagaflow.mongo import MongoRepository
 from sagaflow.testing import ManualClock
+
+WITHOUT_SERVER = ("memory", "sqlite")
 
 
 @asynccontextmanager
@@ -22,6 +27,11 @@ async def opened(
     """Open an empty repository: in memory, or with a driver on a database that is dropped after."""
     if store == "memory":
         yield MemoryRepository(clock=clock)
+        return
+    if store == "sqlite":
+        with TemporaryDirectory() as folder:
+            async with SqliteRepository.open(Path(folder) / "sagas.db", clock=clock) as file:
+                yield file
         return
     try:
         if store == "motor":

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import pytest
 
 import sagaflow
+import sagaflow.abc
 import sagaflow.diagrams
 import sagaflow.exceptions
 import sagaflow.mongo
@@ -48,7 +50,7 @@ from sagaflow.testing import (
 
 MODULES = [sagaflow, sagaflow.diagrams, sagaflow.exceptions, sagaflow.mongo, sagaflow.testing]
 # Of these, only what `__all__` lists is public.
-PARTLY_PUBLIC = [sagaflow.observing, sagaflow.otel]
+PARTLY_PUBLIC = [sagaflow.abc, sagaflow.observing, sagaflow.otel]
 ALL_MODULES = [*MODULES, *PARTLY_PUBLIC]
 
 
@@ -67,6 +69,7 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow, "Orchestrator Outcome OutcomeKind Instance MemoryBus Envelope MemoryRepository"),
     (sagaflow, "SystemClock SagaflowError SagaDefinitionError ConcurrencyError CompensationError"),
     (sagaflow, "SerializationError RepositoryError __version__"),
+    (sagaflow.abc, "SagaRepository Bus Bookkeeping DocumentChange Document Lease Push SagaId"),
     (sagaflow.diagrams, "Diagram Trail Step diagram_of trail_of to_mermaid to_dot to_svg"),
     (sagaflow.mongo, "MongoRepository"),
     (sagaflow, "Observer Health"),
@@ -235,3 +238,50 @@ def test_every_public_member_says_what_it_does() -> None:
     members = dict(public_members())
     assert len(members) > 50
     assert [name for name, member in members.items() if not inspect.getdoc(member)] == []
+
+
+def test_port_exports_all_that_its_signatures_name() -> None:
+    ports = [
+        node
+        for node in ast.parse(inspect.getsource(sagaflow.abc)).body
+        if isinstance(node, ast.ClassDef) and node.name in ("SagaRepository", "Bus")
+    ]
+    methods = [
+        member
+        for port in ports
+        for member in port.body
+        if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (member.name == "__init__" or not member.name.startswith("_"))
+    ]
+    hints = [
+        hint
+        for method in methods
+        for hint in (
+            method.returns,
+            *(a.annotation for a in ast.walk(method.args) if isinstance(a, ast.arg)),
+        )
+        if hint is not None
+    ]
+    named = {name.id for hint in hints for name in ast.walk(hint) if isinstance(name, ast.Name)}
+    ours = {
+        name
+        for name in named
+        if getattr(value := vars(sagaflow.abc).get(name), "__module__", "").startswith("sagaflow")
+        and not isinstance(value, TypeVar)
+    }
+    assert {"DocumentChange", "Lease", "Instance"} <= ours
+    assert ours <= {*exported(sagaflow.abc), *exported(sagaflow)}
+
+
+def test_examples_use_public_names_alone() -> None:
+    public = {module.__name__: set(exported(module)) for module in ALL_MODULES}
+    found: list[tuple[str, str]] = []
+    for page in (Path(__file__).parent.parent / "examples").glob("*.py"):
+        for node in ast.walk(ast.parse(page.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found += [(alias.name, "") for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                found += [(node.module or "", alias.name) for alias in node.names]
+    ours = [(module, name) for module, name in found if module.startswith("sagaflow")]
+    assert ("sagaflow.abc", "DocumentChange") in ours
+    assert [(module, n) for module, n in ours if n not in public.get(module, ())] == []

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 import sagaflow
+import sagaflow.abc
 import sagaflow.diagrams
 import sagaflow.exceptions
 import sagaflow.mongo
@@ -21,6 +22,7 @@ from sagaflow.diagrams import diagram_of, to_svg
 DOCS = Path(__file__).parent.parent / "docs"
 MODULES = [
     sagaflow,
+    sagaflow.abc,
     sagaflow.diagrams,
     sagaflow.mongo,
     sagaflow.observing,
@@ -32,7 +34,9 @@ MODULES = [
 def documented() -> set[str]:
     """Return what the reference has a directive for."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("reference/*.md"))
-    names = set(re.findall(r"^\.\. auto(?:class|function|data):: ([\w.]+)$", text, re.MULTILINE))
+    names = set(
+        re.findall(r"^\.\. (?:auto(?:class|function|data)|py:data):: ([\w.]+)$", text, re.MULTILINE)
+    )
     # Of these, everything.
     for module, path in ((sagaflow.exceptions, "sagaflow"), (sagaflow.testing, "sagaflow.testing")):
         assert f".. automodule:: {module.__name__}\n" in text

@@ -9,7 +9,7 @@ import pytest
 
 from sagaflow import SagaRepository
 from sagaflow.testing import ManualClock, RepositoryContract
-from tests.stores import opened
+from tests.stores import WITHOUT_SERVER, opened
 
 
 class TestRepositories(RepositoryContract):
@@ -26,7 +26,7 @@ class TestRepositories(RepositoryContract):
         request: pytest.FixtureRequest,
     ) -> None:
         self.runtime, self.store, self.database = anyio_backend, store, database_name
-        self.uri = "" if store == "memory" else request.getfixturevalue("mongodb_uri")
+        self.uri = "" if store in WITHOUT_SERVER else request.getfixturevalue("mongodb_uri")
 
     def open(self, clock: ManualClock) -> AbstractAsyncContextManager[SagaRepository]:
         return opened(self.store, self.uri, self.database, clock)

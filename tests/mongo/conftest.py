@@ -1,4 +1,4 @@
-"""These tests are about MongoDB alone: where a test takes `store`, memory is left out."""
+"""These tests are about MongoDB alone: where a test takes `store`, the others are left out."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ import pymongo
 import pytest
 
 from tests.mongo.support import Commands
+from tests.stores import WITHOUT_SERVER
 
 HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the runs with memory of the tests in this directory."""
-    dropped = [item for item in items if item.path.is_relative_to(HERE) and "-memory" in item.name]
+    """Leave out the runs without a server of the tests in this directory."""
+    dropped = [
+        item
+        for item in items
+        if item.path.is_relative_to(HERE)
+        and any(f"-{store}" in item.name for store in WITHOUT_SERVER)
+    ]
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if item not in dropped]

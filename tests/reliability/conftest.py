@@ -15,18 +15,19 @@ from sagaflow.mongo import MongoRepository
 from tests.reliability.fleet import Fleet
 from tests.reliability.proxy import Proxy
 from tests.reliability.worker import Plan
+from tests.stores import WITHOUT_SERVER
 
 Document = dict[str, Any]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the memory repository where a wire is needed."""
+    """Leave out the repositories without a server where a wire is needed."""
     wireless = [
         item
         for item in items
         if isinstance(item, pytest.Function)
         and "proxy" in item.fixturenames
-        and item.callspec.params["store"] == "memory"
+        and item.callspec.params["store"] in WITHOUT_SERVER
     ]
     if wireless:
         config.hook.pytest_deselected(items=wireless)
