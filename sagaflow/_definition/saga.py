@@ -27,6 +27,8 @@ from sagaflow.redaction import safe_repr
 
 _DEFAULT_INBOX: Final = 128
 _DEFAULT_EARLY_EVENTS: Final = timedelta(days=1)
+_MOST_CHARACTERS: Final = 171
+"""Of a name: with that of its database, of 63 at most, a sharded collection may have 235."""
 
 
 @frozen(kw_only=True)
@@ -154,12 +156,20 @@ def _name(place: Place, name: str | None) -> str:
     if name is None:
         return place.saga
     if not _is_stored_name(name):
-        raise place.error(f"name= takes a str of letters, digits and _ . -, not {name!r}")
+        raise place.error(
+            f"name= takes a str of letters, digits and _ . -, at most {_MOST_CHARACTERS} of them, "
+            f"as a collection of MongoDB is called, not {name!r}"
+        )
     return name
 
 
 def _is_stored_name(given: object) -> bool:
-    return isinstance(given, str) and bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", given))
+    return (
+        isinstance(given, str)
+        and len(given) <= _MOST_CHARACTERS
+        and not given.startswith("system.")
+        and bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*", given))
+    )
 
 
 def _keywords(

@@ -117,6 +117,26 @@ def test_name_that_cannot_be_stored_is_refused(name: Any) -> None:
     assert_refused(define, "Order", "name= takes a str of letters, digits and _ . -", repr(name))
 
 
+@pytest.mark.parametrize("name", ["system.orders", "orders.", "shop..orders", "x" * 172])
+def test_name_that_no_collection_may_have_is_refused(name: str) -> None:
+    def define() -> type[Saga]:
+        class Order(Saga, name=name):  # here
+            pass
+
+        return Order
+
+    assert_refused(define, "Order", "as a collection of MongoDB is called", repr(name))
+
+
+@pytest.mark.parametrize("name", ["orders", "shop.orders-2", "_x", "2", "system", "x" * 171])
+def test_name_of_a_collection_is_taken(name: str) -> None:
+    class Order(Saga, name=name):
+        done = State(final=True)
+        start = initially.on(Started).goto(done)
+
+    assert Order.table.saga == name
+
+
 @pytest.mark.parametrize("correlate_by", [7, ["key"], ""])
 def test_correlate_by_that_is_no_attribute_and_no_callable_is_refused(correlate_by: Any) -> None:
     def define() -> type[Saga]:

@@ -76,7 +76,7 @@ def plain_namespaces(command: Command) -> Iterator[str]:
         return
     if not 0 < len(database.encode()) <= MOST_BYTES_OF_A_DATABASE or set(database) & set('/\\. "$'):
         yield f"the database {database!r}"
-    begins = collection[:1].isalpha() or collection[:1] == "_"
+    begins = collection[:1].isalnum() or collection[:1] == "_"
     if not begins or collection.startswith("system.") or set(collection) & {"$", "\0"}:
         yield f"the collection {collection!r}"
     if len(f"{database}.{collection}".encode()) > MOST_BYTES_OF_A_NAMESPACE:
