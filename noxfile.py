@@ -198,10 +198,11 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the format and the rules."""
+    """Check the format, the rules and the spelling."""
     session.install(*_group("lint"))
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+    session.run("codespell")
 
 
 @nox.session
