@@ -51,6 +51,7 @@ class ScheduledEvent:
 class Effects:
     """What a handler asked for. The engine turns it into one write.
 
+    :ivar closed: whether the handler has returned: what is asked for from then on would be lost.
     :ivar check: puts an added compensation into stored form, or raises where it is added.
     """
 
@@ -59,6 +60,7 @@ class Effects:
     compensate: bool = False
     scheduled: dict[str, ScheduledEvent] = field(factory=new_dict)
     unscheduled: set[str] = field(factory=new_set)
+    closed: bool = False
     check: Callable[[Callable[..., object], tuple[object, ...]], AddedCompensation] = _unchecked
 
 
@@ -73,7 +75,8 @@ class Context:
     """What a handler is given beside the event: facts to read and effects to ask for.
 
     Effects are collected while the handler runs, stored with the new state in one write, and
-    carried out only then. A handler that raises has asked for nothing.
+    carried out only then. A handler that raises has asked for nothing. Once it has returned, asking
+    for more raises a `SagaflowError`: nobody would carry it out.
 
     :ivar correlation_id: which saga this is.
     :ivar message_id: the id of the event that is handled, or of the one that is undone.
@@ -152,16 +155,17 @@ class Context:
             if getattr(at, "tzinfo", None) is None:
                 raise SagaflowError(f"{call}: at= takes an aware datetime, not {at!r}")
             due = to_milliseconds(at.astimezone(UTC))
-        self._effects.scheduled[name or type(event).__name__] = ScheduledEvent(event, due)
+        self._open("schedule").scheduled[name or type(event).__name__] = ScheduledEvent(event, due)
 
     def cancel(self, name: str) -> None:
         """Forget what was scheduled under *name*. It is no error if there is nothing."""
-        self._effects.scheduled.pop(name, None)
-        self._effects.unscheduled.add(name)
+        effects = self._open("cancel")
+        effects.scheduled.pop(name, None)
+        effects.unscheduled.add(name)
 
     def compensate(self) -> None:
         """Undo the completed steps, last first, before the saga enters the next state."""
-        self._effects.compensate = True
+        self._open("compensate").compensate = True
 
     def add_compensation(self, method: Callable[..., Any], *args: object) -> None:
         """Record that ``method(*args, ctx)`` undoes something which this handler did.
@@ -170,7 +174,8 @@ class Context:
         :param args: data to store until then: what JSON knows, and bytes, Decimal, date, datetime,
             timedelta, UUID, ObjectId and instances of the saga's message classes.
         """
-        self._effects.compensations.append(self._effects.check(method, args))
+        effects = self._open("add_compensation")
+        effects.compensations.append(effects.check(method, args))
 
     def idempotency_key(self, name: str = "") -> str:
         """Return a key for a call to a foreign service: the same on every retry of this event.
@@ -188,8 +193,8 @@ class Context:
         return str(uuid5(NAMESPACE_OID, ascii(parts)))
 
     def _ask(self, kind: str, message: object) -> None:
+        verb = "send" if kind == COMMAND else "publish"
         if isinstance(message, type) or not is_message_class(type(message)):
-            verb = "send" if kind == COMMAND else "publish"
             if isinstance(message, type):
                 given, problem = f"the class {message.__qualname__}", "send an instance of it"
             else:
@@ -198,7 +203,17 @@ class Context:
                 f"{self._saga}: ctx.{verb}() was given {given}",
                 f"a message is an instance of an attrs class or a dataclass: {problem}",
             )
-        self._effects.outgoing.append(Outgoing(kind, message))
+        self._open(verb).outgoing.append(Outgoing(kind, message))
+
+    def _open(self, call: str) -> Effects:
+        """Return what is asked for so far, while more can be."""
+        if self._effects.closed:
+            raise SagaflowError(
+                f"{self._saga} {self.correlation_id!r}: ctx.{call}() was called after the handler "
+                f"of {self.message_id!r} had returned, so it would be lost: call it within the "
+                "handler, and await there whatever calls it"
+            )
+        return self._effects
 
 
 def _typed(identity: SagaId) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from attrs import frozen
 
@@ -71,9 +72,10 @@ class Deciding:
             return self._parked(saga_type, record, event, verdict.kind, accepted)
         starting = record is None or record.status is Status.EMBRYO
         try:
-            saga = read_saga(saga_type, record)
+            copy = partial(read_saga, saga_type, record)
+            saga = copy()
             state = None if record is None or starting else record.state
-            row = choose(machine.table, state, saga, event.body)
+            row = choose(machine.table, state, copy, event.body)
             if row is None:
                 return Decided(kind=OutcomeKind.UNHANDLED)
             if row.action is Action.IGNORE:

@@ -81,13 +81,14 @@ class Handling:
                 saga=name,
                 effects=effects,
             )
-            result = await self._call(handler, () if row.event is None else (event.body,), context)
+            arguments = () if row.event is None else (event.body,)
+            result = await self._call(handler, arguments, context, effects)
         return Run(
             step=row.step,
             event="timeout" if row.event is None else self.messages.name(type(event.body)),
             message_id=event.message_id,
             headers=event.headers,
-            target=_target(name, row, result),
+            target=_entered(name, row, result),
             compensate=row.compensates or effects.compensate,
             data=encode_saga(saga),
             sent=self._sent(name, effects),
@@ -130,7 +131,7 @@ class Handling:
             cause=f"compensation {entry.id}",
             effects=effects,
         )
-        await self._call(method, arguments, context)
+        await self._call(method, arguments, context, effects)
         if effects.compensate or effects.compensations or effects.scheduled or effects.unscheduled:
             raise CompensationError(
                 name,
@@ -210,14 +211,21 @@ class Handling:
         method: Callable[..., object],
         arguments: Iterable[object],
         context: Callable[..., Context],
+        effects: Effects,
     ) -> object:
-        """Call a method of a saga, which has services of its own meanwhile if there are any."""
-        if self.services is None:
-            result = method(*arguments, context())
-            return await result if inspect.isawaitable(result) else result
-        async with Container(self.services) as services:
-            result = method(*arguments, context(services=services))
-            return await result if inspect.isawaitable(result) else result
+        """Call a method of a saga, which has services of its own meanwhile if there are any.
+
+        What is asked of its context later, when nobody would carry it out, is an error.
+        """
+        try:
+            if self.services is None:
+                result = method(*arguments, context())
+                return await result if inspect.isawaitable(result) else result
+            async with Container(self.services) as services:
+                result = method(*arguments, context(services=services))
+                return await result if inspect.isawaitable(result) else result
+        finally:
+            effects.closed = True
 
 
 def stored_headers(headers: Mapping[str, object]) -> object:
@@ -239,7 +247,8 @@ def read_saga(saga_type: type[Saga], record: SagaRecord | None) -> Saga:
     return saga_type() if record is None else decode_saga(saga_type, record.data)
 
 
-def _target(name: str, row: TransitionRow, result: object) -> State | None:
+def _entered(name: str, row: TransitionRow, result: object) -> State | None:
+    """Return the state to enter, if any: a branch into the present state stays there."""
     problem: str | None = None
     target: State | None = None
     if row.action is Action.BRANCH:
@@ -247,6 +256,8 @@ def _target(name: str, row: TransitionRow, result: object) -> State | None:
         if target is None:
             names = " or ".join(known.name for known in row.targets)
             problem = f"a branch handler returns {names}, this one returned {shown(result)}"
+        elif target == row.source:
+            target = None
     else:
         target = row.targets[0] if row.targets else None
         if isinstance(result, State):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import assert_never
 
 import anyio
@@ -211,8 +212,9 @@ class Working:
         event = Event(
             body=body, correlation_id=record.correlation_id, message_id=subject, headers=headers
         )
-        saga = read_saga(saga_type, record)
-        row = choose(table, record.state, saga, body)
+        copy = partial(read_saga, saga_type, record)
+        saga = copy()
+        row = choose(table, record.state, copy, body)
         if row is None:
             return self._dropped(saga_type, record, work, "unhandled")
         if row.action is Action.IGNORE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+from collections.abc import Callable
 from types import FunctionType
 from typing import Final
 
@@ -94,7 +95,39 @@ def handler_problem(handler: object, expected: str = EVENT_HANDLER) -> str | Non
     return None
 
 
-def _signature(function: FunctionType) -> inspect.Signature:
+def check_guard(guard: object, origin: Origin) -> None:
+    """Refuse what is no predicate of (saga, event) that answers at once.
+
+    :raises SagaDefinitionError: naming the line.
+    """
+    if not callable(guard):
+        raise origin.error(f"when() takes a predicate of (saga, event), not {guard!r}")
+    name = getattr(guard, "__qualname__", repr(guard))
+    called = inspect.getattr_static(type(guard), "__call__", None)  # of an instance of a class
+    for function in (getattr(guard, "__func__", guard), called):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise origin.error(
+                f"when() takes a predicate that answers at once, but {name} is to be awaited, so "
+                "it would always hold: make it a plain function, and await in the handler"
+            )
+        if inspect.isgeneratorfunction(function):
+            raise origin.error(
+                f"when() takes a predicate that returns, but {name} yields, so it would always "
+                "hold: return a bool"
+            )
+    try:
+        signature = _signature(guard)
+    except (TypeError, ValueError):  # written in C: nobody can tell
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        raise origin.error(
+            f"when() takes a predicate of (saga, event), but {name} takes {signature}: change that"
+        ) from None
+
+
+def _signature(function: Callable[..., object]) -> inspect.Signature:
     """Return the names of the parameters. Annotations are never evaluated."""
     if sys.version_info >= (3, 14):
         import annotationlib  # noqa: PLC0415

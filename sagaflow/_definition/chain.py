@@ -12,6 +12,7 @@ from attrs import frozen
 
 from sagaflow._definition.arguments import (
     EVENT_HANDLER,
+    check_guard,
     check_handler,
     check_state,
 )
@@ -178,13 +179,13 @@ class EventChain(Link, Generic[EventT]):
     def when(self, predicate: Callable[[Any, EventT], bool]) -> EventChain[EventT]:
         """Take the transition only if ``predicate(saga, event)`` holds.
 
-        The first transition whose predicates hold is taken, in the order of declaration. The
-        predicate must not change the saga.
+        The first transition whose predicates hold is taken, in the order of declaration. A
+        predicate is asked once at most, and about a copy: what it changes is not stored.
+
+        :param predicate: a plain function: one that is to be awaited would always hold.
+        :raises SagaDefinitionError: if it cannot be called like that.
         """
-        if not callable(predicate):
-            raise self._declaration.origin.error(
-                f"when() takes a predicate of (saga, event), not {predicate!r}"
-            )
+        check_guard(predicate, self._declaration.origin)
         guards = (*self._declaration.guards, predicate)
         return EventChain(attrs.evolve(self._declaration, guards=guards), self)
 

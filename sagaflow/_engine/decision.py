@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from datetime import datetime
 
 from attrs import frozen
@@ -9,6 +11,7 @@ from attrs import frozen
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import Action, TransitionRow, TransitionTable
 from sagaflow._engine.work import Machine, has_timer_before, next_offer
+from sagaflow.exceptions import SagaDefinitionError
 from sagaflow.outcome import OutcomeKind
 from sagaflow.record import SagaRecord, Status
 
@@ -68,13 +71,35 @@ _NOT_FOUND = Settled(OutcomeKind.NOT_FOUND)
 
 
 def choose(
-    table: TransitionTable, state: str | None, saga: Saga, event: object
+    table: TransitionTable, state: str | None, copy: Callable[[], Saga], event: object
 ) -> TransitionRow | None:
-    """Return the first transition whose guards hold, each of them asked once at most."""
+    """Return the first transition whose guards hold, each of them asked once at most.
+
+    :param copy: makes a copy of the saga. Each guard has one of its own: what it changes is seen
+        neither by the next one nor by the handler.
+    :raises SagaDefinitionError: if a guard returns something to await, which is no answer.
+    """
     for row in table.candidates(state, type(event)):
-        if all(guard(saga, event) for guard in row.guards):
+        if all(_holds(table, row, guard(copy(), event)) for guard in row.guards):
             return row
     return None
+
+
+def _holds(table: TransitionTable, row: TransitionRow, answer: object) -> bool:
+    if answer is True or answer is False:
+        return answer
+    if inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise SagaDefinitionError(
+            "a predicate of when() returned something to await, which says neither yes nor no: "
+            "return a bool, and await in the handler",
+            saga=table.saga,
+            method=row.step,
+            filename=row.filename,
+            line=row.line,
+        )
+    return bool(answer)
 
 
 def timeout_row(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -412,6 +415,110 @@ def test_when_with_something_that_cannot_be_called(predicate: Any) -> None:
         return Order
 
     assert_refused(define, "Order", f"when() takes a predicate of (saga, event), not {predicate!r}")
+
+
+async def _slow(saga: object, event: object) -> bool:
+    return False
+
+
+async def _slow_steps(saga: object, event: object) -> AsyncIterator[bool]:
+    yield False
+
+
+def _steps(saga: object, event: object) -> Iterator[bool]:
+    yield False
+
+
+class _Slow:
+    async def __call__(self, saga: object, event: object) -> bool:
+        return False
+
+
+def _more(saga: object, event: object, ctx: object) -> bool:
+    return False
+
+
+class _Fewer:
+    def __call__(self, event: object) -> bool:
+        return False
+
+
+def _only(event: object) -> bool:
+    return False
+
+
+def _nothing() -> bool:
+    return False
+
+
+def _by_name(saga: object, *, event: object) -> bool:
+    return False
+
+
+def _anything(*_: object) -> bool:
+    return True
+
+
+def _with_default(saga: object, event: object, more: int = 0) -> bool:
+    return True
+
+
+_AWAITED = "is to be awaited, so it would always hold: make it a plain function"
+
+
+@pytest.mark.parametrize(
+    ("predicate", "problem"),
+    [
+        (_slow, f"but _slow {_AWAITED}"),
+        (_slow_steps, f"but _slow_steps {_AWAITED}"),
+        (_Slow(), _AWAITED),
+        (_Slow().__call__, f"but _Slow.__call__ {_AWAITED}"),
+        (staticmethod(_slow), f"but _slow {_AWAITED}"),
+        (partial(_slow), _AWAITED),
+        (_steps, "but _steps yields, so it would always hold: return a bool"),
+        (_more, "but _more takes (saga, event, ctx): change that"),
+        (_only, "takes (event): change that"),
+        (_nothing, "takes (): change that"),
+        (_by_name, "takes (saga, *, event): change that"),
+        (_Fewer(), "takes (event): change that"),
+        (partial(_more, 1, 2), "takes (ctx): change that"),
+    ],
+)
+def test_when_with_a_predicate_that_cannot_answer(predicate: Any, problem: str) -> None:
+    def define() -> object:
+        class Order(Saga):
+            waiting = State()
+            start = initially.on(Started).when(predicate).goto(waiting)  # here
+
+        return Order
+
+    assert_refused(define, "Order", "when() takes a predicate", problem)
+
+
+class _Says:
+    def __call__(self, saga: object, event: object, more: int = 0) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        operator.is_not,  # written in C
+        partial(_more, ctx=None),
+        partial(_more, None),
+        _Says(),
+        _Says().__call__,
+        _anything,
+        _with_default,
+        staticmethod(_with_default),
+    ],
+)
+def test_when_with_whatever_can_be_called_with_two_arguments(predicate: Any) -> None:
+    class Order(Saga):
+        waiting = State(final=True)
+        start = initially.on(Started).when(predicate).goto(waiting)
+
+    assert Order.table.rows[0].guards == (predicate,)
 
 
 def test_start_that_stays() -> None:
