@@ -198,7 +198,7 @@ LEFT_OUT: Final[list[tuple[str, Command]]] = [
     ("plain_array_changes", update({"$pull": {"outbox": {"seq": {"$lte": 3}}}})),
     ("plain_field_names", insert({"_id": "a", "data": {"a.b": 1}})),
     ("plain_field_names", insert({"_id": "a", "notes": [{"$set": 1}]})),
-    ("plain_field_names", update({"$set": {"data.by": {"": 1}}})),
+    ("plain_field_names", update({"$set": {"data.by": [{"$gt": 1}]}})),
     ("plain_field_names", update({"$push": {"notes": {"$each": [{"a.b": 1}]}}})),
     ("no_deep_nesting", insert({"_id": "a", **deep(101)})),
     ("no_deep_nesting", update({"$set": {"data.tree": deep(99)}})),

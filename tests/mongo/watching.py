@@ -31,7 +31,7 @@ class Watch(monitoring.CommandListener):
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         """Look at a command; the driver would hide an error, so it is a finding as well."""
-        if not _is_said_by_the_library():
+        if not event.command or not _is_said_by_the_library():  # logging in is not shown
             return
         try:
             found = violations({**event.command, "$db": event.database_name})
