@@ -17,7 +17,7 @@ from sagaflow._codec.documents import (
     encode_change,
     encode_record,
 )
-from sagaflow._codec.elements import encode_failing
+from sagaflow._codec.elements import encode_failing, encode_lease
 from sagaflow._codec.size import document_size, field_sizes
 from sagaflow._codec.upgrade import upgraded
 from sagaflow._definition.saga import Saga, definition_of
@@ -36,7 +36,7 @@ from sagaflow.exceptions import (
 from sagaflow.hot import HotSagas, is_same, removed
 from sagaflow.ids import SagaId, Unique
 from sagaflow.policy import Limits
-from sagaflow.record import Failing, SagaRecord, evolve
+from sagaflow.record import Failing, Lease, SagaRecord, evolve
 
 logger = get_logger(__name__)
 
@@ -199,14 +199,15 @@ class Commits:
         sent: tuple[str, ...] = (),
         sending: Failing | None = None,
         wake: datetime | None,
+        lease: Lease | None = None,
     ) -> bool:
         """Note about a saga what was sent, whatever its version is, and when it is due.
 
-        Gives up its lease. Tells whether it still has the version of *record*; otherwise, only the
-        messages were removed.
+        Gives up its lease, unless there is to be one. Tells whether it still has the version of
+        *record*; otherwise, only the messages were removed.
         """
         saga = saga_type.table.saga
-        values = {"sending": encode_failing(sending), "wake": wake, "lease": None}
+        values = {"sending": encode_failing(sending), "wake": wake, "lease": encode_lease(lease)}
         note = Bookkeeping(
             correlation_id=record.correlation_id,
             incarnation=record.incarnation,
@@ -220,10 +221,24 @@ class Commits:
         if not is_latest:
             self.hot.note_sent(saga, record, sent)
         elif noted:
-            self.hot.note_work(saga, record, sent, sending=sending, wake=wake, lease=None)
+            self.hot.note_work(saga, record, sent, sending=sending, wake=wake, lease=lease)
         else:
             self.hot.drop(saga, record.correlation_id)  # somebody else has written it
         return noted
+
+    async def renew(self, saga_type: type[Saga], record: SagaRecord, until: datetime) -> bool:
+        """Store that this process is at work on a saga, and tell whether it was still as known."""
+        note = Bookkeeping(
+            correlation_id=record.correlation_id,
+            incarnation=record.incarnation,
+            version=record.version,
+            set={"lease": encode_lease(Lease(owner=self.owner, until=until))},
+        )
+        return await self.repository.bookkeep(saga_type.table.saga, note)
+
+    def own_lease(self) -> Lease:
+        """Return a lease of this process that begins now."""
+        return Lease(owner=self.owner, until=self.clock.now() + self.lease)
 
     def shield(self) -> AbstractContextManager[object]:
         """Return what keeps a cancellation away from writes, if they could be interrupted."""

@@ -39,6 +39,8 @@ class Health:
         to be done; None if the store did not say.
     :ivar store_reachable: whether the store answered just now.
     :ivar outage_since: since when the store is known to fail; None if it does not.
+    :ivar bus_silent_since: since when the bus neither accepts nor refuses any message of some
+        class, if that is for longer than half of what one may take (``send_timeout=``); else None.
     """
 
     workers_alive: bool | None
@@ -46,11 +48,16 @@ class Health:
     late: timedelta | None
     store_reachable: bool
     outage_since: datetime | None
+    bus_silent_since: datetime | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether the store answers and the background, if there is one, is alive."""
-        return self.store_reachable and self.workers_alive is not False
+        """Whether store and bus answer and the background, if there is one, is alive."""
+        return (
+            self.store_reachable
+            and self.workers_alive is not False
+            and self.bus_silent_since is None
+        )
 
 
 @define

@@ -237,7 +237,7 @@ class Mailbox:
         known = self.commits.hot.version_of(self.saga_type.table.saga, before)
         # Without a look at what was noted meanwhile, more might be put back than is removed.
         waiting = self.removals.of(self.saga_type, before)
-        gone = frozenset[str]() if known is None else waiting | removed(before, known.record)
+        gone = frozenset[str]() if known is None else removed(before, known.record).union(waiting)
         if gone:
             machine = self.commits.machine(self.saga_type)
             after = without_sent(after, gone, machine, self.commits.write_of(after))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar
+from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
@@ -30,6 +31,8 @@ from sagaflow.health import Health, Survey
 from sagaflow.hot import HotSagas
 from sagaflow.ids import SagaId, check_id
 from sagaflow.instance import Instance
+from sagaflow.lanes import Lane
+from sagaflow.leases import Leases
 from sagaflow.mailbox import Mailboxes
 from sagaflow.observed import parts
 from sagaflow.observing import Observer, observers_of
@@ -62,15 +65,24 @@ class Orchestrator:
     :param limits: how large a saga may become.
     :param background: whether to do due work in the background; without it, call `run_due`.
     :param poll: how often the background looks for work that other processes have left.
-    :param concurrency: for how many sagas the background works at the same time.
-    :param lease: how long others leave it to this process to finish what it has stored.
+    :param concurrency: for how many sagas the background works at the same time; what is being
+        sent does not count.
+    :param send_timeout: how long the bus may take to accept one message. What takes longer is
+        cancelled, counts as refused, and is offered again later. On a `MemoryBus` this includes the
+        work of the participants: give it more time than the slowest of them needs.
+    :param lease: how long others leave it to this process to finish what it has stored. Within
+        ``async with``, it is renewed for as long as that takes.
+    :param owner: the name of this process, the same when it is started again, and of no other that
+        runs at the same time: what it has left behind is then its own at once, and does not wait
+        until its leases have run out. Made up if it is missing.
     :param shutdown_timeout: how long closing waits for what is being sent or worked on; the rest
         is handed back.
     :param conflict_deadline: how long an event competes for a saga that others change as well.
     :param hot_sagas: how many of the sagas that were used last it keeps in memory, so that their
         next event is one write and no read; 0 for none. At most 64 MiB of them.
     :param observer: who is told what it does: one `Observer` or several.
-    :raises ValueError: if *hot_sagas* is negative.
+    :raises ValueError: if *hot_sagas* is negative, *send_timeout* is not positive, or *owner* is
+        empty.
     :raises SagaDefinitionError: if two sagas or two message classes share a name, a class has no
         transitions, or the type of a field cannot be stored.
     """
@@ -89,12 +101,18 @@ class Orchestrator:
         background: bool = True,
         poll: timedelta = timedelta(seconds=1),
         concurrency: int = 20,
+        send_timeout: timedelta = timedelta(seconds=30),
         lease: timedelta = timedelta(seconds=10),
+        owner: str | None = None,
         shutdown_timeout: timedelta = timedelta(seconds=10),
         conflict_deadline: timedelta = timedelta(seconds=30),
         hot_sagas: int = 5_000,
         observer: Observer | Iterable[Observer] | None = None,
     ) -> None:
+        if send_timeout <= timedelta(0):
+            raise ValueError(f"send_timeout must be more than nothing, not {send_timeout!r}")
+        if owner == "":
+            raise ValueError("owner must be the name of this process, not an empty one")
         self._sagas = checked_sagas(sagas)
         self._bus = bus
         self._background = background
@@ -112,10 +130,20 @@ class Orchestrator:
             lease=lease,
             class_of=types.find,
             hot=HotSagas(hot_sagas),
+            owner=owner or uuid4().hex,
         )
         self._removals = Removals(self._commits)
         handling = part.handling(messages=types, clock=self._commits.clock, services=services)
-        self._relay = part.relay(self._commits, bus, types, policy, self._removals)
+        self._leases = Leases(self._commits, fires=background)
+        self._relay = part.relay(
+            self._commits,
+            bus,
+            types,
+            policy,
+            self._removals,
+            self._leases,
+            send_timeout=send_timeout,
+        )
         working = part.working(
             commits=self._commits, handling=handling, retry=policy, random=chance
         )
@@ -124,6 +152,7 @@ class Orchestrator:
             deciding=part.deciding(commits=self._commits, handling=handling, working=working),
             working=working,
             relay=self._relay,
+            leases=self._leases,
             mailboxes=Mailboxes(self._commits, self._removals),
             conflict_deadline=conflict_deadline,
         )
@@ -134,6 +163,7 @@ class Orchestrator:
             resume=self._resume,
             poll=poll,
             concurrency=concurrency,
+            takes_back=owner is not None,
         )
         self._survey = Survey(commits=self._commits, sagas=self._sagas)
         self._tasks: TaskGroup | None = None
@@ -149,6 +179,7 @@ class Orchestrator:
             for event in dict.fromkeys(e for saga in self._sagas for e in saga.table.events):
                 self._bus.subscribe(event, self._receive, envelope=True)
         self._workers_scope = anyio.CancelScope()
+        self._tasks.start_soon(self._leases.run, name="sagaflow leases")
         if self._background:
             self._commits.on_stored = self._workers.note
             self._tasks.start_soon(self._run_workers, name="sagaflow workers")
@@ -169,8 +200,8 @@ class Orchestrator:
             if exc is None:
                 # Answers to what is being sent are still taken meanwhile.
                 with anyio.move_on_after(self._shutdown_timeout.total_seconds()):
-                    await self._relay.wait_until_idle()
                     await self._workers.wait_until_idle()
+                    await self._relay.wait_until_idle()
             self._tasks.cancel_scope.cancel()
         finally:
             try:
@@ -325,6 +356,7 @@ class Orchestrator:
             late=None if backlogs is None else max(backlog.late for backlog in backlogs),
             store_reachable=backlogs is not None,
             outage_since=self._commits.outage_since,
+            bus_silent_since=self._relay.silent_since(),
         )
 
     async def find(self, saga_type: type[SagaT], correlation_id: SagaId) -> Instance[SagaT] | None:
@@ -365,8 +397,10 @@ class Orchestrator:
         finally:
             self._commits.repository.settle_without(self._removals.settle)
 
-    async def _resume(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
-        await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=False)
+    async def _resume(self, saga_type: type[Saga], correlation_id: SagaId) -> Lane | None:
+        return await self._processing.resume(
+            saga_type, correlation_id, self._tasks, take_over=False, wait=False
+        )
 
     async def _run_workers(self) -> None:
         assert self._tasks is not None  # noqa: S101 - they run in it

@@ -25,6 +25,8 @@ from sagaflow.exceptions import (
 from sagaflow.handling import Event
 from sagaflow.hot import is_same
 from sagaflow.ids import SagaId
+from sagaflow.lanes import Lane
+from sagaflow.leases import Leases
 from sagaflow.mailbox import Fate, Letter, Mailboxes
 from sagaflow.outcome import Outcome, OutcomeKind
 from sagaflow.record import SagaRecord, Status, evolve
@@ -62,6 +64,7 @@ class Processing:
     deciding: Deciding
     working: Working
     relay: Relay
+    leases: Leases
     mailboxes: Mailboxes
     conflict_deadline: timedelta
 
@@ -130,32 +133,31 @@ class Processing:
         tasks: TaskGroup | None,
         *,
         take_over: bool,
-    ) -> None:
-        """Do what is due for one saga, and send what waits.
+        wait: bool = True,
+    ) -> Lane | None:
+        """Do what is due for one saga, and send what waits; the work does not wait for the bus.
 
         :param take_over: also if another process holds a lease on it.
+        :param wait: return when the saga has nothing left to send; where it goes on in *tasks*,
+            after the time that one message may take.
+        :return: what is being sent; None if nothing is, or somebody else sends it.
         """
         record = await self.commits.load(saga_type, correlation_id, None)
         if record is None:
-            return
+            return None
         busy = is_leased_to_others(record, self.commits.owner, self.commits.clock.now())
         if busy and not take_over:
             self.commits.on_stored(saga_type, record)  # look again soon
-            return
-        if record.outbox:
-            await self.relay.send(saga_type, record, tasks, wait=True)
-            machine = self.commits.machine(saga_type)
-            if next_work(record, machine, self.commits.clock.now()) is None:
-                return  # who has changed it meanwhile sees to what follows from that
-            # As it is now: what has been sent must not be sent once more.
-            record = await self.commits.load(saga_type, correlation_id, None)
-            if record is None:
-                return
-        after = await self.working.advance(saga_type, record)
-        if after.version != record.version:
-            await self.relay.send(saga_type, after, tasks, wait=True)
-        else:
+            return None
+        held = self.leases.hold(saga_type, correlation_id)
+        try:
+            after = await self.working.advance(saga_type, record)
+        finally:
+            self.leases.release(held)
+        lane = await self.relay.send(saga_type, after, tasks, wait=wait)
+        if lane is None and after.version == record.version:
             await self._correct_wake(saga_type, after)
+        return lane
 
     async def _correct_wake(self, saga_type: type[Saga], record: SagaRecord) -> None:
         """Note when a saga is really due, if it was due and there was nothing to do.
@@ -345,8 +347,12 @@ class Processing:
         delivery.letter.unsent = None  # it is sent together with what this event has added
         try:
             if has_work(stored):
-                own = await self.working.undo_next(saga_type, stored)
-                last = await self.working.advance(saga_type, own)
+                held = self.leases.hold(saga_type, stored.correlation_id)
+                try:
+                    own = await self.working.undo_next(saga_type, stored)
+                    last = await self.working.advance(saga_type, own)
+                finally:
+                    self.leases.release(held)
         except RepositoryError as exc:
             self._leave_to_workers(saga_type, delivery.event, exc)
         else:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from typing import Any
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,13 +18,14 @@ from sagaflow._engine.failure import undeliverable
 from sagaflow._engine.work import earliest, is_suspended_by_message
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._log import about, get_logger
-from sagaflow._new import new_deque
 from sagaflow._texts import line_of
 from sagaflow.abc import Bus
 from sagaflow.commits import Commits
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, current_envelope
 from sagaflow.exceptions import NewerSchemaError, RepositoryError
-from sagaflow.ids import SagaId
+from sagaflow.lanes import Key, Lane, Refused
+from sagaflow.leases import Leases
+from sagaflow.offers import Offers
 from sagaflow.policy import RetryPolicy
 from sagaflow.record import Failing, OutgoingMessage, SagaRecord, Status, evolve
 from sagaflow.refusals import Refusals, about_message
@@ -32,33 +33,11 @@ from sagaflow.removals import Removals
 
 logger = get_logger(__name__)
 
-_Key = tuple[str, type, SagaId, str]
-_REMEMBERED = 4096
-
-
-@define
-class _Lane:
-    """The messages of one saga. They leave one after another."""
-
-    key: _Key
-    latest: SagaRecord
-    waiting: deque[OutgoingMessage] = field(factory=new_deque)
-    last: int = 0
-    unnoted: tuple[str, ...] = ()
-    ended: bool = False
-    idle: anyio.Event | None = None
-
-    async def wait_until_idle(self) -> None:
-        """Return once all have left."""
-        if not self.ended:
-            self.idle = self.idle or anyio.Event()
-            await self.idle.wait()
-
-    def end(self) -> None:
-        """Note that all have left, or as many as could."""
-        self.ended = True
-        if self.idle is not None:
-            self.idle.set()
+_REMEMBERED: Final = 4096
+_MOST_UNNOTED: Final = 32
+"""How many messages of a saga the bus may have that are in its outbox still, while others wait."""
+_UNNOTED_FOR: Final = 0.02
+"""For how many seconds, where nobody else sees to it."""
 
 
 @define
@@ -66,8 +45,9 @@ class Relay:
     """Publishes what sagas have sent.
 
     A message is removed from its saga after the bus accepted it: a crash in between delivers it
-    again, with the same id. A message that the bus refuses stays, and those behind it wait; it is
-    offered again later, and if that fails for too long its saga is suspended.
+    again, with the same id. A message that the bus refuses, or does not accept in time, stays, and
+    those behind it wait; it is offered again later, and if that fails for too long its saga is
+    suspended.
     """
 
     _commits: Commits
@@ -77,16 +57,31 @@ class Relay:
     _removals: Removals = field(
         default=Factory(lambda self: Removals(self._commits), takes_self=True)
     )
-    _at_once: Callable[[type, SagaId], bool] | None = field(
-        default=Factory(lambda self: getattr(self._bus, "delivers_at_once", None), takes_self=True),
+    _leases: Leases = field(default=Factory(lambda self: Leases(self._commits), takes_self=True))
+    _send_timeout: timedelta = field(default=timedelta(seconds=30), kw_only=True)
+    _offers: Offers = field(
+        default=Factory(
+            lambda self: Offers(
+                bus=self._bus,
+                timeout=self._send_timeout,
+                clock=self._commits.clock,
+                memory=self._retry.longest * 2,
+            ),
+            takes_self=True,
+        ),
         init=False,
     )
-    _lanes: dict[_Key, _Lane] = field(factory=dict[_Key, _Lane], init=False)
-    _sent: dict[_Key, int] = field(factory=dict[_Key, int], init=False)
+    _lanes: dict[Key, Lane] = field(factory=dict[Key, Lane], init=False)
+    _sent: dict[Key, int] = field(factory=dict[Key, int], init=False)
+    _refused: dict[Key, Refused] = field(factory=dict[Key, Refused], init=False)
     _refusals: Refusals = field(
         default=Factory(lambda self: Refusals(self._commits.clock, logger), takes_self=True),
         init=False,
     )
+
+    def silent_since(self) -> datetime | None:
+        """Return since when the bus neither accepts nor refuses some messages; None if it does."""
+        return self._offers.silent_since()
 
     async def wait_until_idle(self) -> None:
         """Return once nothing is being sent."""
@@ -101,83 +96,106 @@ class Relay:
         *,
         wait: bool,
         lingers: bool = False,
-    ) -> None:
+    ) -> Lane | None:
         """Send the outbox of *record*, which has just been stored or read.
 
+        What the bus has refused is not offered before its time, whatever has come since.
+
         :param tasks: where the sending goes on if the caller is cancelled or does not wait.
-        :param wait: return when the saga has nothing left to send. The caller must not be part of
-            a delivery, which might be the very one that is waited for. Does not wait for a sending
-            that is under way already, for the same reason.
+        :param wait: return when the saga has nothing left to send, or, where it goes on in *tasks*,
+            once that takes longer than one message may. The caller must not be part of a delivery,
+            which might be the very one that is waited for. Does not wait for a sending that is
+            under way already, for the same reason.
         :param lingers: whether what was sent may stay in the saga for its next write to remove.
+        :return: what has been begun.
         """
         if tasks is None and not wait:
-            return  # nobody is there to send it now: it stays in the saga for the next run_due()
+            return None  # nobody is there to send it now: it stays for the next run_due()
         lane = self._enqueue(saga_type, record)
         if lane is None:
-            return
+            return None
         if tasks is None:
-            await self._drain(saga_type, lane, None)
-            return
+            await self._drain(saga_type, lane, None, lingers=False)  # nobody would renew its lease
+            return lane
         if wait and lingers and self._is_sent_at_once(lane):
-            await self._drain(saga_type, lane, tasks)
-            return
+            await self._drain(saga_type, lane, tasks, lingers=True)
+            return lane
+        drain = partial(self._drain_held, saga_type, lane, tasks, lingers=lingers)
         try:
-            name, rest = f"relay of {saga_type.table.saga}", tasks if lingers else None
-            tasks.start_soon(self._drain, saga_type, lane, rest, name=name)
+            tasks.start_soon(drain, name=f"relay of {saga_type.table.saga}")
         except RuntimeError:  # closed meanwhile: it stays in the saga for others
             del self._lanes[lane.key]
-            return
+            return None
         if wait:
-            await lane.wait_until_idle()
+            await lane.wait_long_enough()
+        return lane
 
-    def _is_sent_at_once(self, lane: _Lane) -> bool:
+    def _is_sent_at_once(self, lane: Lane) -> bool:
         """Tell whether no cancellation of the caller can interrupt it: it needs no task then."""
-        at_once = self._at_once
-        if at_once is None:
-            return False
         for message in lane.waiting:
             cls = self._messages.find(message.message.type)
-            if cls is None or not at_once(cls, lane.latest.correlation_id):
+            if cls is None or not self._offers.is_answered_at_once(cls, lane.latest.correlation_id):
                 return False
         return True
 
-    def _enqueue(self, saga_type: type[Saga], record: SagaRecord) -> _Lane | None:
+    def _enqueue(self, saga_type: type[Saga], record: SagaRecord) -> Lane | None:
         """Queue what is not queued yet; return the lane if nobody drains it so far."""
         if self._bus is None or not record.outbox:
             return None
-        if is_suspended_by_message(record):
-            return None  # an operator decides first
         key = _key(saga_type, record)
+        if is_suspended_by_message(record):
+            self._refused.pop(key, None)
+            return None  # an operator decides first
         lane = self._lanes.get(key)
         if lane is not None:
-            self._extend(lane, record)
+            lane.extend(record)
             return None
         known = self._sent.get(key, 0)
-        lane = _Lane(key, record, last=known)
-        self._extend(lane, record)
-        if len(lane.waiting) < len(record.outbox):
-            # What was sent is in the saga still, or again: it was read before it was removed,
-            # perhaps by a write that has set the whole outbox since.
-            lane.unnoted = tuple(m.id for m in record.outbox if m.sequence <= known)
-        if not lane.waiting and not lane.unnoted:
-            return None
+        lane = Lane(key, record, last=known, accepted=known)
+        lane.extend(record)
+        # What was sent may be in the saga still, or again: it was read before it was removed,
+        # perhaps by a write that has set the whole outbox since.
+        first = record.outbox[0]
+        if first.sequence > known:
+            now = self._commits.clock.now()
+            if record.sending is not None:
+                if record.sending.due > now:
+                    return None  # it is offered again by whoever wakes up then
+            elif self._refused:
+                lane.refused = self._refusal_of(key, record, first, now)
         self._lanes[key] = lane
         return lane
 
-    def _extend(self, lane: _Lane, record: SagaRecord) -> None:
-        if record.version > lane.latest.version:
-            lane.latest = record
-        for message in record.outbox:
-            if message.sequence > lane.last:
-                lane.waiting.append(message)
-                lane.last = message.sequence
+    def _refusal_of(
+        self, key: Key, record: SagaRecord, message: OutgoingMessage, now: datetime
+    ) -> Failing | None:
+        """Return how a message has failed that is not to be offered yet, though *record* allows it.
 
-    async def _drain(self, saga_type: type[Saga], lane: _Lane, tasks: TaskGroup | None) -> None:
-        # Where *tasks* are given, what was sent is left to the next write, or to one of them.
+        A write that was decided on before the refusal was noted has overwritten that.
+        """
+        known = self._refused.get(key)
+        if known is None or known.message_id != message.id or known.failing.due <= now:
+            return None
+        return known.failing if record.updated_at <= known.noted_at else None
+
+    async def _drain_held(
+        self, saga_type: type[Saga], lane: Lane, tasks: TaskGroup, *, lingers: bool
+    ) -> None:
+        """Send what may take longer than its lease."""
+        held = self._leases.hold(saga_type, lane.latest.correlation_id)
+        try:
+            await self._drain(saga_type, lane, tasks, lingers=lingers)
+        finally:
+            self._leases.release(held)
+
+    async def _drain(
+        self, saga_type: type[Saga], lane: Lane, tasks: TaskGroup | None, *, lingers: bool
+    ) -> None:
+        # Where it *lingers*, what was sent is left to the next write, or to one of *tasks*.
         # The relay delivers for the saga, not for the message that its caller may be handling.
         handled = current_envelope.set(None)
         try:
-            while await self._publish_waiting(saga_type, lane, tasks):
+            while await self._publish_waiting(saga_type, lane, tasks, lingers=lingers):
                 if not lane.waiting:
                     break
             # If one was refused, what has come meanwhile must not overtake it.
@@ -196,46 +214,87 @@ class Relay:
             current_envelope.reset(handled)
 
     async def _publish_waiting(
-        self, saga_type: type[Saga], lane: _Lane, tasks: TaskGroup | None
+        self, saga_type: type[Saga], lane: Lane, tasks: TaskGroup | None, *, lingers: bool
     ) -> bool:
         """Publish what waits and then remove it from the saga; tell whether all was accepted."""
-        sent: list[str] = []
-        failing: Failing | None = None
-        is_left = False
+        failing, is_left = lane.refused, False
+        lingers = lingers and lane.latest.sending is None  # that it failed must not stay noted
         try:
-            while lane.waiting:
+            while lane.waiting and failing is None:
                 failing = await self._publish(saga_type, lane.latest, lane.waiting[0])
                 if failing is not None:
                     break
-                sent.append(lane.waiting.popleft().id)
-            if failing is None and tasks is not None:
-                is_left = self._leave_removal(saga_type, lane, tuple(sent), tasks)
+                self._accept(lane)
+                if not lane.waiting:
+                    break
+                await self._note_meanwhile(saga_type, lane, tasks)
+            if failing is None and lingers and tasks is not None:
+                is_left = self._leave_removal(saga_type, lane, tasks, goes_on=False)
         finally:
             # Also when cancelled: what the bus has accepted should not be sent again.
             if not is_left:
                 with self._commits.shield():
-                    await self._note(saga_type, lane, tuple(sent), failing)
+                    await self._note(saga_type, lane, failing)
         return failing is None
 
+    def _accept(self, lane: Lane) -> None:
+        """Remember what the bus has accepted, for those who know the saga from before that."""
+        lane.accept()
+        self._sent[lane.key] = lane.accepted
+        if len(self._sent) > _REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+        if self._refused:
+            self._refused.pop(lane.key, None)
+
+    async def _note_meanwhile(
+        self, saga_type: type[Saga], lane: Lane, tasks: TaskGroup | None
+    ) -> None:
+        """See to it that what was accepted is removed soon, though more is being sent."""
+        now = anyio.current_time()
+        if tasks is None or lane.latest.sending is not None:
+            outbox = lane.latest.outbox
+            is_much = len(outbox) > _MOST_UNNOTED and (
+                outbox[_MOST_UNNOTED - 1].sequence <= lane.accepted
+            )
+            if lane.latest.sending is not None or is_much or now - lane.noted_at >= _UNNOTED_FOR:
+                await self._note(saga_type, lane, None, goes_on=True)
+                lane.noted_at = now
+            return
+        lane.begun_at = lane.begun_at or now
+        if now - lane.begun_at >= self._send_timeout.total_seconds():
+            lane.release()  # who waits has waited for long enough; it goes on without them
+        if not self._leave_removal(saga_type, lane, tasks, goes_on=True):
+            await self._note(saga_type, lane, None, goes_on=True)
+        elif len(self._removals.of(saga_type, lane.latest)) >= _MOST_UNNOTED:
+            await self._removals.settle(saga_type, lane.latest.correlation_id)
+
+    def _unnoted(self, saga_type: type[Saga], lane: Lane) -> tuple[str, ...]:
+        """Return the ids of what the bus has accepted and what may be in the saga still."""
+        accepted = (m.id for m in lane.latest.outbox if m.sequence <= lane.accepted)
+        waiting = self._removals.of(saga_type, lane.latest)
+        return tuple(dict.fromkeys((*lane.unnoted, *waiting, *accepted)))
+
     def _leave_removal(
-        self, saga_type: type[Saga], lane: _Lane, sent: tuple[str, ...], tasks: TaskGroup
+        self, saga_type: type[Saga], lane: Lane, tasks: TaskGroup, *, goes_on: bool
     ) -> bool:
         """Leave it to the next write to remove what was sent, if one may; tell whether it is.
 
         This spares most sagas a write of their own for that.
         """
         record = lane.latest
-        if record.sending is not None or not self._commits.hot.most:
-            return False  # that it failed must not stay noted; or no write knows what is there
-        sent = (*lane.unnoted, *sent)
+        if record.sending is not None or not (self._commits.hot.most or goes_on):
+            return False  # it is to be noted that it no longer fails; or no write would know of it
+        sent = self._unnoted(saga_type, lane)
         left = tuple(message for message in record.outbox if message.id not in sent)
-        after = evolve(record, outbox=left, lease=None)
+        lease = self._commits.own_lease() if goes_on else None
+        after = evolve(record, outbox=left, lease=lease)
         try:
             self._removals.add(saga_type, after, sent, tasks, self._look_again)
         except RuntimeError:  # closed meanwhile
             return False
-        self._remember(lane.key, record, sent)
         lane.latest, lane.unnoted = after, ()
+        if goes_on:
+            return True
         wake = earliest(after, self._commits.machine(saga_type))
         if wake is not None:  # what is due later must not wait for the removal
             self._commits.on_stored(saga_type, evolve(after, wake=wake))
@@ -249,14 +308,14 @@ class Relay:
     async def _publish(
         self, saga_type: type[Saga], record: SagaRecord, message: OutgoingMessage
     ) -> Failing | None:
-        assert self._bus is not None  # noqa: S101 - there are no lanes without a bus
         saga = saga_type.table.saga
         try:
             body = self._messages.decode(
                 message.message, f"{saga} {record.correlation_id!r}: outbox"
             )
-            await self._bus.publish(
+            await self._offers.offer(
                 body,
+                message.message.type,
                 correlation_id=record.correlation_id,
                 message_id=message.id,
                 headers=_headers(message),
@@ -264,11 +323,19 @@ class Relay:
         except Exception as exc:  # noqa: BLE001 - a stranger's bus and handlers may raise anything
             self._report(saga, record, message, exc)
             now, random = self._commits.clock.now(), self._commits.random()
-            is_first = bool(record.outbox) and message.id == record.outbox[0].id
-            before = record.sending if is_first else None
+            before = self._failed_before(_key(saga_type, record), record, message)
             return failed_again(before, line_of(exc), now, self._retry, random)
         self._refusals.end(saga, record, message)
         return None
+
+    def _failed_before(
+        self, key: Key, record: SagaRecord, message: OutgoingMessage
+    ) -> Failing | None:
+        """Return how a message has failed so far, by what is stored or by what is remembered."""
+        if record.outbox and message.id == record.outbox[0].id and record.sending is not None:
+            return record.sending
+        known = self._refused.get(key)
+        return None if known is None or known.message_id != message.id else known.failing
 
     def _report(
         self, saga: str, record: SagaRecord, message: OutgoingMessage, error: Exception
@@ -279,51 +346,43 @@ class Relay:
     async def _note(
         self,
         saga_type: type[Saga],
-        lane: _Lane,
-        sent: tuple[str, ...],
+        lane: Lane,
         failing: Failing | None,
         *,
+        goes_on: bool = False,
         again: int = 3,
     ) -> None:
         """Store what was sent and what failed; look for more if the saga has changed meanwhile.
 
+        :param goes_on: whether more is being sent after this.
         :param again: how often to store a failure anew that others were faster than.
         """
-        record = lane.latest
-        # What could not be noted before has been sent as well.
-        sent = (*lane.unnoted, *sent)
+        record, commits = lane.latest, self._commits
+        sent = self._unnoted(saga_type, lane)
         left = tuple(message for message in record.outbox if message.id not in sent)
-        after = evolve(record, outbox=left, sending=failing)
-        wake = earliest(after, self._commits.machine(saga_type))
-        lane.latest = evolve(after, lease=None)
+        lease = commits.own_lease() if goes_on else None
+        after = evolve(record, outbox=left, sending=failing, lease=lease)
+        wake = earliest(after, commits.machine(saga_type))
+        after = lane.latest = evolve(after, wake=wake)
         lane.unnoted = sent
+        if failing is not None and left:
+            self._remember_refusal(lane.key, left[0], failing)
         try:
-            noted = await self._commits.bookkeep(
-                saga_type, record, sent=sent, sending=failing, wake=wake
+            noted = await commits.bookkeep(
+                saga_type, record, sent=sent, sending=failing, wake=wake, lease=lease
             )
-            self._remember(lane.key, record, sent)
+            self._removals.forget(saga_type, record, sent)
             lane.unnoted = ()
             if noted:
-                self._commits.on_stored(saga_type, evolve(after, wake=wake, lease=None))
-                if failing is not None and is_too_old(
-                    failing, self._commits.clock.now(), self._retry
-                ):
+                commits.on_stored(saga_type, after)
+                if failing is not None and is_too_old(failing, commits.clock.now(), self._retry):
                     await self._suspend(saga_type, after, failing)
                 return
-            newer = await self._commits.load(saga_type, record.correlation_id, None)
-        except NewerSchemaError as exc:  # what is to be sent now is for newer code
-            self._commits.report_outage(exc)
-            return
+            if goes_on:
+                return  # it is looked at when all is sent
+            newer = await commits.load(saga_type, record.correlation_id, None)
         except RepositoryError as exc:
-            self._commits.report_outage(exc)
-            logger.info(
-                "%s %r: %d sent messages could not be removed and will be sent again: %s",
-                saga_type.table.saga,
-                record.correlation_id,
-                len(sent),
-                exc,
-                extra=about(saga_type.table.saga, record.correlation_id, version=record.version),
-            )
+            self._report_unnoted(saga_type, record, sent, exc)
             return
         if newer is None or newer.incarnation != record.incarnation:
             return
@@ -331,27 +390,47 @@ class Relay:
             self._take_over(lane, newer)
         elif newer.outbox and again:
             lane.latest = newer
-            await self._note(saga_type, lane, (), failing, again=again - 1)
+            await self._note(saga_type, lane, failing, again=again - 1)
+        elif newer.outbox:  # whoever writes so fast has not noticed: it is tried when it is time
+            commits.on_stored(saga_type, evolve(newer, wake=failing.due, lease=None))
 
-    def _remember(self, key: _Key, record: SagaRecord, sent: tuple[str, ...]) -> None:
-        """Remember what was sent and removed, for those who have read the saga before that."""
-        for message in record.outbox:
-            if message.id in sent:
-                self._sent[key] = max(self._sent.get(key, 0), message.sequence)
-        while len(self._sent) > _REMEMBERED:
-            del self._sent[next(iter(self._sent))]
+    def _report_unnoted(
+        self,
+        saga_type: type[Saga],
+        record: SagaRecord,
+        sent: tuple[str, ...],
+        error: RepositoryError,
+    ) -> None:
+        self._commits.report_outage(error)
+        if not isinstance(error, NewerSchemaError):  # what is to be sent then is for newer code
+            logger.info(
+                "%s %r: %d sent messages could not be removed; should this process end before they "
+                "are, they are sent again: %s",
+                saga_type.table.saga,
+                record.correlation_id,
+                len(sent),
+                error,
+                extra=about(saga_type.table.saga, record.correlation_id, version=record.version),
+            )
 
-    def _take_over(self, lane: _Lane, newer: SagaRecord) -> None:
+    def _remember_refusal(self, key: Key, message: OutgoingMessage, failing: Failing) -> None:
+        self._refused.pop(key, None)
+        self._refused[key] = Refused(message.id, failing, self._commits.clock.now())
+        if len(self._refused) > _REMEMBERED:
+            del self._refused[next(iter(self._refused))]
+
+    def _take_over(self, lane: Lane, newer: SagaRecord) -> None:
         """Send what others have stored while this lane was sending, as its lease says."""
         now = self._commits.clock.now()
         if newer.outbox and not is_leased_to_others(newer, self._commits.owner, now):
-            self._extend(lane, newer)
+            lane.extend(newer)
         elif newer.version > lane.latest.version:
             lane.latest = newer
 
     async def _suspend(self, saga_type: type[Saga], record: SagaRecord, failing: Failing) -> None:
         if record.status is Status.SUSPENDED or not record.outbox:
             return
+        self._refused.pop(_key(saga_type, record), None)
         machine, write = self._commits.machine(saga_type), self._commits.write()
         after = undeliverable(record, failing, machine, write)
         if await self._commits.update(saga_type, record, after):
@@ -370,6 +449,6 @@ def _headers(message: OutgoingMessage) -> dict[str, object]:
     return {**passed_on, CAUSATION_ID: message.causation_id, MESSAGE_KIND: message.kind}
 
 
-def _key(saga_type: type[Saga], record: SagaRecord) -> _Key:
+def _key(saga_type: type[Saga], record: SagaRecord) -> Key:
     saga = saga_type.table.saga
     return (saga, type(record.correlation_id), record.correlation_id, record.incarnation)

@@ -39,7 +39,7 @@ _Key = tuple[str, type, SagaId]
 class _Removal:
     """Messages of one saga that are to be removed.
 
-    :ivar record: the saga without them.
+    :ivar record: the saga without them; with a lease, if more of it is being sent.
     :ivar tasks: where to do what follows.
     :ivar has_lingered: whether it has waited for long enough.
     """
@@ -73,7 +73,7 @@ class Removals:
     ) -> None:
         """Note that messages were sent, which the next write of their saga may remove.
 
-        :param record: the saga without them.
+        :param record: the saga without them; with a lease, if more of it is being sent.
         :param tasks: where they are removed if no such write comes.
         :param on_newer: called with the saga if others are found to have changed it meanwhile.
         :raises RuntimeError: if *tasks* takes no more.
@@ -83,16 +83,19 @@ class Removals:
             self._is_watched = True
         key = _key(saga_type, record.correlation_id)
         known = self._waiting.get(key)
-        if known is not None and known.record.incarnation == record.incarnation:
-            sent = (*known.sent, *sent)
-        self._waiting[key] = _Removal(saga_type, record, sent, tasks, on_newer)
+        if known is None or known.record.incarnation != record.incarnation:
+            self._waiting[key] = _Removal(saga_type, record, sent, tasks, on_newer)
+            return
+        # The first of them does not wait any longer, whatever keeps coming.
+        known.record, known.tasks, known.on_newer = record, tasks, on_newer
+        known.sent = tuple(dict.fromkeys((*known.sent, *sent)))
 
-    def of(self, saga_type: type[Saga], record: SagaRecord) -> frozenset[str]:
+    def of(self, saga_type: type[Saga], record: SagaRecord) -> tuple[str, ...]:
         """Return the ids of the messages of a saga that were sent and are not removed yet."""
         known = self._waiting.get(_key(saga_type, record.correlation_id))
         if known is None or known.record.incarnation != record.incarnation:
-            return frozenset()
-        return frozenset(known.sent)
+            return ()
+        return known.sent
 
     def forget(self, saga_type: type[Saga], record: SagaRecord, removed: Collection[str]) -> None:
         """Note that a write has removed messages from their saga."""
@@ -149,16 +152,19 @@ class Removals:
 
         What fails here is left to the sweep, which removes it without sending it again.
         """
-        saga_type, record = removal.saga_type, removal.record
-        key = _key(saga_type, record.correlation_id)
-        if self._waiting.get(key) is not removal:
+        saga_type, record, sent = removal.saga_type, removal.record, removal.sent
+        if self._waiting.get(_key(saga_type, record.correlation_id)) is not removal:
             return  # another write has come by
         wake = earliest(record, self._commits.machine(saga_type))
+        lease = None if record.lease is None else self._commits.own_lease()
         newer: SagaRecord | None = None
+        # Who is sending more goes by what was removed, so that is tried again.
+        done = lease is None
         try:
             noted = await self._commits.bookkeep(
-                saga_type, record, sent=removal.sent, sending=None, wake=wake
+                saga_type, record, sent=sent, sending=None, wake=wake, lease=lease
             )
+            done = True
             if not noted and not self._is_outdated(saga_type, record):
                 newer = await self._commits.load(saga_type, record.correlation_id, None)
         except RepositoryError as exc:
@@ -173,8 +179,8 @@ class Removals:
                 extra=about(saga, record.correlation_id, version=record.version),
             )
         finally:
-            if self._waiting.get(key) is removal:
-                del self._waiting[key]
+            if done:
+                self.forget(saga_type, record, sent)
         if newer is not None:
             await removal.on_newer(saga_type, newer, removal.tasks)
 

@@ -14,12 +14,14 @@ from attrs import define, field
 
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.backoff import delays
+from sagaflow._engine.work import earliest_work
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._log import about, get_logger
 from sagaflow.abc import closing
 from sagaflow.commits import Commits
 from sagaflow.exceptions import NewerSchemaError, RepositoryError
 from sagaflow.ids import SagaId
+from sagaflow.lanes import Lane
 from sagaflow.record import Lease, SagaRecord
 
 logger = get_logger(__name__)
@@ -36,6 +38,8 @@ _BATCH: Final = 200
 _CLAIMS: Final = 8
 """How many it claims at a time."""
 
+_SPARE: Final = 64
+
 _Key = tuple[type[Saga], type, SagaId]
 
 
@@ -46,18 +50,21 @@ class Workers:
     What this process has stored wakes it to the millisecond; a sweep over what is due finds the
     rest, such as what a dead process has left.
 
-    :ivar resume: does what is due for one saga.
+    :ivar resume: does what is due for one saga; returns what is being sent after that, which
+        others need not wait for.
     :ivar poll: how long the sweep rests when there is work now and then; up to five times that
         when there is none.
-    :ivar concurrency: for how many sagas work is done at the same time.
+    :ivar concurrency: for how many sagas work is done at the same time, sending apart.
+    :ivar takes_back: whether another process of the same name may have left its leases behind.
     :ivar last_sweep: when it last looked successfully for due work.
     """
 
     commits: Commits
     sagas: tuple[type[Saga], ...]
-    resume: Callable[[type[Saga], SagaId], Awaitable[None]]
+    resume: Callable[[type[Saga], SagaId], Awaitable[Lane | None]]
     poll: timedelta
     concurrency: int
+    takes_back: bool = False
     last_sweep: datetime | None = field(default=None, init=False)
     _round: float | None = field(default=None, init=False)
     _wakes: dict[_Key, datetime] = field(factory=dict[_Key, datetime], init=False)
@@ -67,6 +74,7 @@ class Workers:
     _counter: Iterator[int] = field(factory=count, init=False)
     _changed: anyio.Event = field(factory=anyio.Event, init=False)
     _busy: set[_Key] = field(factory=set[_Key], init=False)
+    _sending: int = field(default=0, init=False)
     _newer: set[type[Saga]] = field(factory=set[type[Saga]], init=False)
     _finished: anyio.Event = field(factory=anyio.Event, init=False)
     _limiter: anyio.CapacityLimiter = field(init=False)
@@ -84,7 +92,7 @@ class Workers:
         await self._wait_until_fewer_than(1)
 
     async def _wait_until_fewer_than(self, number: int) -> None:
-        while len(self._busy) >= number:
+        while len(self._busy) + self._sending >= number:
             if self._finished.is_set():
                 self._finished = anyio.Event()
             await self._finished.wait()
@@ -103,14 +111,25 @@ class Workers:
         elif wake is not None and wake <= now and record.lease is None:
             # It became due while messages were being sent: nobody is doing it.
             wake = now + _SECOND_LOOK
-        # Otherwise, whoever stores a saga does what is due there without being woken.
-        elif wake is None or wake <= now or wake - now > _HORIZON:
+        elif wake is not None and wake <= now:
+            # Whoever stores a saga does what is due there without being woken. What falls due
+            # while it is being sent for does not wait for that.
+            wake = earliest_work(record, self.commits.machine(saga_type))
+        if wake is None or wake <= now or wake - now > _HORIZON:
             self._wakes.pop(key, None)
             return
         self._wakes[key] = wake
-        heapq.heappush(self._heap, (wake, next(self._counter), key))
+        self._push(wake, key)
         if self._heap[0][0] == wake:
             self._changed.set()
+
+    def _push(self, wake: datetime, key: _Key) -> None:
+        """Add a wake to the heap, which is rid of those that hold no longer before it grows."""
+        if len(self._heap) >= 2 * len(self._wakes) + _SPARE:
+            self._heap = [(due, next(self._counter), one) for one, due in self._wakes.items()]
+            heapq.heapify(self._heap)
+        else:
+            heapq.heappush(self._heap, (wake, next(self._counter), key))
 
     async def run(self, tasks: TaskGroup) -> None:
         """Do what is due until cancelled. Work goes on in *tasks* when this is cancelled."""
@@ -120,6 +139,8 @@ class Workers:
             async with anyio.create_task_group() as loops:
                 loops.start_soon(self._follow_timers, tasks)
                 loops.start_soon(self._sweep, tasks)
+                if self.takes_back:
+                    loops.start_soon(self._take_back, tasks)
         finally:
             self._round = None
 
@@ -143,7 +164,7 @@ class Workers:
             heapq.heappop(self._heap)
             if key in self._busy:  # who is busy with the saga may have passed it by
                 self._wakes[key] = now + _SECOND_LOOK
-                heapq.heappush(self._heap, (now + _SECOND_LOOK, next(self._counter), key))
+                self._push(now + _SECOND_LOOK, key)
                 continue
             del self._wakes[key]
             self._start(tasks, key)
@@ -156,9 +177,10 @@ class Workers:
 
     async def _work(self, key: _Key) -> None:
         saga_type, _, correlation_id = key
+        sending: Lane | None = None
         try:
             async with self._limiter:
-                await self.resume(saga_type, correlation_id)
+                sending = await self.resume(saga_type, correlation_id)
         except RepositoryError as exc:
             self.commits.report_outage(exc)
         except Exception:
@@ -170,6 +192,54 @@ class Workers:
         finally:
             self._busy.discard(key)
             self._finished.set()
+        if sending is not None:
+            await self._watch(sending)
+
+    async def _watch(self, sending: Lane) -> None:
+        """Count what is being sent, so that a sweep does not claim more than can be sent."""
+        self._sending += 1
+        try:
+            await sending.wait_until_idle()
+        finally:
+            self._sending -= 1
+            self._finished.set()
+
+    async def _take_back(self, tasks: TaskGroup) -> None:
+        """Start what a process of the same name had begun; its leases are those of this one.
+
+        What fails here is left to the sweep, which finds it once they have run out.
+        """
+        try:
+            for saga_type in self.sagas:
+                now = self.commits.clock.now()
+                waiting = self.commits.repository.due(saga_type.table.saga, now, unclaimed=False)
+                async with closing(waiting) as due:
+                    found = [correlation_id async for correlation_id in due]
+                for correlation_id in found:
+                    await self._wait_until_fewer_than(_BATCH)
+                    await self._take_one_back(tasks, saga_type, correlation_id)
+        except RepositoryError as exc:
+            self.commits.report_outage(exc)
+
+    async def _take_one_back(
+        self, tasks: TaskGroup, saga_type: type[Saga], correlation_id: SagaId
+    ) -> None:
+        key = (saga_type, type(correlation_id), correlation_id)
+        try:
+            record = await self.commits.load(saga_type, correlation_id, None)
+            if record is None or record.lease is None or record.lease.owner != self.commits.owner:
+                return
+            until = self.commits.clock.now() + self.commits.lease
+            if key not in self._busy and await self.commits.renew(saga_type, record, until):
+                self._start(tasks, key)
+        except RepositoryError as exc:
+            logger.debug(
+                "%s %r was not taken back: %s",
+                saga_type.table.saga,
+                correlation_id,
+                exc,
+                extra=about(saga_type.table.saga, correlation_id),
+            )
 
     async def _sweep(self, tasks: TaskGroup) -> None:
         idle, more = 1, False

@@ -52,9 +52,10 @@ LAYERS: list[set[str]] = [
         "mongo.batches",
         "mongo.drivers",
         "mongo.embedded",
+        "lanes",
         "sagas",
     },
-    {"refusals", "removals", "mongo.errors", "mongo.statements"},
+    {"leases", "offers", "refusals", "removals", "mongo.errors", "mongo.statements"},
     {"mailbox"},
     {"mongo.writes"},
     {

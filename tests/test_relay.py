@@ -289,6 +289,7 @@ async def test_refused_message_stays_with_those_behind_it(
     assert await world.outbox() == ([2, 3], NOW + timedelta(seconds=4))  # awake still
     assert [line.levelname for line in caplog.records] == ["ERROR"]
     world.when_publishing(_nothing)
+    world.clock.advance(timedelta(seconds=4))
     await relay.send(Notes, record(2, 3), None, wait=True)
     assert world.taken == ["1", "2", "3"]
 
@@ -388,6 +389,7 @@ async def test_refused_message_is_offered_again_ever_later(world: World) -> None
         assert found.sending.error == "OSError: full"
         assert found.wake == found.sending.due == world.clock.now() + timedelta(seconds=seconds)
         assert world.noted[-1].wake == found.wake  # the background is told
+        world.clock.advance(timedelta(seconds=seconds))
     world.when_publishing(_nothing)
     await relay.send(Notes, await world.stored(), None, wait=True)
     found = await world.stored()
@@ -436,6 +438,7 @@ async def test_message_that_comes_while_one_is_refused_does_not_overtake_it(worl
     assert world.taken == []
     assert (await world.outbox())[0] == [1, 2]
     world.when_publishing(_nothing)
+    world.clock.advance(timedelta(seconds=4))
     await relay.send(Notes, await world.stored(), None, wait=True)
     assert world.taken == ["1", "2"]
 
@@ -496,7 +499,7 @@ async def test_message_that_cannot_be_read_stays_and_is_told_without_a_traceback
 # A store that fails
 
 
-async def test_message_whose_removal_failed_is_delivered_again(
+async def test_message_whose_removal_failed_is_removed_later_and_by_others_delivered_again(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Away(MemoryRepository):
@@ -516,6 +519,10 @@ async def test_message_whose_removal_failed_is_delivered_again(
     assert [line.levelname for line in caplog.records] == ["ERROR"]  # the outage, once
     store.away = False
     await relay.send(Notes, record(1), None, wait=True)
+    assert world.taken == ["1"]
+    assert await world.outbox() == ([], None)
+    await world.store(record(1))
+    await world.relay().send(Notes, record(1), None, wait=True)  # of a process that knows nothing
     assert world.taken == ["1", "1"]
     assert await world.outbox() == ([], None)
 

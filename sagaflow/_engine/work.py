@@ -106,11 +106,19 @@ def earliest(record: SagaRecord, machine: Machine) -> datetime | None:
 
     This is what ``wake`` must not exceed, or the work of a dead process would be lost.
     """
-    first = _first(record, machine) if has_work(record) else None
-    times = [] if first is None else [first.due]
+    work = earliest_work(record, machine)
+    times = [] if work is None else [work]
     if record.outbox and not is_suspended_by_message(record):
         times.append(record.updated_at if record.sending is None else record.sending.due)
     return min(times, default=None)
+
+
+def earliest_work(record: SagaRecord, machine: Machine) -> datetime | None:
+    """Return when there is something to do, sending apart; None if nothing is to come."""
+    if not has_work(record):
+        return None
+    first = _first(record, machine)
+    return None if first is None else first.due
 
 
 def pending(record: SagaRecord) -> RecordedCompensation | None:

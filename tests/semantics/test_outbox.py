@@ -206,7 +206,11 @@ async def test_refused_message_is_kept_and_sent_later_with_the_same_id_in_order(
     outcome = await Orchestrator([Shop], repository, clock=clock, bus=bus).handle(Sold("s"))
     assert outcome.kind is OutcomeKind.STAYED
     assert [m.message.type for m in (await shop(repository)).outbox] == ["Sale", "Pack", "Sale"]
-    # Those behind the first wait for it: once per attempt it was offered, and logged.
+    # Those behind the first wait for it, and it for its time: the event did not offer it again.
+    assert [m.body for m in bus.attempts] == [Sale("opening")]
+    clock.advance(timedelta(seconds=1))
+    assert await Orchestrator([Shop], repository, clock=clock, bus=bus).run_due() == 1
+    # Once per attempt it was offered, and logged.
     assert [m.body for m in bus.attempts] == [Sale("opening")] * 2
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
     assert "Shop 's': the bus did not accept Sale" in caplog.records[0].message
@@ -229,6 +233,7 @@ async def test_next_event_sends_what_was_kept_first(
     orchestrator = Orchestrator([Shop], repository, clock=clock, bus=bus)
     await orchestrator.handle(Opened("s"))
     bus.refusal = None
+    clock.advance(timedelta(seconds=1))
     await orchestrator.handle(Sold("s"))
     assert bus.bodies == [Sale("opening"), Pack("a"), Sale("a")]
     assert (await shop(repository)).outbox == ()
