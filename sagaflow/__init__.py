@@ -23,6 +23,8 @@ from sagaflow.exceptions import BusError as BusError
 from sagaflow.exceptions import CompensationError as CompensationError
 from sagaflow.exceptions import ConcurrencyError as ConcurrencyError
 from sagaflow.exceptions import CorrelationError as CorrelationError
+from sagaflow.exceptions import DamagedDocumentError as DamagedDocumentError
+from sagaflow.exceptions import LeftAloneError as LeftAloneError
 from sagaflow.exceptions import LimitExceededError as LimitExceededError
 from sagaflow.exceptions import NewerSchemaError as NewerSchemaError
 from sagaflow.exceptions import NoHandlerError as NoHandlerError
@@ -35,6 +37,7 @@ from sagaflow.exceptions import SerializationError as SerializationError
 from sagaflow.exceptions import ServerUnavailableError as ServerUnavailableError
 from sagaflow.exceptions import UnknownEventError as UnknownEventError
 from sagaflow.exceptions import UnknownOutcomeError as UnknownOutcomeError
+from sagaflow.exceptions import UnknownStateError as UnknownStateError
 from sagaflow.health import Health as Health
 from sagaflow.ids import SagaId as SagaId
 from sagaflow.instance import Instance as Instance
@@ -72,12 +75,14 @@ __all__ = [
     "ConcurrencyError",
     "Context",
     "CorrelationError",
+    "DamagedDocumentError",
     "Envelope",
     "Failing",
     "Health",
     "HistoryEntry",
     "HistoryKind",
     "Instance",
+    "LeftAloneError",
     "LimitExceededError",
     "Limits",
     "MemoryBus",
@@ -116,6 +121,7 @@ __all__ = [
     "TransitionTable",
     "UnknownEventError",
     "UnknownOutcomeError",
+    "UnknownStateError",
     "__version__",
     "compensates",
     "during",

@@ -9,18 +9,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from sagaflow._codec.data import decode_saga
-from sagaflow._codec.documents import Bookkeeping, DocumentChange, Push, decode_record
+from sagaflow._codec.documents import Bookkeeping, DocumentChange, Push
 from sagaflow._codec.elements import Document, encode_lease
-from sagaflow._codec.upgrade import upgraded
+from sagaflow._codec.upgrade import read_record
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.state import State
 from sagaflow._loops import PerLoop
+from sagaflow._shown import shown
 from sagaflow.clock import Clock, SystemClock
-from sagaflow.exceptions import NewerSchemaError, SagaflowError
+from sagaflow.exceptions import SagaflowError
 from sagaflow.ids import SagaId, check_id
 from sagaflow.instance import Instance
 from sagaflow.record import Lease, Status
-from sagaflow.survey import Selection, Summary, Tally, Trait, summary_of
+from sagaflow.survey import Selection, Summary, Tally, Trait, Unreadable, id_of, summary_of
 
 __all__ = [
     "Bookkeeping",
@@ -36,6 +37,7 @@ __all__ = [
     "Settle",
     "Summary",
     "Trait",
+    "Unreadable",
     "encode_lease",
 ]
 
@@ -152,6 +154,9 @@ class SagaRepository(ABC):
     ) -> AsyncIterator[SagaId]:
         """Yield the ids of the sagas whose ``wake`` is not after *now*, the longest due first.
 
+        A ``wake`` that is no instant counts as none. Whatever stands in the place of an id is
+        yielded as it is, since a stranger may have put it there.
+
         :param unclaimed: leave out those on which somebody holds a lease at *now*.
         :param schema: leave out those that are stored with a later schema than this.
         :param limit: read no more than so many, at least 1; all there are, if it is None.
@@ -214,6 +219,7 @@ class SagaRepository(ABC):
         :raises CorrelationError: if *correlation_id* cannot be an id.
         :raises SerializationError: if its data does not fit the class, or a migration fails.
         :raises NewerSchemaError: if newer code has stored it.
+        :raises DamagedDocumentError: if it is no document of sagaflow's.
         """
         known = check_id(correlation_id)
         await self._settle(saga_type, known)
@@ -229,8 +235,9 @@ class SagaRepository(ABC):
 
         Whoever leaves the loop early closes it: `contextlib.aclosing`.
 
-        :raises SagaflowError: if the class has no such state.
-        :raises NewerSchemaError: at the end, after all others, if newer code has stored some.
+        :raises SagaflowError: if the class has no such state; at the end, after
+            all others, about the first of those that cannot be read: `NewerSchemaError`,
+            `DamagedDocumentError`, `SerializationError`.
         """
         name = state.name if isinstance(state, State) else state
         if saga_type.table.state(name) is None:
@@ -253,8 +260,9 @@ class SagaRepository(ABC):
         Whoever leaves the loop early closes it: `contextlib.aclosing`.
 
         :param older_than: how long ago by the repository's clock, or an aware instant.
-        :raises SagaflowError: if it is neither.
-        :raises NewerSchemaError: at the end, after all others, if newer code has stored some.
+        :raises SagaflowError: if it is neither; at the end, after
+            all others, about the first of those that cannot be read: `NewerSchemaError`,
+            `DamagedDocumentError`, `SerializationError`.
         """
         limit = _instant(older_than, self._clock)
         await self._settle(saga_type, None)
@@ -288,12 +296,23 @@ class SagaRepository(ABC):
         async with closing(self.scan_documents(saga_type.table.saga)) as documents:
             async for document in documents:
                 summary = summary_of(document)
-                if selection.takes(summary):
+                if summary is not None and selection.takes(summary):
                     found.append(summary)
         if selection.due_before is not None:
             found.sort(key=lambda summary: summary.wake or summary.updated_at)
         for summary in found:
             yield summary
+
+    async def unreadable(self, saga_type: type[Saga]) -> AsyncGenerator[Unreadable, None]:
+        """Yield what is stored and left alone by the class, or does not fit it, in no order.
+
+        Every document is read and decoded for that. Whoever leaves the loop early closes it:
+        `contextlib.aclosing`.
+        """
+        async with closing(self.scan_documents(saga_type.table.saga)) as documents:
+            async for document in documents:
+                if (found := unreadable_of(saga_type, document)) is not None:
+                    yield found
 
     async def survey(
         self, saga_type: type[Saga], *, finished: bool = False
@@ -330,18 +349,21 @@ async def closing(iterator: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T]
 async def _instances(
     saga_type: type[SagaT], scanned: AsyncIterator[Document]
 ) -> AsyncGenerator[Instance[SagaT], None]:
-    """Yield what people see of these documents; what newer code has stored is raised last."""
-    newer: NewerSchemaError | None = None
+    """Yield what people see of these documents; that some cannot be read is raised last."""
+    first: SagaflowError | None = None
+    number = 0
     async with closing(scanned) as documents:
         async for document in documents:
             try:
                 instance = read_instance(saga_type, document)
-            except NewerSchemaError as exc:
-                newer = newer or exc
+            except SagaflowError as exc:
+                first, number = first or exc, number + 1
             else:
                 yield instance
-    if newer is not None:
-        raise newer
+    if first is not None:
+        if number > 1:
+            first.add_note(f"{number - 1} more could not be read either")
+        raise first
 
 
 def _instant(older_than: object, clock: Clock) -> datetime:
@@ -360,9 +382,23 @@ def _instant(older_than: object, clock: Clock) -> datetime:
     return older_than
 
 
+def unreadable_of(saga_type: type[Saga], document: Mapping[str, Any]) -> Unreadable | None:
+    """Return what keeps a class from working on *document*, if anything does."""
+    try:
+        record = read_record(saga_type, document)
+        if record.fault is not None:
+            raise record.fault
+        if record.status is not Status.EMBRYO:
+            decode_saga(saga_type, record.data)
+    except SagaflowError as exc:
+        stored = document.get("_id")
+        return Unreadable(shown_id=shown(stored), correlation_id=id_of(document), error=exc)
+    return None
+
+
 def read_instance(saga_type: type[SagaT], document: Mapping[str, Any]) -> Instance[SagaT]:
     """Return what people see of *document*."""
-    record = upgraded(saga_type, decode_record(document))
+    record = read_record(saga_type, document, any_state=True)
     if record.fault is not None:
         raise record.fault
     return Instance(

@@ -19,17 +19,18 @@ from sagaflow._codec.documents import (
 )
 from sagaflow._codec.elements import encode_failing, encode_lease
 from sagaflow._codec.size import document_size, field_sizes
-from sagaflow._codec.upgrade import upgraded
+from sagaflow._codec.upgrade import read_record
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.backoff import delays
 from sagaflow._engine.work import Machine
 from sagaflow._engine.writing import Write
 from sagaflow._log import about, get_logger
 from sagaflow.abc import SagaRepository
+from sagaflow.aside import Aside
 from sagaflow.clock import Clock
 from sagaflow.exceptions import (
+    LeftAloneError,
     LimitExceededError,
-    NewerSchemaError,
     RepositoryError,
     UnknownOutcomeError,
 )
@@ -59,6 +60,7 @@ class Commits:
     :ivar lease: how long others leave work to it.
     :ivar hot: the sagas that it has used last, perhaps no longer as they are stored.
     :ivar on_stored: called with each record that was stored.
+    :ivar aside: the sagas that it leaves alone.
     :ivar outage_since: since when the store is known to fail; None if it does not.
     """
 
@@ -72,8 +74,8 @@ class Commits:
     owner: str = field(factory=lambda: uuid4().hex)
     new_id: Callable[[], str] = field(factory=Unique)
     on_stored: Callable[[type[Saga], SagaRecord], None] = field(default=_nobody)
+    aside: Aside = field(factory=Aside, init=False)
     outage_since: datetime | None = field(default=None, init=False)
-    _newer: set[str] = field(factory=set[str], init=False)
     _machines: dict[type[Saga], Machine] = field(factory=dict[type[Saga], Machine], init=False)
 
     def machine(self, saga_type: type[Saga]) -> Machine:
@@ -86,15 +88,12 @@ class Commits:
         return found
 
     def report_outage(self, error: RepositoryError) -> None:
-        """Log that the store fails, once for each outage; of newer code, once for each class."""
-        if isinstance(error, NewerSchemaError):
-            if error.saga not in self._newer:
-                self._newer.add(error.saga)
-                logger.warning(
-                    "%s Further sagas of this class are passed over silently.",
-                    error,
-                    extra=about(error.saga),
-                )
+        """Log that the store fails, once for each outage.
+
+        A saga that is left alone says nothing of the store: it is set aside.
+        """
+        if isinstance(error, LeftAloneError):
+            self.aside.add(error, self.clock.now())
         elif self.outage_since is None:
             self.outage_since = self.clock.now()
             logger.error(
@@ -120,21 +119,27 @@ class Commits:
         return delays(_FIRST_RETRY, _LONGEST_RETRY, self.random)
 
     async def load(
-        self, saga_type: type[Saga], correlation_id: SagaId, message_id: SagaId | None
+        self,
+        saga_type: type[Saga],
+        correlation_id: SagaId,
+        message_id: SagaId | None,
+        *,
+        any_state: bool = False,
     ) -> SagaRecord | None:
         """Read a saga: for one message, or as a whole.
 
-        :raises NewerSchemaError: if newer code has stored it.
+        :param any_state: also one in a state that the class does not know.
+        :raises LeftAloneError: if it is damaged, or for other code.
         """
         document = await self.repository.load_document(
             saga_type.table.saga, correlation_id, message_id=message_id
         )
-        return None if document is None else upgraded(saga_type, decode_record(document))
+        return None if document is None else read_record(saga_type, document, any_state=any_state)
 
     async def load_hot(self, saga_type: type[Saga], correlation_id: SagaId) -> SagaRecord | None:
         """Read a saga with its whole inbox and without its history, and remember it.
 
-        :raises NewerSchemaError: if newer code has stored it.
+        :raises LeftAloneError: if it is damaged, or for other code.
         """
         saga = saga_type.table.saga
         document = await self.repository.load_recent(saga, correlation_id)
@@ -142,7 +147,7 @@ class Commits:
         self.hot.drop(saga, correlation_id)
         if document is None:
             return None
-        record = upgraded(saga_type, decode_record(document))
+        record = read_record(saga_type, document)
         size = known.size if known is not None and is_same(known.record, record) else None
         self.hot.keep(saga, record, size)
         return record
@@ -274,7 +279,7 @@ class Commits:
             await anyio.sleep(next(pauses).total_seconds())
         if document is None:
             return False
-        record = decode_record(document)
+        record = decode_record(document, saga)
         if record.incarnation != after.incarnation:
             return False
         return any(entry.token == after.token for entry in record.history)

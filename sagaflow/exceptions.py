@@ -14,6 +14,8 @@ __all__ = [
     "CompensationError",
     "ConcurrencyError",
     "CorrelationError",
+    "DamagedDocumentError",
+    "LeftAloneError",
     "LimitExceededError",
     "NewerSchemaError",
     "NoHandlerError",
@@ -26,6 +28,7 @@ __all__ = [
     "ServerUnavailableError",
     "UnknownEventError",
     "UnknownOutcomeError",
+    "UnknownStateError",
 ]
 
 
@@ -198,7 +201,18 @@ class RepositoryError(SagaflowError):
     """The store refused an operation or holds something that cannot be used."""
 
 
-class NewerSchemaError(RepositoryError):
+class LeftAloneError(RepositoryError):
+    """A stored saga that this process leaves as it is, with all that it has, for others.
+
+    :ivar saga: the name of the saga class.
+    :ivar correlation_id: which saga; of a damaged document, what stands in the place of its id.
+    """
+
+    saga: str
+    correlation_id: object
+
+
+class NewerSchemaError(LeftAloneError):
     """A saga was stored by newer code. This process leaves it alone: nothing was stored.
 
     Deliver the event again later: to a process that runs the newer code, or to this one once it
@@ -219,6 +233,49 @@ class NewerSchemaError(RepositoryError):
             f"{saga} {correlation_id!r} is stored with schema {stored}, and the class here has "
             f"schema {known}: it is left to processes that run the newer code. Nothing was stored; "
             "deliver the event again later, or deploy the newer code here."
+        )
+
+
+class UnknownStateError(LeftAloneError):
+    """A saga is in a state, or on its way to one, that the class does not know.
+
+    Newer code may have put it there, or the state was renamed or removed without a thought of those
+    that are in it. This process leaves it alone, and nothing is lost: its timers and messages wait
+    for code that knows the state. Deliver the event again later.
+
+    :ivar saga: the name of the saga class.
+    :ivar correlation_id: which saga.
+    :ivar state: the state that the class does not know.
+    """
+
+    def __init__(self, saga: str, correlation_id: object, state: str) -> None:
+        self.saga = saga
+        self.correlation_id = correlation_id
+        self.state = state
+        super().__init__(
+            f"{saga} {correlation_id!r} is in the state {state!r} or leads there, which the class "
+            "here does not have: it is left alone, with its timers and messages, for code that "
+            "knows the state. Nothing was stored; deliver the event again later. If no newer code "
+            "is being deployed, put the state back, or say with migrates(..., renamed=...) what it "
+            "is called now."
+        )
+
+
+class DamagedDocumentError(LeftAloneError):
+    """A stored document cannot be read as a saga: nobody knows what it says, so it is left alone.
+
+    :ivar saga: the name of the saga class.
+    :ivar correlation_id: what stands in the place of its id.
+    :ivar reason: what is wrong with it.
+    """
+
+    def __init__(self, saga: str, correlation_id: object, reason: str) -> None:
+        self.saga = saga
+        self.correlation_id = correlation_id
+        self.reason = reason
+        super().__init__(
+            f"{saga}: the document {_shown(correlation_id)} is not one that sagaflow wrote: "
+            f"{reason}. Give sagaflow collections of its own, or restore or remove the document."
         )
 
 

@@ -10,12 +10,18 @@ import anyio
 from anyio.abc import TaskGroup
 from attrs import define, evolve, field, frozen
 
-from sagaflow._codec.documents import decode_record
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._log import about, get_logger
 from sagaflow.abc import closing
+from sagaflow.aside import checked
 from sagaflow.commits import Commits
-from sagaflow.exceptions import RepositoryError
+from sagaflow.exceptions import (
+    DamagedDocumentError,
+    LeftAloneError,
+    RepositoryError,
+    UnknownStateError,
+)
+from sagaflow.ids import SagaId
 from sagaflow.observing import Backlog, Observers
 from sagaflow.record import Status
 from sagaflow.survey import Selection
@@ -41,6 +47,10 @@ class Health:
     :ivar outage_since: since when the store is known to fail; None if it does not.
     :ivar bus_silent_since: since when the bus neither accepts nor refuses any message of some
         class, if that is for longer than half of what one may take (``send_timeout=``); else None.
+    :ivar damaged: how many documents this process leaves alone, since they cannot be read;
+        ``sagaflow ls --damaged`` lists them.
+    :ivar newer: how many due sagas it leaves to other code, which has stored them with a later
+        schema or in a state that the class here does not know.
     """
 
     workers_alive: bool | None
@@ -49,15 +59,37 @@ class Health:
     store_reachable: bool
     outage_since: datetime | None
     bus_silent_since: datetime | None = None
+    damaged: int = 0
+    newer: int = 0
 
     @property
     def ok(self) -> bool:
-        """Whether store and bus answer and the background, if there is one, is alive."""
+        """Whether store and bus answer and the background, if there is one, is alive.
+
+        What is left alone does not count: a process that is started anew would do the same.
+        """
         return (
             self.store_reachable
             and self.workers_alive is not False
             and self.bus_silent_since is None
         )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What somebody should look at, each in a sentence; also while all is ok."""
+        newer = (
+            f"{self.newer:,} due sagas are left to newer code, or are in a state that the class "
+            "does not know: see sagaflow check --against"
+        )
+        damaged = f"{self.damaged:,} damaged documents are left alone: see sagaflow ls --damaged"
+        said = (
+            (not self.store_reachable, "the store does not answer"),
+            (self.workers_alive is False, "the background has not done its rounds for long"),
+            (self.bus_silent_since is not None, "the bus does not answer"),
+            (self.damaged > 0, damaged),
+            (self.newer > 0, newer),
+        )
+        return tuple(sentence for is_so, sentence in said if is_so)
 
 
 @define
@@ -96,13 +128,12 @@ class Survey:
     async def tell(self, observers: Observers, tasks: TaskGroup | None) -> None:
         """Tell observers every 15 seconds what is due and suspended, until cancelled."""
         while True:
-            for backlog in await self.due(tasks, _TOLD_EVERY) or ():
-                try:
+            try:
+                for backlog in await self.due(tasks, _TOLD_EVERY) or ():
                     suspended = await self._suspended(backlog.saga)
-                except RepositoryError as exc:
-                    logger.debug("counting suspended sagas failed: %s", exc, extra=about())
-                    break
-                observers.note(evolve(backlog, suspended=suspended))
+                    observers.note(evolve(backlog, suspended=suspended))
+            except Exception as exc:  # noqa: BLE001 - what is only told of must not end anything
+                logger.debug("counting suspended sagas failed: %s", exc, extra=about())
             await anyio.sleep(_TOLD_EVERY.total_seconds())
 
     async def _suspended(self, saga: str) -> int:
@@ -110,8 +141,8 @@ class Survey:
         selection = Selection(statuses=(Status.SUSPENDED,))
         count = 0
         async with aclosing(self.commits.repository.summaries(saga_type, selection)) as found:
-            async for _ in found:
-                count += 1
+            async for summary in found:
+                count += summary.damaged is None
                 if count == _MOST_COUNTED:
                     break
         return count
@@ -124,30 +155,52 @@ class Survey:
             look.over.set()
 
     async def _backlogs(self) -> list[Backlog] | None:
-        try:
-            return [await self._backlog(saga_type) for saga_type in self.sagas]
-        except RepositoryError as exc:
-            logger.debug("a look at what is due failed: %s", exc, extra=about())
-            return None
+        """Return what is due of each class; None if the store fails."""
+        found: list[Backlog] = []
+        for saga_type in self.sagas:
+            try:
+                found.append(await self._backlog(saga_type))
+            except RepositoryError as exc:
+                logger.debug("a look at what is due failed: %s", exc, extra=about())
+                return None
+            except Exception as exc:
+                logger.debug(
+                    "a look at what is due failed", exc_info=exc, extra=about(saga_type.table.saga)
+                )
+        return found
 
     async def _backlog(self, saga_type: type[Saga]) -> Backlog:
-        saga, now = saga_type.table.saga, self.commits.clock.now()
+        saga, now, aside = saga_type.table.saga, self.commits.clock.now(), self.commits.aside
         schema = definition_of(saga_type).options.schema  # what newer code has stored is for that
-        due = self.commits.repository.due(
-            saga, now, unclaimed=False, schema=schema, limit=_MOST_COUNTED
-        )
-        async with closing(due) as found:
-            ids = [correlation_id async for correlation_id in found]
+        due = await self._due(saga, now, schema)
+        ids = [one for one in due if not aside.rests(saga, one, now)]
         late = outbox_age = _NONE
         for correlation_id in ids[:_MOST_READ]:
-            document = await self.commits.repository.load_document(
-                saga, correlation_id, message_id=None
-            )
-            if document is None:
+            try:
+                checked(saga, correlation_id)
+                record = await self.commits.load(saga_type, correlation_id, None)
+            except LeftAloneError as exc:
+                self.commits.report_outage(exc)
                 continue
-            record = decode_record(document)
+            if record is None:
+                continue
             if record.wake is not None:
                 late = max(late, now - record.wake)
             if record.outbox:
                 outbox_age = max(outbox_age, now - record.outbox[0].created_at)
-        return Backlog(saga=saga, due=len(ids), late=late, outbox_age=outbox_age)
+        newer = len(await self._due(saga, now, None)) - len(due) if aside.knows_newer(saga) else 0
+        return Backlog(
+            saga=saga,
+            due=sum(not aside.rests(saga, one, now) for one in ids),
+            late=late,
+            outbox_age=outbox_age,
+            damaged=aside.count(saga, DamagedDocumentError),
+            newer=max(newer, 0) + aside.count(saga, UnknownStateError),
+        )
+
+    async def _due(self, saga: str, now: datetime, schema: int | None) -> list[SagaId]:
+        due = self.commits.repository.due(
+            saga, now, unclaimed=False, schema=schema, limit=_MOST_COUNTED
+        )
+        async with closing(due) as found:
+            return [correlation_id async for correlation_id in found]

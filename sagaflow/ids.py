@@ -7,7 +7,7 @@ from itertools import count
 from typing import Final, TypeAlias
 from uuid import UUID, uuid4
 
-from bson import ObjectId
+from bson import Code, ObjectId
 
 from sagaflow.exceptions import CorrelationError
 
@@ -26,8 +26,8 @@ def check_id(value: object, what: str = "correlation id") -> SagaId:
     """
     if type(value) is str and value and value.isascii():  # the usual case, at once
         return value
-    if isinstance(value, bool):
-        raise CorrelationError(what, value, "it is a bool")
+    if isinstance(value, bool | Code):  # an int and a str to Python, and neither to the database
+        raise CorrelationError(what, value, f"it is a {type(value).__qualname__}")
     if isinstance(value, str):
         if not value:
             raise CorrelationError(what, value, "it is empty")

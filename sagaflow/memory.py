@@ -17,11 +17,11 @@ from sagaflow._codec.elements import Document, encode_lease
 from sagaflow._definition.saga import Saga
 from sagaflow.abc import SagaRepository
 from sagaflow.clock import Clock
-from sagaflow.ids import SagaId
+from sagaflow.ids import SagaId, check_id
 from sagaflow.record import Lease, Status
 from sagaflow.survey import Selection, Summary, summary_of
 
-_Key = tuple[type, SagaId]
+_Key = tuple[type, object]
 _UNCHANGING: Final = frozenset(
     {bool, int, float, str, bytes, datetime, UUID, ObjectId, types.NoneType}
 )
@@ -72,10 +72,9 @@ class MemoryRepository(SagaRepository):
 
     async def insert_document(self, saga: str, document: Document) -> bool:
         """Store a copy of a new document; see `SagaRepository.insert_document`."""
-        correlation_id = document["_id"]
-        if self._get(saga, correlation_id) is not None:
+        key = _key(document["_id"])
+        if self._at(saga, key) is not None:
             return False
-        key = _key(correlation_id)
         kept = self._collection(saga)[key] = copied(document)
         self._index(saga, key, kept)
         return True
@@ -180,8 +179,9 @@ class MemoryRepository(SagaRepository):
         """Return how many sagas are in each state."""
         counted: dict[str, int] = {}
         for document in self._living(saga):
-            if "state" in document and document.get("status") != Status.EMBRYO.value:
-                counted[document["state"]] = counted.get(document["state"], 0) + 1
+            state = document.get("state")
+            if isinstance(state, str) and state:  # none yet: that of a saga that has not started
+                counted[state] = counted.get(state, 0) + 1
         return counted
 
     async def summaries(
@@ -189,7 +189,8 @@ class MemoryRepository(SagaRepository):
     ) -> AsyncGenerator[Summary, None]:
         """Yield what a list shows of sagas; see `SagaRepository.summaries`."""
         documents = sorted(self._living(saga_type.table.saga), key=_changed)
-        found = [summary_of(document) for document in documents]
+        read = (summary_of(document) for document in documents)
+        found = [summary for summary in read if summary is not None]
         if selection.due_before is not None:
             found.sort(key=lambda summary: summary.wake or summary.updated_at)
         for summary in found:
@@ -198,7 +199,7 @@ class MemoryRepository(SagaRepository):
 
     async def delete_document(self, saga: str, correlation_id: SagaId) -> bool:
         """Remove a document and tell whether there was one."""
-        return self._remove(saga, _key(correlation_id))
+        return self._remove(saga, _key(check_id(correlation_id)))
 
     async def create_indexes(self, saga_type: type[Saga]) -> None:
         """Check that the class can be stored; a dictionary needs no indexes."""
@@ -209,7 +210,10 @@ class MemoryRepository(SagaRepository):
 
     def _get(self, saga: str, correlation_id: SagaId) -> Document | None:
         """Return the stored document itself, unless its tombstone has expired."""
-        collection, key = self._collection(saga), _key(correlation_id)
+        return self._at(saga, _key(check_id(correlation_id)))
+
+    def _at(self, saga: str, key: _Key) -> Document | None:
+        collection = self._collection(saga)
         document = collection.get(key)
         if document is not None and self._has_expired(document):
             self._remove(saga, key)
@@ -238,7 +242,8 @@ class MemoryRepository(SagaRepository):
         ]
 
     def _has_expired(self, document: Document) -> bool:
-        return "expire_at" in document and document["expire_at"] <= self._clock.now()
+        expires = document.get("expire_at")
+        return isinstance(expires, datetime) and expires <= self._clock.now()
 
 
 def copied(value: Any) -> Any:
@@ -261,21 +266,27 @@ def _copy(document: Document) -> Document:
 
 def _changed(document: Document) -> datetime:
     """Return when a document was changed; one that is not sagaflow's comes first."""
-    changed: datetime = document.get("updated_at", _NEVER)
-    return changed
+    changed: object = document.get("updated_at")
+    return changed if isinstance(changed, datetime) else _NEVER
 
 
 def _is_due(document: Document, now: datetime, *, unclaimed: bool, schema: int | None) -> bool:
-    if "wake" not in document or document["wake"] > now:
+    """Tell whether a document is due, as a server would: a value of another type is none."""
+    wake, stored, lease = document.get("wake"), document.get("schema"), document.get("lease")
+    if not isinstance(wake, datetime) or wake > now:
         return False
-    if schema is not None and document.get("schema", 1) > schema:
+    if schema is not None and isinstance(stored, int) and stored > schema:
         return False
-    return not unclaimed or "lease" not in document or document["lease"]["until"] <= now
+    until: Any = cast("Document", lease).get("until") if isinstance(lease, dict) else None
+    return not unclaimed or not isinstance(until, datetime) or until <= now
 
 
-def _key(correlation_id: SagaId) -> _Key:
-    """Tell ids of different types apart, whatever they are equal to."""
-    return (int if isinstance(correlation_id, int) else type(correlation_id), correlation_id)
+def _key(correlation_id: object) -> _Key:
+    """Tell ids of different types apart, whatever they are equal to; a stranger's may be a dict."""
+    kind = type(correlation_id)
+    if isinstance(correlation_id, int) and kind is not bool:
+        return (int, correlation_id)
+    return (kind, repr(correlation_id) if kind in (dict, list) else correlation_id)
 
 
 def _set_within(document: Document, path: str, value: object) -> None:

@@ -156,6 +156,9 @@ class Backlog:
     :ivar late: how long the longest due of it has been due.
     :ivar outbox_age: how long the oldest message waits, among the sagas that have been due longest.
     :ivar suspended: how many sagas wait for an operator, 1,000 at most.
+    :ivar damaged: how many documents this process leaves alone, since they cannot be read.
+    :ivar newer: how many due sagas it leaves to other code, which has stored them with a later
+        schema or in a state that the class here does not know; 1,000 at most of the former.
     """
 
     saga: str
@@ -163,6 +166,8 @@ class Backlog:
     late: timedelta
     outbox_age: timedelta
     suspended: int = 0
+    damaged: int = 0
+    newer: int = 0
 
 
 Fact: TypeAlias = Retrying | Suspended | Ended | StoreFails | StoreIsBack | Backlog

@@ -9,14 +9,17 @@ from attrs import frozen
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
 from sagaflow._engine.failure import cancelled, resumed, skipped
+from sagaflow._engine.work import Machine
 from sagaflow.commits import Commits
-from sagaflow.exceptions import ConcurrencyError, OperationError
+from sagaflow.exceptions import ConcurrencyError, OperationError, UnknownStateError
 from sagaflow.ids import SagaId, check_id
 from sagaflow.record import SagaRecord, Status, SuspensionReason
 
 _ATTEMPTS = 50
 _TRIES_AGAIN = ("retry", "resume")
 """What may be done to a saga whose migration fails: it may have been mended."""
+_SAY_THEMSELVES = ("skip", "cancel")
+"""What looks itself at the states that the class does not know: an end can be given instead."""
 
 
 @frozen(kw_only=True)
@@ -43,6 +46,7 @@ class Operations:
 
         :raises OperationError: if there is no such saga, it is not suspended, or it is on its way
             to a state that its class no longer has.
+        :raises UnknownStateError: if it is in such a state.
         """
         machine = self.commits.machine(saga_type)
 
@@ -55,6 +59,7 @@ class Operations:
                     f"leads to the state {record.goal!r}, which the class no longer has: put it "
                     "back, or cancel the saga"
                 )
+            self._known(machine, record)
             return skipped(record, goal, machine, self.commits.write())
 
         before = await self._change(saga_type, correlation_id, "skip", change)
@@ -70,6 +75,7 @@ class Operations:
 
         :param state: the final state it ends in; the one it is in by default.
         :raises OperationError: if there is no such saga or state, or it has ended.
+        :raises UnknownStateError: if it would end in a state that the class does not know.
         """
         machine = self.commits.machine(saga_type)
         if state is not None and (machine.table.state(state.name) is None or not state.final):
@@ -81,7 +87,7 @@ class Operations:
         def change(record: SagaRecord) -> SagaRecord:
             if record.finished_at is not None:
                 raise self._refused(saga_type, record, "cancel", "it has ended")
-            goal = state or machine.table.state(record.state) or State(record.state)
+            goal = state or self._known(machine, record)
             return cancelled(record, goal, machine, self.commits.write())
 
         await self._change(saga_type, correlation_id, "cancel", change)
@@ -96,7 +102,9 @@ class Operations:
         """Apply *change*, however often others are faster; return the saga as it was before."""
         saga = saga_type.table.saga
         for _ in range(_ATTEMPTS):
-            record = await self.commits.load(saga_type, check_id(correlation_id), None)
+            record = await self.commits.load(
+                saga_type, check_id(correlation_id), None, any_state=action in _SAY_THEMSELVES
+            )
             if record is None or record.status is Status.EMBRYO:
                 raise OperationError(
                     f"{saga} {correlation_id!r}: there is no such saga to {action}"
@@ -106,6 +114,13 @@ class Operations:
             if await self.commits.update(saga_type, record, change(record)):
                 return record
         raise ConcurrencyError(saga, correlation_id, _ATTEMPTS, 0)
+
+    def _known(self, machine: Machine, record: SagaRecord) -> State:
+        """Return the state of a saga, or refuse one that its class does not know."""
+        state = machine.table.state(record.state)
+        if state is None:
+            raise UnknownStateError(machine.table.saga, record.correlation_id, record.state)
+        return state
 
     def _check_suspended(self, saga_type: type[Saga], record: SagaRecord, action: str) -> None:
         if record.suspension is None:

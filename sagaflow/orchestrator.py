@@ -18,6 +18,7 @@ from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
 from sagaflow._engine.correlation import correlate
 from sagaflow.abc import Bus, SagaRepository
+from sagaflow.aside import checked
 from sagaflow.clock import Clock, SystemClock
 from sagaflow.envelope import Envelope, current_envelope
 from sagaflow.exceptions import (
@@ -25,6 +26,7 @@ from sagaflow.exceptions import (
     OrchestratorClosedError,
     SagaflowError,
     ServerUnavailableError,
+    UnknownStateError,
 )
 from sagaflow.handling import Event, stored_headers
 from sagaflow.health import Health, Survey
@@ -240,6 +242,9 @@ class Orchestrator:
         :raises CorrelationError: if an id is of no allowed type.
         :raises ConcurrencyError: if it was overtaken until the deadline; nothing was stored.
         :raises NewerSchemaError: if newer code has stored the saga; nothing was stored.
+        :raises UnknownStateError: if it is in a state that the class does not know; nothing was
+            stored.
+        :raises DamagedDocumentError: if its document cannot be read; nothing was stored.
         :raises SerializationError: if something cannot be stored; nothing was.
         :raises RepositoryError: if the store failed.
         :raises Exception: whatever the handler raises; then nothing was stored and nothing sent.
@@ -257,11 +262,12 @@ class Orchestrator:
         """Do once all work that is due now: timers, retries, compensation, messages that wait.
 
         Leases are not looked at: this is for tests, cron jobs and tools, which mean it. A saga
-        that fails does not keep the others from their turn; one that newer code has stored is left
-        to that.
+        that fails does not keep the others from their turn; one that newer code has stored, or that
+        is in a state which the class does not know, is left to other code.
 
         :return: how many sagas there was work for.
         :raises RepositoryError: if the store failed.
+        :raises DamagedDocumentError: if a document that is due cannot be read.
         :raises SerializationError: if a saga that is to be undone cannot be read.
         :raises ExceptionGroup: if several sagas failed.
         """
@@ -275,10 +281,11 @@ class Orchestrator:
             self._commits.report_recovery()
             for correlation_id in due:
                 try:
+                    checked(name, correlation_id)
                     await self._processing.resume(saga, correlation_id, self._tasks, take_over=True)
                 except ServerUnavailableError:
                     raise
-                except NewerSchemaError as exc:
+                except (NewerSchemaError, UnknownStateError) as exc:
                     self._commits.report_outage(exc)
                     continue
                 except Exception as exc:  # noqa: BLE001 - raised below
@@ -353,10 +360,12 @@ class Orchestrator:
         return Health(
             workers_alive=self._workers.are_alive() if works else None,
             last_sweep=self._workers.last_sweep,
-            late=None if backlogs is None else max(backlog.late for backlog in backlogs),
+            late=max((backlog.late for backlog in backlogs or ()), default=None),
             store_reachable=backlogs is not None,
             outage_since=self._commits.outage_since,
             bus_silent_since=self._relay.silent_since(),
+            damaged=sum(backlog.damaged for backlog in backlogs or ()),
+            newer=sum(backlog.newer for backlog in backlogs or ()),
         )
 
     async def find(self, saga_type: type[SagaT], correlation_id: SagaId) -> Instance[SagaT] | None:

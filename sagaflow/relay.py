@@ -22,7 +22,7 @@ from sagaflow._texts import line_of
 from sagaflow.abc import Bus
 from sagaflow.commits import Commits
 from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND, current_envelope
-from sagaflow.exceptions import NewerSchemaError, RepositoryError
+from sagaflow.exceptions import LeftAloneError, RepositoryError
 from sagaflow.lanes import Key, Lane, Refused
 from sagaflow.leases import Leases
 from sagaflow.offers import Offers
@@ -402,7 +402,7 @@ class Relay:
         error: RepositoryError,
     ) -> None:
         self._commits.report_outage(error)
-        if not isinstance(error, NewerSchemaError):  # what is to be sent then is for newer code
+        if not isinstance(error, LeftAloneError):  # what is to be sent then is for other code
             logger.info(
                 "%s %r: %d sent messages could not be removed; should this process end before they "
                 "are, they are sent again: %s",

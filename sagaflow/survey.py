@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, TypeAlias, TypeVar, cast
+from uuid import UUID
 
 from attrs import define, field, frozen
+from bson import Int64, ObjectId
 
+from sagaflow._codec.reading import instant_in, mapping_in, number_in, own_id_in, perhaps, text_in
+from sagaflow._shown import shown
+from sagaflow.exceptions import SagaflowError
 from sagaflow.ids import SagaId
 from sagaflow.record import Status, StepStatus, SuspensionReason, TimerKind
+
+T = TypeVar("T")
 
 UNFINISHED: Final = (Status.ACTIVE, Status.COMPENSATING, Status.SUSPENDED)
 
@@ -50,6 +58,8 @@ class Summary:
 
     :ivar wake: when there is work to do, at the latest; None when there is none.
     :ivar reason: why it is suspended, if it is.
+    :ivar damaged: what is wrong with its document, if anything is; what could not be read then is
+        0 or lies before all time, and an id that is none is a text which shows it.
     """
 
     correlation_id: SagaId
@@ -61,6 +71,22 @@ class Summary:
     finished_at: datetime | None = None
     wake: datetime | None = None
     reason: SuspensionReason | None = None
+    damaged: str | None = None
+
+
+@frozen(kw_only=True)
+class Unreadable:
+    """A stored document that its class leaves alone, or whose data does not fit the class.
+
+    :ivar shown_id: what stands in the place of its id, as an error shows it.
+    :ivar correlation_id: its id, if it is one.
+    :ivar error: what whoever reads it is told: a `DamagedDocumentError`, `NewerSchemaError`,
+        `UnknownStateError` or `SerializationError`.
+    """
+
+    shown_id: str
+    correlation_id: SagaId | None
+    error: SagaflowError
 
 
 class Part(Enum):
@@ -75,6 +101,8 @@ class Part(Enum):
     """A step that may still have to be undone."""
     PARKED = "parked"
     OUTGOING = "outgoing"
+    DAMAGED = "damaged"
+    """Something in its document that cannot be read; nothing else is said of that."""
 
 
 @frozen(kw_only=True)
@@ -119,22 +147,66 @@ ARRAYS: Final[Mapping[Part, tuple[str, Mapping[str, str]]]] = {
 }
 """Where in a document each part is, and where in an element what a trait says of it."""
 
+_NEEDED: Final[Mapping[Part, tuple[str, ...]]] = {
+    Part.GOAL: ("name",),
+    Part.TIMER: ("name", "kind"),
+    Part.COMPENSATION: ("name",),
+    Part.PARKED: ("message",),
+    Part.OUTGOING: ("message",),
+}
+"""What every trait of a part says, unless it is damaged."""
 
-def summary_of(document: Mapping[str, Any]) -> Summary:
-    """Return what a list shows of *document*."""
-    suspension = document.get("suspension")
-    stored: Any = document["_id"]
-    return Summary(
-        correlation_id=int(stored) if isinstance(stored, int) else stored,
-        state=document["state"],
-        status=Status(document["status"]),
-        version=document["version"],
-        created_at=document["created_at"],
-        updated_at=document["updated_at"],
-        finished_at=document.get("finished_at"),
-        wake=document.get("wake"),
-        reason=None if suspension is None else SuspensionReason(suspension["reason"]),
-    )
+_PLAIN: Final = frozenset({str, int, bool, Int64, UUID, ObjectId, NoneType})
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+def summary_of(document: Mapping[str, Any]) -> Summary | None:
+    """Return what a list shows of *document*, as far as it can be read.
+
+    None if it is in no state, or does nothing that a saga does: no list would have it.
+    """
+    try:
+        state, status = text_in(document, "state"), Status(document["status"])
+    except Exception:  # noqa: BLE001 - a stranger's document
+        return None
+    try:
+        suspension = perhaps(mapping_in, document, "suspension")
+        return Summary(
+            correlation_id=own_id_in(document),
+            state=state,
+            status=status,
+            version=number_in(document, "version"),
+            created_at=instant_in(document, "created_at"),
+            updated_at=instant_in(document, "updated_at"),
+            finished_at=perhaps(instant_in, document, "finished_at"),
+            wake=perhaps(instant_in, document, "wake"),
+            reason=None if suspension is None else SuspensionReason(suspension["reason"]),
+        )
+    except Exception as exc:  # noqa: BLE001 - a stranger's document
+        return Summary(
+            correlation_id=id_of(document) or shown(document.get("_id")),
+            state=state,
+            status=status,
+            version=0,
+            created_at=_NEVER,
+            updated_at=_or_none(instant_in, document, "updated_at") or _NEVER,
+            wake=_or_none(instant_in, document, "wake"),
+            damaged=f"the field {exc} is missing" if isinstance(exc, KeyError) else str(exc),
+        )
+
+
+def id_of(document: Mapping[str, Any]) -> SagaId | None:
+    """Return the id of a document, if it has one."""
+    return _or_none(lambda found, _: own_id_in(found), document, "_id")
+
+
+def _or_none(
+    read: Callable[[Mapping[str, Any], str], T], document: Mapping[str, Any], name: str
+) -> T | None:
+    try:
+        return read(document, name)
+    except Exception:  # noqa: BLE001 - a stranger's document
+        return None
 
 
 def _traits_of(document: Mapping[str, Any]) -> Iterator[tuple[Part, dict[str, Any]]]:
@@ -144,35 +216,61 @@ def _traits_of(document: Mapping[str, Any]) -> Iterator[tuple[Part, dict[str, An
     if "goal" in document:
         yield Part.GOAL, shared | {"name": document["goal"]}
     for part, (array, paths) in ARRAYS.items():
-        for element in document.get(array, ()):
-            if part is Part.COMPENSATION and element["status"] != StepStatus.PENDING.value:
-                continue
-            yield part, shared | {name: _get(element, path) for name, path in paths.items()}
+        stored: object = document.get(array, ())
+        elements = cast("Sequence[object]", stored) if isinstance(stored, list | tuple) else ()
+        if stored is not elements:
+            yield Part.DAMAGED, {}
+        for element in elements:
+            found = {name: _get(element, path) for name, path in paths.items()}
+            if part is Part.COMPENSATION:
+                status = _get(element, "status")
+                if status in (StepStatus.DONE.value, StepStatus.SKIPPED.value):
+                    continue
+            yield part, shared | found
 
 
-def trait(part: Part, values: Mapping[str, Any], count: int, examples: Iterable[SagaId]) -> Trait:
-    """Return a trait from values as they are stored."""
-    kind, delay = values.get("kind"), values.get("delay")
-    return Trait(
-        part=part,
-        state=values["state"],
-        status=Status(values["status"]),
-        schema=values.get("schema") or 1,
-        name=values.get("name"),
-        kind=None if kind is None else TimerKind(kind),
-        delay=None if delay is None else timedelta(microseconds=delay),
-        message=values.get("message"),
-        count=count,
-        examples=tuple(dict.fromkeys(int(e) if isinstance(e, int) else e for e in examples)),
-    )
+def trait(part: Part, values: Mapping[str, Any], count: int, examples: Iterable[object]) -> Trait:
+    """Return a trait from values as they are stored; of a damaged document if they are no such."""
+    ids = tuple(dict.fromkeys(one for e in examples if (one := id_of({"_id": e})) is not None))
+    try:
+        kind = None if values.get("kind") is None else TimerKind(values["kind"])
+        delay = perhaps(number_in, values, "delay")
+        found = Trait(
+            part=part,
+            state=text_in(values, "state"),
+            status=Status(values["status"]),
+            schema=perhaps(number_in, values, "schema") or 1,
+            name=perhaps(text_in, values, "name"),
+            kind=kind,
+            delay=None if delay is None else timedelta(microseconds=delay),
+            message=perhaps(text_in, values, "message"),
+            count=count,
+            examples=ids,
+        )
+    except Exception:  # noqa: BLE001 - a stranger's document
+        found = None
+    if found is None or any(getattr(found, name) is None for name in _NEEDED.get(part, ())):
+        return Trait(
+            part=Part.DAMAGED,
+            state="",
+            status=Status.ACTIVE,
+            schema=1,
+            count=count,
+            examples=ids,
+        )
+    return found
+
+
+_Counted: TypeAlias = tuple[Mapping[str, Any], int, object, object]
+"""The values, how often they were found, and the smallest and the largest id."""
 
 
 @define
 class Tally:
     """Counts what documents have in common, one after the other."""
 
-    _found: dict[tuple[Any, ...], tuple[int, SagaId, SagaId]] = field(
-        factory=dict[tuple[Any, ...], tuple[int, SagaId, SagaId]], init=False
+    _found: dict[tuple[Any, ...], _Counted] = field(
+        factory=dict[tuple[Any, ...], _Counted], init=False
     )
 
     def add(self, document: Mapping[str, Any], *, finished: bool) -> None:
@@ -181,13 +279,14 @@ class Tally:
         :param finished: whether to count the state of one for which there is nothing left to do.
         """
         ended = document.get("status") == Status.FINISHED.value and "wake" not in document
-        here: SagaId = document["_id"]
+        here: object = document.get("_id")
         for part, values in _traits_of(document):
             if ended and not (finished and part is Part.STATE):
                 continue
-            key = (part, *(values.get(name) for name in FIELDS))
-            count, least, greatest = self._found.get(key, (0, here, here))
+            key = (part, *(_plain(values.get(name)) for name in FIELDS))
+            _, count, least, greatest = self._found.get(key, (values, 0, here, here))
             self._found[key] = (
+                values,
                 count + 1,
                 min(least, here, key=_order),
                 max(greatest, here, key=_order),
@@ -195,17 +294,23 @@ class Tally:
 
     def traits(self) -> Iterator[Trait]:
         """Yield what was counted."""
-        for (part, *values), (count, least, greatest) in self._found.items():
-            yield trait(part, dict(zip(FIELDS, values, strict=True)), count, (least, greatest))
+        for (part, *_), (values, count, least, greatest) in self._found.items():
+            yield trait(part, values, count, (least, greatest))
 
 
-def _order(correlation_id: SagaId) -> tuple[str, Any]:
+def _order(stored: object) -> tuple[str, Any]:
     """Return what ids of several kinds can be compared by."""
-    return (type(correlation_id).__name__, correlation_id)
+    return (type(stored).__name__, _plain(id_of({"_id": stored}) or shown(stored)))
 
 
-def _get(element: Mapping[str, Any], path: str) -> Any:
+def _plain(value: object) -> Any:
+    """Return what tells a stored value from others, also one that is not hashable."""
+    kind = type(value)
+    return value if kind in _PLAIN else f"{kind.__name__} {shown(value)}"
+
+
+def _get(element: object, path: str) -> Any:
     found: Any = element
     for name in path.split("."):
-        found = None if found is None else found.get(name)
+        found = cast("Mapping[str, Any]", found).get(name) if isinstance(found, Mapping) else None
     return found

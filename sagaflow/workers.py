@@ -18,8 +18,14 @@ from sagaflow._engine.work import earliest_work
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._log import about, get_logger
 from sagaflow.abc import closing
+from sagaflow.aside import checked
 from sagaflow.commits import Commits
-from sagaflow.exceptions import NewerSchemaError, RepositoryError
+from sagaflow.exceptions import (
+    DamagedDocumentError,
+    LeftAloneError,
+    NewerSchemaError,
+    RepositoryError,
+)
 from sagaflow.ids import SagaId
 from sagaflow.lanes import Lane
 from sagaflow.record import Lease, SagaRecord
@@ -76,6 +82,8 @@ class Workers:
     _busy: set[_Key] = field(factory=set[_Key], init=False)
     _sending: int = field(default=0, init=False)
     _newer: set[type[Saga]] = field(factory=set[type[Saga]], init=False)
+    _fails: bool = field(default=False, init=False)
+    _bugs: set[tuple[str, type]] = field(factory=set[tuple[str, type]], init=False)
     _finished: anyio.Event = field(factory=anyio.Event, init=False)
     _limiter: anyio.CapacityLimiter = field(init=False)
 
@@ -209,6 +217,7 @@ class Workers:
 
         What fails here is left to the sweep, which finds it once they have run out.
         """
+        saga_type = self.sagas[0]
         try:
             for saga_type in self.sagas:
                 now = self.commits.clock.now()
@@ -220,12 +229,15 @@ class Workers:
                     await self._take_one_back(tasks, saga_type, correlation_id)
         except RepositoryError as exc:
             self.commits.report_outage(exc)
+        except Exception as exc:  # noqa: BLE001 - it only saves time
+            self._report_bug(saga_type, exc)
 
     async def _take_one_back(
         self, tasks: TaskGroup, saga_type: type[Saga], correlation_id: SagaId
     ) -> None:
         key = (saga_type, type(correlation_id), correlation_id)
         try:
+            checked(saga_type.table.saga, correlation_id)
             record = await self.commits.load(saga_type, correlation_id, None)
             if record is None or record.lease is None or record.lease.owner != self.commits.owner:
                 return
@@ -251,7 +263,8 @@ class Workers:
                     await self._wait_until_fewer_than(_BATCH)
             else:
                 await anyio.sleep(pause)
-            self._round = anyio.current_time()
+            if not self._fails:
+                self._round = anyio.current_time()
             try:
                 found, more = await self._claim_due(tasks)
             except RepositoryError as exc:
@@ -260,7 +273,8 @@ class Workers:
                 await anyio.sleep(next(outage).total_seconds())
                 continue
             self.commits.report_recovery()
-            self.last_sweep = self.commits.clock.now()
+            if not self._fails:
+                self.last_sweep = self.commits.clock.now()
             outage = self._outage_pauses()
             idle = 1 if found else min(idle + 1, 5)
 
@@ -273,61 +287,100 @@ class Workers:
         :return: whether anything was claimed, and whether there is more.
         """
         found = more = False
+        self._fails = False
         for saga_type in self.sagas:
-            schema = definition_of(saga_type).options.schema
-            now = self.commits.clock.now()
-            # Until one of newer code has been met, so that it is met, and once it has, no more.
-            looks = saga_type not in self._newer
-            waiting = self.commits.repository.due(
-                saga_type.table.saga,
-                now,
-                unclaimed=True,
-                schema=None if looks else schema,
-                limit=_BATCH,
-            )
-            async with closing(waiting) as due:
-                batch = [correlation_id async for correlation_id in due]
-            idle = [one for one in batch if (saga_type, type(one), one) not in self._busy]
-            refused = await self._claim_all(tasks, saga_type, idle, now)
-            if looks and refused:
-                await self._look(saga_type, refused[0])  # one of them will do
-            if len(refused) < len(idle):
-                found, more = True, more or len(batch) == _BATCH
+            try:
+                claimed, rest = await self._claim_due_of(saga_type, tasks)
+            except RepositoryError:
+                raise
+            except Exception as exc:  # noqa: BLE001 - one class must not keep the others from it
+                self._fails = True
+                self._report_bug(saga_type, exc)
+            else:
+                found, more = found or claimed, more or rest
         return found, more
+
+    async def _claim_due_of(self, saga_type: type[Saga], tasks: TaskGroup) -> tuple[bool, bool]:
+        """Claim what is due of one class, past what is left alone."""
+        saga, now, aside = saga_type.table.saga, self.commits.clock.now(), self.commits.aside
+        # All, until one of newer code has been met, so that it is met.
+        schema = definition_of(saga_type).options.schema if saga_type in self._newer else None
+        limit = _BATCH + aside.count(saga)
+        waiting = self.commits.repository.due(saga, now, unclaimed=True, schema=schema, limit=limit)
+        async with closing(waiting) as due:
+            batch = [correlation_id async for correlation_id in due]
+        if len(batch) < limit:
+            aside.keep_only(saga, batch)
+        fit: list[SagaId] = []
+        new_aside = 0
+        for one in batch:
+            if aside.rests(saga, one, now):
+                continue
+            try:
+                checked(saga, one)
+            except DamagedDocumentError as exc:
+                self.commits.report_outage(exc)
+                new_aside += 1
+            else:
+                fit.append(one)
+        idle = [one for one in fit if (saga_type, type(one), one) not in self._busy]
+        claimed, left_alone = await self._claim_all(tasks, saga_type, idle, now)
+        progress = claimed + left_alone + new_aside > 0
+        return claimed > 0, progress and len(batch) == limit
 
     async def _claim_all(
         self, tasks: TaskGroup, saga_type: type[Saga], idle: list[SagaId], now: datetime
-    ) -> list[SagaId]:
-        """Claim sagas, several at a time, and start their work; return those that were refused."""
+    ) -> tuple[int, int]:
+        """Claim sagas, several at a time, and start their work.
+
+        :return: how many were claimed, and how many are to be left alone.
+        """
         saga, schema = saga_type.table.saga, definition_of(saga_type).options.schema
         lease = Lease(owner=self.commits.owner, until=now + self.commits.lease)
-        rest, refused, errors = iter(idle), list[SagaId](), list[RepositoryError]()
+        rest, errors = iter(idle), list[RepositoryError]()
+        claimed = left_alone = 0
 
         async def claim() -> None:
+            nonlocal claimed, left_alone
             for one in rest:
                 try:
-                    claimed = await self.commits.repository.claim(
-                        saga, one, lease, now, schema=schema
-                    )
+                    if not await self._is_fit(saga_type, one):
+                        left_alone += 1
+                    elif await self.commits.repository.claim(saga, one, lease, now, schema=schema):
+                        claimed += 1
+                        self._start(tasks, (saga_type, type(one), one))
                 except RepositoryError as exc:
                     errors.append(exc)
                     return
-                if claimed:
-                    self._start(tasks, (saga_type, type(one), one))
-                else:
-                    refused.append(one)
 
         async with anyio.create_task_group() as claims:
             for _ in range(min(_CLAIMS, len(idle))):
                 claims.start_soon(claim)
         if errors:
             raise errors[0]
-        return refused
+        return claimed, left_alone
 
-    async def _look(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
-        """Find out whether a saga could not be claimed because newer code has stored it."""
+    async def _is_fit(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
+        """Tell whether a saga may be worked on. What is left alone is not claimed either."""
         try:
             await self.commits.load(saga_type, correlation_id, None)
-        except NewerSchemaError as exc:
-            self._newer.add(saga_type)
+        except LeftAloneError as exc:
+            if isinstance(exc, NewerSchemaError):
+                self._newer.add(saga_type)
             self.commits.report_outage(exc)
+            return False
+        self.commits.aside.forget(saga_type.table.saga, correlation_id)
+        return True
+
+    def _report_bug(self, saga_type: type[Saga], error: Exception) -> None:
+        """Log what should not have happened, once for each class and kind of error."""
+        saga = saga_type.table.saga
+        if (saga, type(error)) not in self._bugs:
+            self._bugs.add((saga, type(error)))
+            logger.error(
+                "%s: looking for its due work failed; it is tried again, and further failures of "
+                "this kind are not logged",
+                saga,
+                exc_info=error,
+                extra=about(saga),
+            )

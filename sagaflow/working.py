@@ -23,7 +23,6 @@ from sagaflow._log import about, get_logger
 from sagaflow._texts import traceback_of
 from sagaflow.commits import Commits
 from sagaflow.exceptions import (
-    CompensationError,
     LimitExceededError,
     RepositoryError,
     SerializationError,
@@ -172,14 +171,7 @@ class Working:
         table = saga_type.table
         saga = read_saga(saga_type, record)
         goal = table.state(record.goal or record.state)
-        if goal is None:  # asked before a step is undone in vain
-            raise CompensationError(
-                table.saga,
-                record.correlation_id,
-                work.entry.step,
-                f"the saga is to enter the state {record.goal!r} then, which the class no longer "
-                "has: put it back",
-            )
+        assert goal is not None  # noqa: S101 - what leads to an unknown state is left alone
         data, sent = await self.handling.undo(saga, work.entry, record)
         machine = self.commits.machine(saga_type)
         return undone(record, work.entry, data, sent, goal, machine, self.commits.write())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -28,24 +27,24 @@ from sagaflow._codec.elements import (
     encode_timer,
     present,
 )
+from sagaflow._codec.reading import (
+    check_message_id,
+    elements_in,
+    instant_in,
+    mapping_in,
+    number_in,
+    own_id_in,
+    perhaps,
+    text_in,
+)
 from sagaflow._codec.size import document_size
 from sagaflow._shown import shown
-from sagaflow.exceptions import RepositoryError
+from sagaflow.exceptions import DamagedDocumentError
 from sagaflow.ids import SagaId
 from sagaflow.record import SagaRecord, Status
 
 HISTORY_SIZE: Final = 64
 """How many writes a saga remembers."""
-
-_KINDS: Final[Mapping[str, type]] = {
-    "incarnation": str,
-    "version": int,
-    "token": str,
-    "state": str,
-    "created_at": datetime,
-    "updated_at": datetime,
-}
-"""What every document has, and of what type."""
 
 _BOOKKEPT: Final = frozenset({"sending", "wake", "lease"})
 """Bookkeeping changes these without a new version: what was read of them may be out of date, so a
@@ -95,6 +94,14 @@ class Bookkeeping:
     sent: tuple[str, ...] = ()
     set: Mapping[str, Any] = field(factory=dict[str, Any])
     unset: tuple[str, ...] = ()
+
+
+def decode_id(stored: SagaId) -> SagaId:
+    """Return the id whose stored form this is; the driver has a subclass for long ints.
+
+    What cannot be an id is returned as it is, for `check_id` to refuse.
+    """
+    return int(stored) if isinstance(stored, int) and not isinstance(stored, bool) else stored
 
 
 def encode_record(record: SagaRecord) -> Document:
@@ -208,61 +215,52 @@ def _replacement(before: SagaRecord, after: SagaRecord) -> DocumentChange:
     )
 
 
-def decode_record(document: Mapping[str, Any]) -> SagaRecord:
+def decode_record(document: Mapping[str, Any], saga: str = "saga") -> SagaRecord:
     """Return the record that *document* holds; what was not read is empty.
 
-    :raises RepositoryError: if it is no document of sagaflow's.
+    :param saga: the name of its class, for the error.
+    :raises DamagedDocumentError: if it is no document of sagaflow's, whatever is wrong with it.
     """
     try:
         return _decode(document)
-    except (KeyError, ValueError, TypeError, AttributeError) as exc:
+    except Exception as exc:
         reason = f"the field {exc} is missing" if isinstance(exc, KeyError) else str(exc)
-        raise RepositoryError(
-            f"the document {document.get('_id')!r} is not one that sagaflow wrote: {reason}. "
-            "Give sagaflow collections of its own, or restore the document."
-        ) from exc
-
-
-def decode_id(stored: SagaId) -> SagaId:
-    """Return the id whose stored form this is; the driver has a subclass for long ints."""
-    return int(stored) if isinstance(stored, int) else stored
+        raise DamagedDocumentError(saga, document.get("_id"), reason) from exc
 
 
 def _decode(document: Mapping[str, Any]) -> SagaRecord:
-    for name, kind in _KINDS.items():
-        if not isinstance(document[name], kind):
-            raise TypeError(f"its {name} is {shown(document[name])}")
     schema: object = document.get("schema", 1)
     if not isinstance(schema, int) or schema < 1:
         raise ValueError(f"its schema is {shown(schema)}")
+    status, state = Status(document["status"]), text_in(document, "state")
+    if not state and status is not Status.EMBRYO:
+        raise ValueError("it is in no state")
     return SagaRecord(
-        correlation_id=decode_id(document["_id"]),
-        incarnation=document["incarnation"],
-        version=document["version"],
-        token=document["token"],
+        correlation_id=own_id_in(document),
+        incarnation=text_in(document, "incarnation"),
+        version=number_in(document, "version"),
+        token=text_in(document, "token"),
         schema=int(schema),
-        state=document["state"],
-        status=Status(document["status"]),
-        goal=document.get("goal"),
-        cancelled=document.get("cancelled", False),
-        data=dict(document.get("data", {})),
-        sequence=document.get("sequence", 0),
-        inbox=tuple(document.get("inbox", ())),
-        outbox=tuple(decode_outgoing(item) for item in document.get("outbox", ())),
-        compensations=tuple(
-            decode_compensation(item) for item in document.get("compensations", ())
-        ),
-        history=tuple(decode_history(item) for item in document.get("history", ())),
-        timers=tuple(decode_timer(item) for item in document.get("timers", ())),
-        parked=tuple(decode_parked(item) for item in document.get("parked", ())),
-        sending=decode_failing(document.get("sending")),
-        suspension=decode_suspension(document.get("suspension")),
-        wake=document.get("wake"),
-        lease=decode_lease(document.get("lease")),
-        created_at=document["created_at"],
-        updated_at=document["updated_at"],
-        finished_at=document.get("finished_at"),
-        expire_at=document.get("expire_at"),
+        state=state,
+        status=status,
+        goal=perhaps(text_in, document, "goal"),
+        cancelled=bool(perhaps(number_in, document, "cancelled")),
+        data=perhaps(mapping_in, document, "data") or {},
+        sequence=perhaps(number_in, document, "sequence") or 0,
+        inbox=elements_in(document, "inbox", check_message_id),
+        outbox=elements_in(document, "outbox", decode_outgoing),
+        compensations=elements_in(document, "compensations", decode_compensation),
+        history=elements_in(document, "history", decode_history),
+        timers=elements_in(document, "timers", decode_timer),
+        parked=elements_in(document, "parked", decode_parked),
+        sending=decode_failing(perhaps(mapping_in, document, "sending")),
+        suspension=decode_suspension(perhaps(mapping_in, document, "suspension")),
+        wake=perhaps(instant_in, document, "wake"),
+        lease=decode_lease(perhaps(mapping_in, document, "lease")),
+        created_at=instant_in(document, "created_at"),
+        updated_at=instant_in(document, "updated_at"),
+        finished_at=perhaps(instant_in, document, "finished_at"),
+        expire_at=perhaps(instant_in, document, "expire_at"),
     )
 
 

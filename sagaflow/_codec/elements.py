@@ -6,6 +6,15 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
+from sagaflow._codec.reading import (
+    elements_in,
+    id_in,
+    instant_in,
+    mapping_in,
+    number_in,
+    perhaps,
+    text_in,
+)
 from sagaflow.record import (
     Failing,
     HistoryEntry,
@@ -49,7 +58,7 @@ def encode_message(message: StoredMessage) -> Document:
 
 def decode_message(document: Mapping[str, Any]) -> StoredMessage:
     """Return a message from its stored form."""
-    return StoredMessage(type=document["type"], body=document["body"])
+    return StoredMessage(type=text_in(document, "type"), body=mapping_in(document, "body"))
 
 
 def encode_outgoing(message: OutgoingMessage) -> Document:
@@ -68,13 +77,13 @@ def encode_outgoing(message: OutgoingMessage) -> Document:
 def decode_outgoing(document: Mapping[str, Any]) -> OutgoingMessage:
     """Return an outgoing message from its stored form."""
     return OutgoingMessage(
-        id=document["id"],
-        sequence=document["seq"],
-        kind=document["kind"],
+        id=text_in(document, "id"),
+        sequence=number_in(document, "seq"),
+        kind=text_in(document, "kind"),
         message=decode_message(document),
-        causation_id=document["causation_id"],
-        headers=document.get("headers", {}),
-        created_at=document["created_at"],
+        causation_id=id_in(document, "causation_id"),
+        headers=perhaps(mapping_in, document, "headers") or {},
+        created_at=instant_in(document, "created_at"),
     )
 
 
@@ -96,17 +105,18 @@ def encode_compensation(entry: RecordedCompensation) -> Document:
 
 def decode_compensation(document: Mapping[str, Any]) -> RecordedCompensation:
     """Return a recorded compensation from its stored form."""
-    event, arguments = document.get("event"), document.get("arguments")
+    event = perhaps(mapping_in, document, "event")
+    has_arguments = document.get("arguments") is not None
     return RecordedCompensation(
-        id=document["id"],
-        step=document["step"],
-        method=document["method"],
+        id=text_in(document, "id"),
+        step=text_in(document, "step"),
+        method=text_in(document, "method"),
         event=None if event is None else decode_message(event),
-        arguments=None if arguments is None else tuple(arguments),
-        message_id=document["message_id"],
-        headers=document.get("headers", {}),
+        arguments=elements_in(document, "arguments", _as_it_is) if has_arguments else None,
+        message_id=id_in(document, "message_id"),
+        headers=perhaps(mapping_in, document, "headers") or {},
         status=StepStatus(document["status"]),
-        failing=decode_failing(document.get("failing")),
+        failing=decode_failing(perhaps(mapping_in, document, "failing")),
     )
 
 
@@ -127,10 +137,10 @@ def decode_failing(document: Mapping[str, Any] | None) -> Failing | None:
     if document is None:
         return None
     return Failing(
-        attempts=document["attempts"],
-        since=document["since"],
-        due=document["due"],
-        error=document["error"],
+        attempts=number_in(document, "attempts"),
+        since=instant_in(document, "since"),
+        due=instant_in(document, "due"),
+        error=text_in(document, "error"),
     )
 
 
@@ -141,7 +151,9 @@ def encode_lease(lease: Lease | None) -> Document | None:
 
 def decode_lease(document: Mapping[str, Any] | None) -> Lease | None:
     """Return a lease from its stored form."""
-    return None if document is None else Lease(owner=document["owner"], until=document["until"])
+    if document is None:
+        return None
+    return Lease(owner=text_in(document, "owner"), until=instant_in(document, "until"))
 
 
 def encode_suspension(suspension: Suspension | None) -> Document | None:
@@ -162,9 +174,9 @@ def decode_suspension(document: Mapping[str, Any] | None) -> Suspension | None:
         return None
     return Suspension(
         reason=SuspensionReason(document["reason"]),
-        subject=document["subject"],
-        error=document["error"],
-        since=document["since"],
+        subject=id_in(document, "subject"),
+        error=text_in(document, "error"),
+        since=instant_in(document, "since"),
     )
 
 
@@ -187,17 +199,18 @@ def encode_timer(timer: Timer) -> Document:
 
 def decode_timer(document: Mapping[str, Any]) -> Timer:
     """Return a timer from its stored form."""
-    event, delay = document.get("event"), document.get("delay")
+    event = perhaps(mapping_in, document, "event")
+    delay = perhaps(number_in, document, "delay")
     return Timer(
-        id=document["id"],
-        name=document["name"],
-        due=document["due"],
+        id=text_in(document, "id"),
+        name=text_in(document, "name"),
+        due=instant_in(document, "due"),
         kind=TimerKind(document["kind"]),
         delay=None if delay is None else delay * _MICROSECOND,
         event=None if event is None else decode_message(event),
-        causation_id=document["causation_id"],
-        headers=document.get("headers", {}),
-        failing=decode_failing(document.get("failing")),
+        causation_id=id_in(document, "causation_id"),
+        headers=perhaps(mapping_in, document, "headers") or {},
+        failing=decode_failing(perhaps(mapping_in, document, "failing")),
     )
 
 
@@ -218,12 +231,12 @@ def encode_parked(event: ParkedEvent) -> Document:
 def decode_parked(document: Mapping[str, Any]) -> ParkedEvent:
     """Return a parked event from its stored form."""
     return ParkedEvent(
-        id=document["id"],
+        id=id_in(document, "id"),
         message=decode_message(document),
-        headers=document["headers"],
-        parked_at=document["parked_at"],
-        offered=document["offered"],
-        failing=decode_failing(document.get("failing")),
+        headers=mapping_in(document, "headers"),
+        parked_at=instant_in(document, "parked_at"),
+        offered=number_in(document, "offered"),
+        failing=decode_failing(perhaps(mapping_in, document, "failing")),
     )
 
 
@@ -251,17 +264,17 @@ def encode_history(entry: HistoryEntry) -> Document:
 def decode_history(document: Mapping[str, Any]) -> HistoryEntry:
     """Return an entry of the history from its stored form."""
     return HistoryEntry(
-        at=document["at"],
-        event=document["event"],
-        step=document["step"],
-        source=document.get("source"),
-        target=document["target"],
-        message_id=document["message_id"],
-        version=document["version"],
-        token=document["token"],
-        attempt=document.get("attempt", 1),
+        at=instant_in(document, "at"),
+        event=text_in(document, "event"),
+        step=text_in(document, "step"),
+        source=perhaps(text_in, document, "source"),
+        target=text_in(document, "target"),
+        message_id=id_in(document, "message_id"),
+        version=number_in(document, "version"),
+        token=text_in(document, "token"),
+        attempt=perhaps(number_in, document, "attempt") or 1,
         kind=_kind_of(document),
-        compensates=document.get("compensates", False),
+        compensates=bool(perhaps(number_in, document, "compensates")),
     )
 
 
@@ -277,3 +290,7 @@ def _kind_of(document: Mapping[str, Any]) -> HistoryKind:
     if (document.get("source") or "") == document["target"] and step in _STEPS:
         return _STEPS[step]
     return HistoryKind.TIMEOUT if event == "timeout" else HistoryKind.EVENT
+
+
+def _as_it_is(value: object) -> object:
+    return value

@@ -11,10 +11,50 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from sagaflow._codec.data import encode_saga, migrated_saga
+from sagaflow._codec.documents import decode_record
 from sagaflow._definition.evolution import Step
 from sagaflow._definition.saga import Saga, definition_of
-from sagaflow.exceptions import NewerSchemaError, SerializationError
+from sagaflow.exceptions import NewerSchemaError, SerializationError, UnknownStateError
 from sagaflow.record import RecordedCompensation, SagaRecord, Status, Timer, TimerKind, evolve
+
+
+def read_record(
+    saga_type: type[Saga], document: Mapping[str, Any], *, any_state: bool = False
+) -> SagaRecord:
+    """Return the record that *document* holds, as the class has it now.
+
+    Whether a document is fit to be worked on is decided here, and nowhere else. Its schema is
+    looked at before anything else of it, which newer code may have changed.
+
+    :param any_state: also if it is in a state that the class does not know; for who only looks.
+    :raises NewerSchemaError: if it has a later schema than the class.
+    :raises UnknownStateError: if it is in a state that the class does not know.
+    :raises DamagedDocumentError: if it cannot be read.
+    """
+    saga, known = saga_type.table.saga, definition_of(saga_type).evolution.schema
+    stored: object = document.get("schema")
+    if isinstance(stored, int) and stored > known:
+        raise NewerSchemaError(saga, document.get("_id"), stored, known)
+    record = upgraded(saga_type, decode_record(document, saga))
+    unknown = None if any_state else _unknown_state(saga_type, record)
+    if unknown is not None:
+        raise UnknownStateError(saga, record.correlation_id, unknown)
+    return record
+
+
+def _unknown_state(saga_type: type[Saga], record: SagaRecord) -> str | None:
+    """Return the state that keeps a class from working on *record*, if there is one.
+
+    None if nothing is left to do, if there is no state yet, or if a migration has failed, so that
+    it has its old names. What an operator has cancelled leaves its state whatever that was.
+    """
+    if record.fault is not None:
+        return None
+    if record.status is Status.EMBRYO or (record.finished_at is not None and not record.outbox):
+        return None
+    states = (None if record.cancelled else record.state, record.goal)
+    table = saga_type.table
+    return next((name for name in states if name is not None and table.state(name) is None), None)
 
 
 def upgraded(saga_type: type[Saga], record: SagaRecord) -> SagaRecord:

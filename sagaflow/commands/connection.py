@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sagaflow._codec.documents import decode_record
-from sagaflow._codec.upgrade import upgraded
+from sagaflow._codec.upgrade import read_record
 from sagaflow._definition.saga import Saga
 from sagaflow.commands.ids import not_found
 from sagaflow.exceptions import NewerSchemaError
@@ -54,11 +54,10 @@ async def load(
     document = await repository.load_document(saga, correlation_id, message_id=None)
     if document is None:
         raise not_found(saga, correlation_id)
-    record = decode_record(document)
     try:
-        record = upgraded(saga_type, record)
+        record = read_record(saga_type, document, any_state=True)
     except NewerSchemaError as exc:
-        return record, str(exc)
+        return decode_record(document, saga), str(exc)
     return record, None if record.fault is None else str(record.fault)
 
 

@@ -26,6 +26,14 @@ class _Problem:
     text: str
 
 
+_DAMAGED: Final = _Problem(
+    "damaged",
+    "",
+    "documents have something in them that cannot be read, so they are left alone; list them with "
+    "sagaflow ls --damaged",
+)
+
+
 def unmanageable(
     saga_type: type[Saga], class_of: Callable[[str], type | None], traits: Iterable[Trait]
 ) -> Iterator[Finding]:
@@ -89,14 +97,20 @@ def _problems(
             yield from _compensation(saga_type, class_of, trait)
         case Part.PARKED:
             yield from _event(table, class_of, trait, "parked")
+        case Part.DAMAGED:
+            yield _DAMAGED
         case Part.OUTGOING:
-            if class_of(trait.message or "") is None:
-                yield _Problem(
-                    "outgoing",
-                    str(trait.message),
-                    f"messages of the type {trait.message!r} wait to be sent, which the code does "
-                    f"not know: {_MESSAGE_REMEDY}",
-                )
+            yield from _outgoing(class_of, trait)
+
+
+def _outgoing(class_of: Callable[[str], type | None], trait: Trait) -> Iterator[_Problem]:
+    if class_of(trait.message or "") is None:
+        yield _Problem(
+            "outgoing",
+            str(trait.message),
+            f"messages of the type {trait.message!r} wait to be sent, which the code does not "
+            f"know: {_MESSAGE_REMEDY}",
+        )
 
 
 def _state(table: TransitionTable, trait: Trait) -> Iterator[_Problem]:

@@ -15,7 +15,7 @@ import bson
 from anyio import CapacityLimiter, to_thread
 from attrs import field, frozen
 from bson.binary import UuidRepresentation
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
 from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import ASCENDING, InsertOne, ReadPreference, UpdateOne, WriteConcern
 from pymongo.asynchronous.database import AsyncDatabase
@@ -36,8 +36,14 @@ Document = dict[str, Any]
 Request: TypeAlias = InsertOne[Document] | UpdateOne
 ResultT = TypeVar("ResultT")
 
-_CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
-    tz_aware=True, uuid_representation=UuidRepresentation.STANDARD, document_class=dict
+CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
+    tz_aware=True,
+    uuid_representation=UuidRepresentation.STANDARD,
+    document_class=dict,
+    # What Python cannot hold is read as something else, so that only its document is damaged and
+    # not the whole answer that it comes with.
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="surrogateescape",
 )
 _OPTIONS: Final[dict[str, Any]] = {
     # A decision that ends without a write must not rest on what may be rolled back, and nothing is
@@ -45,7 +51,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "read_concern": ReadConcern("majority"),
     "write_concern": WriteConcern(w="majority", j=True),
     "read_preference": ReadPreference.PRIMARY,
-    "codec_options": _CODEC_OPTIONS,
+    "codec_options": CODEC_OPTIONS,
 }
 _BATCH: Final = 500
 _DUPLICATE_KEY: Final = 11000
@@ -306,7 +312,7 @@ def _kept(collections: dict[str, Any], database: Any, name: str) -> Any:
 
 def encoded_size(document: Mapping[str, Any]) -> int:
     """Return how many bytes the driver makes of *document*; raises what it would raise."""
-    return len(bson.encode(document, codec_options=_CODEC_OPTIONS))
+    return len(bson.encode(document, codec_options=CODEC_OPTIONS))
 
 
 def _partial(error: BulkWriteError) -> BulkAnswer:

@@ -19,10 +19,10 @@ from sagaflow._codec.elements import Document, encode_lease
 from sagaflow._codec.size import field_sizes
 from sagaflow._definition.saga import Saga
 from sagaflow._loops import PerLoop
-from sagaflow.abc import SagaRepository, closing
+from sagaflow.abc import SagaRepository, closing, unreadable_of
 from sagaflow.clock import Clock
 from sagaflow.exceptions import RepositoryError, SerializationError
-from sagaflow.ids import SagaId
+from sagaflow.ids import SagaId, check_id
 from sagaflow.mongo.drivers import driver_for, running_on_trio
 from sagaflow.mongo.errors import TooLargeError, told, translated
 from sagaflow.mongo.indexes import indexes_of
@@ -30,7 +30,7 @@ from sagaflow.mongo.statements import is_traceable, note_of, removal_of, transit
 from sagaflow.mongo.survey import ANY_STATE, SUMMARY_FIELDS, listing, surveys
 from sagaflow.mongo.writes import Writes
 from sagaflow.record import Lease, Status
-from sagaflow.survey import Selection, Summary, Trait, summary_of, trait
+from sagaflow.survey import Selection, Summary, Trait, Unreadable, summary_of, trait
 
 _HOT_FIELDS: Final = (
     "version",
@@ -138,7 +138,7 @@ class MongoRepository(SagaRepository):
             fields["inbox"] = {"$elemMatch": {"$eq": message_id}}
         with translated(f"read {saga} {correlation_id!r}", writing=False):
             found: Document | None = await self._driver.find_one(
-                saga, {"_id": correlation_id}, fields
+                saga, {"_id": check_id(correlation_id)}, fields
             )
         return found
 
@@ -146,7 +146,7 @@ class MongoRepository(SagaRepository):
         """Read a document without its history; see `SagaRepository.load_recent`."""
         with translated(f"read {saga} {correlation_id!r}", writing=False):
             found: Document | None = await self._driver.find_one(
-                saga, {"_id": correlation_id}, {"history": 0}
+                saga, {"_id": check_id(correlation_id)}, {"history": 0}
             )
         return found
 
@@ -209,7 +209,7 @@ class MongoRepository(SagaRepository):
         schema: int | None = None,
     ) -> bool:
         """Store a lease on a saga that is due; see `SagaRepository.claim`."""
-        query = {"_id": correlation_id} | _due(now, unclaimed=True, schema=schema)
+        query = {"_id": check_id(correlation_id)} | _due(now, unclaimed=True, schema=schema)
         with translated(f"claim {saga} {correlation_id!r}", writing=True):
             update = {"$set": {"lease": encode_lease(lease)}}
             return await self._driver.update_one(saga, query, update) == 1
@@ -266,7 +266,7 @@ class MongoRepository(SagaRepository):
     async def delete_document(self, saga: str, correlation_id: SagaId) -> bool:
         """Remove a document and tell whether there was one."""
         with translated(f"delete {saga} {correlation_id!r}", writing=True):
-            return await self._driver.delete_one(saga, {"_id": correlation_id}) == 1
+            return await self._driver.delete_one(saga, {"_id": check_id(correlation_id)}) == 1
 
     async def create_indexes(self, saga_type: type[Saga]) -> None:
         """Make the indexes that the queries and workers use. Call it once, at deployment.
@@ -296,7 +296,17 @@ class MongoRepository(SagaRepository):
         with translated(f"list sagas of {saga}", writing=False):
             async with closing(self._driver.find(saga, query, fields, sort=sort)) as found:
                 async for document in found:
-                    yield summary_of(document)
+                    if (summary := summary_of(document)) is not None:
+                        yield summary
+
+    async def unreadable(self, saga_type: type[Saga]) -> AsyncGenerator[Unreadable, None]:
+        """Yield what is stored and cannot be worked on; see `SagaRepository.unreadable`."""
+        saga = saga_type.table.saga
+        with translated(f"read sagas of {saga}", writing=False):
+            async with closing(self._driver.find(saga, {}, None)) as documents:
+                async for document in documents:
+                    if (found := unreadable_of(saga_type, document)) is not None:
+                        yield found
 
     async def survey(
         self, saga_type: type[Saga], *, finished: bool = False

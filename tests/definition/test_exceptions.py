@@ -13,6 +13,8 @@ from sagaflow.exceptions import (
     CompensationError,
     ConcurrencyError,
     CorrelationError,
+    DamagedDocumentError,
+    LeftAloneError,
     LimitExceededError,
     NewerSchemaError,
     NoHandlerError,
@@ -25,6 +27,7 @@ from sagaflow.exceptions import (
     ServerUnavailableError,
     UnknownEventError,
     UnknownOutcomeError,
+    UnknownStateError,
 )
 from tests.definition.support import Paid
 
@@ -39,7 +42,10 @@ ERRORS = [
     CompensationError("Order", "o-1", "pay", "TimeoutError()"),
     SerializationError("Order.lines[2].price", "it is a complex"),
     LimitExceededError("Order", "o-1", "parked events", 1_001, 1_000),
+    LeftAloneError("left alone"),
     NewerSchemaError("Order", "o-1", 3, 2),
+    UnknownStateError("Order", "o-1", "packing"),
+    DamagedDocumentError("Order", {"$gt": ""}, "the field 'state' is missing"),
     OperationError("wrong"),
     RepositoryError("wrong"),
     ServerUnavailableError("wrong"),

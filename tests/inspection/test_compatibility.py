@@ -198,3 +198,10 @@ def test_the_same_finding_in_several_states_is_one() -> None:
         trait(Part.OUTGOING, message="Gone", status=Status.SUSPENDED, examples=("d",)),
     )
     assert (finding.state, finding.count, finding.examples) == (None, 6, ("a", "b", "c"))
+
+
+def test_damaged_documents() -> None:
+    (finding,) = found(trait(Part.DAMAGED, state="", count=3, examples=("a", "c")))
+    assert (finding.kind, finding.state, finding.count) == ("damaged", None, 3)
+    assert finding.examples == ("a", "c")
+    assert "sagaflow ls --damaged" in finding.problem

@@ -31,7 +31,7 @@ NEEDED = ("incarnation", "version", "token", "state", "status", "created_at", "u
 DAMAGES: list[tuple[str, Any, str]] = [
     ("status", "sleeping", "'sleeping' is not a valid Status"),
     ("status", None, "None is not a valid Status"),
-    ("inbox", 5, "not iterable"),
+    ("inbox", 5, "its inbox is a int"),
     ("outbox", ["x"], "indices"),
     ("compensations", [5], "attribute"),
     ("compensations", [{"id": "1.1"}], "the field 'step' is missing"),
@@ -40,7 +40,7 @@ DAMAGES: list[tuple[str, Any, str]] = [
     ("parked", [{"id": "m-1"}], "the field 'type' is missing"),
     ("lease", {}, "the field 'owner' is missing"),
     ("suspension", {"reason": "boredom"}, "'boredom' is not a valid SuspensionReason"),
-    ("data", ["x"], "length"),
+    ("data", ["x"], "its data is a list"),
     ("version", "1", "its version is '1'"),
     ("state", 5, "its state is 5"),
     ("schema", 0, "its schema is 0"),
