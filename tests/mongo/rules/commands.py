@@ -29,7 +29,6 @@ _FROM_DRIVERS: Final = frozenset(
 _READS: Final = frozenset({"aggregate", "find"})
 _WRITES: Final = frozenset({"createIndexes", "delete", "insert", "update"})
 MOST_BYTES_OF_A_NAMESPACE: Final = 235
-MOST_BYTES_OF_A_DATABASE: Final = 63
 
 
 @rule("Database Commands; Stable API, version 1; Transactions")
@@ -66,20 +65,17 @@ def read_from_the_primary(command: Command) -> Iterator[str]:
         yield f"the read preference {preference!r}"
 
 
-@rule("Limits, Naming Restrictions: databases and collections; 235 bytes where it is sharded")
+@rule("Limits, Naming Restrictions: collections; 235 bytes where it is sharded")
 def plain_namespaces(command: Command) -> Iterator[str]:
-    """A collection is called as every server allows."""
-    database = command.get("$db", "")
+    """A collection is called as every server allows; which database it is in, the user says."""
     name = name_of(command)
     collection = command.get("collection") if name == "getMore" else command[name]
     if name == "endSessions" or not isinstance(collection, str):
         return
-    if not 0 < len(database.encode()) <= MOST_BYTES_OF_A_DATABASE or set(database) & set('/\\. "$'):
-        yield f"the database {database!r}"
     begins = collection[:1].isalnum() or collection[:1] == "_"
     if not begins or collection.startswith("system.") or set(collection) & {"$", "\0"}:
         yield f"the collection {collection!r}"
-    if len(f"{database}.{collection}".encode()) > MOST_BYTES_OF_A_NAMESPACE:
+    if len(f"{command['$db']}.{collection}".encode()) > MOST_BYTES_OF_A_NAMESPACE:
         yield f"the name of the collection {collection!r} is too long"
 
 
