@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections import Counter
@@ -87,7 +88,7 @@ class Totals:
     help="Plant a mistake in the library, which must be found; all: one after another.",
 )
 @click.option("--errands", default=40, show_default=True, help="How many sagas a run has.")
-@click.option("--faults", default=26, show_default=True, help="How many faults it has.")
+@click.option("--faults", default=40, show_default=True, help="How many faults it has.")
 @click.option(
     "--evidence",
     type=click.Path(file_okay=False, path_type=Path),
@@ -162,25 +163,37 @@ class Runner:
     def run(self, seed: int, planted: str | None) -> Result:
         """Make one run, and tell of it in a line; of violations, in more."""
         plan = plan_for(seed, errands=self.errands, faults=self.faults)
-        with directory(self.evidence, seed) as path:
-            result = Run(plan=plan, fleet=self.fleet, path=path, planted=planted).do()
-        killed = ", ".join(
+        path = directory(seed)
+        result = Run(plan=plan, fleet=self.fleet, path=path, planted=planted).do()
+        faults = ", ".join(
             f"{number} x {kind.value}" for kind, number in sorted(result.faults.items(), key=str)
         )
         click.echo(
             f"seed {seed}: {'ok' if not result.broken else 'VIOLATED'} in {result.seconds:.1f} s; "
-            f"{result.figures['sagas']} sagas, {result.figures['deliveries']} deliveries; {killed}"
+            f"{result.figures['sagas']} sagas, {result.figures['deliveries']} deliveries; {faults}"
         )
-        if result.broken and planted is None:
-            for problem in result.broken[:_SHOWN]:
-                click.echo(f"  {problem}")
-            options = f"--seeds {seed} --errands {self.errands} --faults {self.faults}"
-            click.echo(
-                f"  evidence: {path if self.evidence is None else self.evidence / path.name}"
-            )
-            click.echo(f"  again: python -m tests.chaos {options}")
-            click.echo(f"     or: nox -s chaos -- {options}")
+        if planted is not None or not result.broken:
+            shutil.rmtree(path)
+        else:
+            self.report(result, path if self.evidence is None else self.kept(path, self.evidence))
         return result
+
+    def kept(self, path: Path, where: Path) -> Path:
+        """Move the files of a run to where they are kept, and return that."""
+        evidence = where / path.name
+        shutil.move(path, evidence)
+        return evidence
+
+    def report(self, result: Result, evidence: Path) -> None:
+        """Print what was violated, and how to run it again."""
+        for problem in result.broken[:_SHOWN]:
+            click.echo(f"  {problem}")
+        if len(result.broken) > _SHOWN:
+            click.echo(f"  and {len(result.broken) - _SHOWN} more")
+        options = f"--seeds {result.seed} --errands {self.errands} --faults {self.faults}"
+        click.echo(f"  evidence: {evidence}")
+        click.echo(f"  again: nox -s chaos -- {options}")
+        click.echo(f"     or: python -m tests.chaos {options}")
 
 
 def _endless(seeds: tuple[int, ...]) -> Iterator[int]:

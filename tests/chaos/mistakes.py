@@ -56,12 +56,10 @@ def no_inbox(patch: Patch) -> None:
     """What was handled is forgotten, so that nothing is recognised as a duplicate."""
     settle = decision.settle
 
-    def careless(
-        machine: Machine, record: SagaRecord | None, event_type: type, message_id: object
-    ) -> Any:
+    def careless(machine: Machine, record: SagaRecord | None, *others: Any) -> Any:
         if record is not None:
             record = with_changes(record, inbox=())
-        return settle(machine, record, event_type, message_id)
+        return settle(machine, record, *others)
 
     _everywhere(patch, settle, careless)
 

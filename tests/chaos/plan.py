@@ -39,6 +39,8 @@ class Kind(Enum):
     KILL_SERVER = "kill server"
     PAUSE_WORKER = "pause worker"
     """Stopped for longer than its lease, and let go."""
+    PAUSE_PARTICIPANT = "pause participant"
+    """Stopped for as long as a worker waits for its answer, or longer."""
     DRAIN_WORKER = "drain worker"
     """Asked to end in good order."""
     CUT = "cut connection"
@@ -48,8 +50,9 @@ _MIX: Final = (
     *[Kind.KILL_WORKER] * 14,
     *[Kind.KILL_PARTICIPANT] * 3,
     *[Kind.KILL_CLIENT] * 3,
-    *[Kind.KILL_SERVER] * 1,
+    Kind.KILL_SERVER,
     *[Kind.PAUSE_WORKER] * 2,
+    Kind.PAUSE_PARTICIPANT,
     *[Kind.DRAIN_WORKER] * 2,
     *[Kind.CUT] * 4,
 )
@@ -124,7 +127,7 @@ class Fault:
         match self.kind:
             case Kind.CUT:
                 about = f"{self.harm.value} of an {self.command}"
-            case Kind.KILL_SERVER:
+            case Kind.KILL_SERVER | Kind.PAUSE_PARTICIPANT:
                 about = f"for {self.seconds:.1f} s"
             case Kind.PAUSE_WORKER:
                 about = f"{self.target} for {self.seconds:.1f} s"
@@ -151,7 +154,7 @@ class Plan:
     rolls_at: int
 
 
-def plan_for(seed: int, *, errands: int = 40, faults: int = 26) -> Plan:
+def plan_for(seed: int, *, errands: int = 40, faults: int = 40) -> Plan:
     """Return the plan of *seed*, with so many sagas and faults."""
     chance = random.Random(f"chaos {seed}")
     planned = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -70,11 +71,13 @@ class Job:
 
 def run(job: Job) -> None:
     """Do a job in this process."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     logging.basicConfig(
         filename=job.log,
         level=logging.WARNING,
         format=f"%(asctime)s {job.name} %(levelname)s %(message)s",
     )
+    faulthandler.register(signal.SIGUSR1, open(job.log, "a"))  # noqa: PTH123, SIM115
     path = Path(job.path)
     plan = plan_for(job.seed, errands=job.errands, faults=job.faults)
     if job.role == "client":
@@ -103,6 +106,8 @@ def _end_at_once(_: int, __: FrameType | None) -> None:
 
 if __name__ == "__main__":
     sys.modules.setdefault("tests.chaos.process", sys.modules["__main__"])
-    # Inherited by the workers, until they listen for that themselves.
+    # Inherited by the workers, until they listen for that themselves. A signal that comes while
+    # they are made would be lost, so that it is kept until then.
     signal.signal(signal.SIGTERM, _end_at_once)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     Template(Job.of_json, run).serve()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -186,6 +185,8 @@ class Run:
             elif now > deadline:
                 self._leaving.remove(entry)
                 self._broken.append(f"{process.plan.name} was asked to end and has not")
+                _signal(process, signal.SIGUSR1)  # it logs where it is
+                process.has_ended_within(0.5)
                 process.kill()
 
     # The faults
@@ -230,16 +231,20 @@ class Run:
                 time.sleep(fault.seconds)
                 self._server.start()
             case Kind.PAUSE_WORKER:
-                paused = self._workers[number]
-                _signal(paused, signal.SIGSTOP)
-                resumes = time.monotonic() + fault.seconds
-                self._later.append((resumes, lambda: _signal(paused, signal.SIGCONT)))
+                self._pause(self._workers[number], fault.seconds)
+            case Kind.PAUSE_PARTICIPANT:
+                self._pause(self._participant, fault.seconds)
             case Kind.DRAIN_WORKER:
                 self._drain(number)
             case Kind.CUT:
                 cut = WireFault(fault.harm, fault.command, number=1 + fault.target)
                 self._cuts.append(self._proxy.plant(cut))
         self._faults[fault.kind] += 1
+
+    def _pause(self, process: Process, seconds: float) -> None:
+        _signal(process, signal.SIGSTOP)
+        resumes = time.monotonic() + seconds
+        self._later.append((resumes, lambda: _signal(process, signal.SIGCONT)))
 
     def _kill_worker(self, number: int) -> None:
         self._workers[number].kill()
@@ -373,18 +378,6 @@ def _figures(evidence: Evidence, cuts: list[WireFault]) -> Counter[str]:
     ) + Counter(f"sagas {document['state']}" for document in evidence.documents)
 
 
-@contextmanager
-def directory(kept: Path | None, seed: int) -> Generator[Path]:
-    """Yield a new directory for a run, and remove it if nothing was violated.
-
-    Sockets need a short path, so that the directory is a temporary one.
-
-    :param kept: where to move it otherwise; None to leave it.
-    """
-    path = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
-    yield path
-    violations = path / "violations.txt"
-    if violations.exists() and not violations.read_text():
-        shutil.rmtree(path)
-    elif kept is not None:
-        shutil.move(path, kept / path.name)
+def directory(seed: int) -> Path:
+    """Make a directory for a run. Sockets need a short path, so it is a temporary one."""
+    return Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))

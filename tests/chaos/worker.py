@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ from tests.chaos.plan import Setting
 from tests.chaos.wire import participant_socket, worker_socket
 
 LEASE: Final = timedelta(milliseconds=500)
-_JUMPS: Final = 400
+_JUMPS: Final = 150
 """After how many looks at it a clock jumps."""
 _PATIENCE: Final = 1.0
 _LONGEST_LINE: Final = 1 << 16
@@ -184,6 +185,7 @@ class Worker:
                     tasks.start_soon(listener.serve, converse)
                     async for _ in signals:
                         break
+                logging.getLogger("worker").warning("is asked to end")
                 tasks.cancel_scope.cancel()
         await bus.aclose()
 
