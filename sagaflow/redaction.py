@@ -41,15 +41,24 @@ _known: dict[type, frozenset[str]] = {}
 
 def is_secret(declared: Any) -> bool:
     """Tell whether a type is marked as secret, or made of one that is."""
+    return not isinstance(declared, type) and _is_secret(declared, ())
+
+
+def _is_secret(declared: Any, around: tuple[Any, ...]) -> bool:
+    """Tell the same of what is within the aliases *around*, of which one may be within itself."""
     if isinstance(declared, type):
         return False
-    if get_origin(declared) is Annotated:
-        return _MARK in declared.__metadata__ or is_secret(declared.__origin__)
+    origin = get_origin(declared)
+    if origin is Annotated:
+        return _MARK in declared.__metadata__ or _is_secret(declared.__origin__, around)
     if isinstance(declared, NewType):
-        return is_secret(declared.__supertype__)
-    if type(declared).__name__ == "TypeAliasType":
-        return is_secret(declared.__value__)
-    return any(is_secret(argument) for argument in get_args(declared))
+        return _is_secret(declared.__supertype__, around)
+    for alias in (declared, origin):
+        if type(alias).__name__ == "TypeAliasType" and alias not in around:
+            around = (*around, alias)
+            if _is_secret(alias.__value__, around):
+                return True
+    return any(_is_secret(argument, around) for argument in get_args(declared))
 
 
 def revealed(declared: Any) -> Any:

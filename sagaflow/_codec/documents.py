@@ -37,6 +37,7 @@ from sagaflow._codec.reading import (
     perhaps,
     text_in,
 )
+from sagaflow._codec.sameness import changed
 from sagaflow._codec.size import document_size
 from sagaflow._shown import shown
 from sagaflow.exceptions import DamagedDocumentError
@@ -136,7 +137,7 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
     """
     if after.incarnation != before.incarnation:
         return _replacement(before, after)
-    changed: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     unset: list[str] = []
     old, new = vars(before), vars(after)
     for name, encode in _HEAD.items():
@@ -148,18 +149,16 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
         if value is None:
             unset.append(name)
         else:
-            changed[name] = value
+            changes[name] = value
     if after.schema != before.schema:  # as a whole, so that fields go which no longer are
-        changed["data"] = dict(after.data)
+        changes["data"] = dict(after.data)
     else:
-        data = before.data
-        for name, value in after.data.items():
-            if name not in data or data[name] != value:
-                changed[f"data.{name}"] = value
+        data = after.data
+        changes.update((f"data.{name}", data[name]) for name in changed(before.data, data))
     push: dict[str, Push] = {}
     added_messages = [message for message in after.outbox if message.sequence > before.sequence]
     if len(after.outbox) - len(added_messages) < len(before.outbox):
-        changed["outbox"] = [encode_outgoing(message) for message in after.outbox]
+        changes["outbox"] = [encode_outgoing(message) for message in after.outbox]
     elif added_messages:
         push["outbox"] = Push([encode_outgoing(message) for message in added_messages])
     known = len(before.compensations)
@@ -172,20 +171,20 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
     ]
     added = after.compensations[known:]
     if amended and added:  # one update cannot both append to an array and set its elements
-        changed["compensations"] = [encode_compensation(entry) for entry in after.compensations]
+        changes["compensations"] = [encode_compensation(entry) for entry in after.compensations]
     elif added:
         push["compensations"] = Push([encode_compensation(entry) for entry in added])
     for index in amended if not added else ():
-        changed[f"compensations.{index}"] = encode_compensation(after.compensations[index])
+        changes[f"compensations.{index}"] = encode_compensation(after.compensations[index])
     # Only transitions change these arrays, so they may be written as a whole.
     if after.timers != before.timers:
-        changed["timers"] = [encode_timer(timer) for timer in after.timers]
+        changes["timers"] = [encode_timer(timer) for timer in after.timers]
     if after.parked != before.parked:
         parked = len(before.parked)
         if after.parked[:parked] == before.parked:
             push["parked"] = Push([encode_parked(event) for event in after.parked[parked:]])
         else:
-            changed["parked"] = [encode_parked(event) for event in after.parked]
+            changes["parked"] = [encode_parked(event) for event in after.parked]
     if after.inbox:
         push["inbox"] = Push(list(after.inbox), inbox_size)
     if after.history:
@@ -195,10 +194,10 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
         correlation_id=before.correlation_id,
         incarnation=before.incarnation,
         version=before.version,
-        set=changed,
+        set=changes,
         unset=tuple(unset),
         push=push,
-        growth=document_size({**changed, **pushed}),
+        growth=document_size({**changes, **pushed}),
     )
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import FunctionType
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from sagaflow._codec.decoding import cannot_decode, converter
-from sagaflow._codec.encoding import encoder_for
-from sagaflow._codec.values import cannot_encode
+from sagaflow._codec.forms import form_of
+from sagaflow._codec.values import cannot_decode, cannot_encode
 from sagaflow._definition.messages import is_message_class, mentioned_messages
 from sagaflow._definition.saga import Saga
 from sagaflow._shown import shown
@@ -19,8 +18,8 @@ from sagaflow.record import StoredMessage
 class MessageTypes:
     """A registry of names. Stored data names a class; it never names a module to import.
 
-    It knows the events of the sagas, what was passed as *messages*, what the code of the sagas
-    mentions, and what was sent since.
+    It knows the events of the sagas and their subclasses, what was passed as *messages*, what the
+    code of the sagas mentions, and what was sent since.
 
     :param sagas: the saga classes.
     :param messages: further classes, or a mapping of the names under which they are stored.
@@ -32,6 +31,7 @@ class MessageTypes:
     ) -> None:
         self._by_name: dict[str, type] = {}
         self._names: dict[type, str] = {}
+        self._events: list[type] = []
         if isinstance(messages, Mapping):
             named = cast("Mapping[str, type]", messages)
             for name, message in named.items():
@@ -39,10 +39,13 @@ class MessageTypes:
         else:
             for message in messages:
                 self._declare(_checked(message))
+        for message in self._names:
+            _check_stored(message)
         classes = tuple(sagas)
         for saga in classes:
             for event in saga.table.events:
                 self._declare(event)
+                self._events.append(event)
         for saga in classes:
             for message in _mentioned_by(saga):
                 if message not in self._names and message.__name__ not in self._by_name:
@@ -58,14 +61,14 @@ class MessageTypes:
         name = self._names.get(cls)
         if name is None:
             name = cls.__name__
-            other = self._by_name.get(name)
-            if other is not None:
-                raise SerializationError(
-                    path,
-                    f"{_full_name(cls)} and {_full_name(other)} are both called {name!r}: "
-                    f"give one another stored name with Orchestrator(..., messages={{"
-                    f"'{cls.__module__}.{name}': {name}}})",
-                )
+            for other in (self._by_name.get(name), *_rivals(self._subclasses(name), cls)):
+                if other is not None:
+                    raise SerializationError(
+                        path,
+                        f"{_full_name(cls)} and {_full_name(other)} are both called {name!r}: "
+                        f"give one another stored name with Orchestrator(..., messages={{"
+                        f"'{cls.__module__}.{name}': {name}}})",
+                    )
             self._add(cls, name)
         return StoredMessage(type=name, body=_encode_body(message, cls, f"{path}: {name}"))
 
@@ -75,7 +78,7 @@ class MessageTypes:
         :param path: where it stands, for the error.
         :raises SerializationError: if its class is not known here, or its fields do not fit.
         """
-        cls = self._by_name.get(stored.type)
+        cls = self.find(stored.type)
         if cls is None:
             raise SerializationError(
                 path,
@@ -83,18 +86,42 @@ class MessageTypes:
                 f"with Orchestrator(..., messages=[{stored.type}])",
             )
         try:
-            decoded = converter.structure(stored.body, cast("type[Any]", cls))
+            decoded = form_of(cls).decode(stored.body)
         except Exception as exc:
             raise cannot_decode(f"{path}: {stored.type}", exc) from exc
         return decoded
 
     def find(self, name: str) -> type | None:
-        """Return the class that is stored under *name*, if it is known here."""
-        return self._by_name.get(name)
+        """Return the class that is stored under *name*, if it is known here.
+
+        An event may be of a subclass of a declared one that nothing else mentions. It is found
+        among those subclasses, wherever in the program they are defined.
+        """
+        found = self._by_name.get(name)
+        if found is None:
+            subclasses = self._subclasses(name)
+            if subclasses and not _rivals(subclasses, subclasses[-1]):
+                found = subclasses[-1]
+                self._add(found, name)
+        return found
 
     def name(self, message_type: type) -> str:
         """Return the name under which messages of this class are stored."""
         return self._names.get(message_type, message_type.__name__)
+
+    def _subclasses(self, name: str) -> list[type]:
+        """Return the subclasses of the declared events of that name, in order of definition.
+
+        attrs makes a class anew to give it slots: of one and its forerunner the latter is left out.
+        """
+        found: dict[type, None] = {}
+        pending = list(self._events)
+        while pending:
+            direct: list[type] = pending.pop(0).__subclasses__()
+            pending += [cls for cls in direct if cls not in found]
+            found |= dict.fromkeys(direct)
+        called = [cls for cls in found if cls.__name__ == name and is_message_class(cls)]
+        return [cls for cls in called if not _MADE.isdisjoint(vars(cls))] or called
 
     def _declare(self, message: type, name: str | None = None) -> None:
         if name is None and message in self._names:
@@ -114,6 +141,15 @@ class MessageTypes:
         self._names.setdefault(message, name)
 
 
+_MADE: Final = frozenset({"__attrs_attrs__", "__dataclass_fields__"})
+"""What attrs and dataclasses add to a class that they have made."""
+
+
+def _rivals(classes: list[type], cls: type) -> list[type]:
+    """Return those of *classes* that are other ones than *cls*, not merely defined again."""
+    return [other for other in classes if _full_name(other) != _full_name(cls)]
+
+
 def _mentioned_by(saga: type[Saga]) -> Iterable[type]:
     for owner in saga.__mro__:
         for value in vars(owner).values():
@@ -128,6 +164,15 @@ def _checked(message: type) -> type:
             f"messages= takes attrs classes and dataclasses, not {shown(message)}"
         )
     return message
+
+
+def _check_stored(message: type) -> None:
+    try:
+        form_of(message)
+    except Exception as exc:
+        raise SagaDefinitionError(
+            f"{message.__name__} is passed as messages=, but cannot be stored: {exc}"
+        ) from exc
 
 
 def _checked_name(name: object) -> str:
@@ -146,7 +191,7 @@ def _encode_body(message: object, cls: type, path: str) -> Mapping[str, object]:
     if not is_message_class(cls):
         raise SerializationError(path, "a message is an instance of an attrs class or a dataclass")
     try:
-        encoded: Any = encoder_for(cls)(message)
+        encoded: Any = form_of(cls).encode(message)
     except Exception as exc:
         raise cannot_encode(path, exc) from exc
     return cast("Mapping[str, object]", encoded)

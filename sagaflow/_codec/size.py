@@ -22,8 +22,16 @@ def document_size(document: Mapping[str, Any]) -> int:
 
     :raises SerializationError: if BSON cannot hold it.
     """
+    return len(encoded(document))
+
+
+def encoded(document: Mapping[str, Any]) -> bytes:
+    """Return *document* as BSON.
+
+    :raises SerializationError: if BSON cannot hold it.
+    """
     try:
-        return len(encode(document, codec_options=_OPTIONS))
+        return encode(document, codec_options=_OPTIONS)
     except (BSONError, OverflowError, RecursionError, UnicodeError) as exc:
         raise SerializationError(str(document.get("_id")), f"cannot be stored: {exc}") from exc
 

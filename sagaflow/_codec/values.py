@@ -2,32 +2,19 @@
 
 What is stored consists of None, bool, int, float, str, bytes, datetime, UUID, ObjectId, and lists
 and dicts of these. Everything else becomes one of them by its declared type
-(`sagaflow._codec.encoding`, `sagaflow._codec.decoding`) or, where the type says nothing, with a
-tag (`encode_dynamic`, `decode_dynamic`).
+(`sagaflow._codec.forms`) or, where the type says nothing, with a tag (`encode_dynamic`,
+`decode_dynamic`).
 """
 
 from __future__ import annotations
 
 import types
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, MutableSequence, MutableSet, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import partial
-from typing import (
-    Annotated,
-    Any,
-    Final,
-    Literal,
-    NewType,
-    TypeGuard,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-)
+from typing import Any, Final, TypeGuard, cast
 from uuid import UUID
 
 from bson import ObjectId
@@ -39,24 +26,14 @@ from sagaflow.ids import INT64_MAX, INT64_MIN
 
 TAG: Final = "@type"
 VALUE: Final = "value"
-_NATIVE: Final = (bool, int, float, str, bytes, datetime, UUID, ObjectId, types.NoneType)
-_PLAIN: Final = (bool, int, float, str)
+NATIVE: Final = (bool, int, float, str, bytes, datetime, UUID, ObjectId, types.NoneType)
+"""The types whose values are stored as they are."""
 
 MOST_LEVELS: Final = 90
 """How many levels of stored documents and arrays a value without a declared type may have.
 MongoDB allows 100 in all."""
 
-COLLECTIONS: Final[Mapping[type, tuple[type, ...]]] = {
-    list: (list,),
-    deque: (deque,),
-    set: (set,),
-    frozenset: (frozenset,),
-    Sequence: (list, tuple),
-    MutableSequence: (list,),
-    AbstractSet: (set, frozenset),
-    MutableSet: (set,),
-}
-"""The collections that may be declared, beside tuples, with the types of what they may hold."""
+_PlainDatetime: Final = datetime  # whatever freezegun puts in its place later on
 
 
 class UnfitValueError(ValueError):
@@ -75,6 +52,27 @@ class UnfitValueError(ValueError):
         return self
 
 
+class MisfitError(ValueError):
+    """Says what is wrong with a stored value.
+
+    :ivar faults: where each fault is in what was to be read, such as ``.lines[2].price``, and what
+        is wrong there.
+    """
+
+    def __init__(self, faults: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(reason for _, reason in faults))
+        self.faults = faults
+
+
+def faults_of(error: Exception, part: str = "") -> list[tuple[str, str]]:
+    """Return the faults that *error* tells, seen from one level further out."""
+    if isinstance(error, MisfitError):
+        return [(part + path, reason) for path, reason in error.faults]
+    if isinstance(error, KeyError):
+        return [(part, "required field missing")]
+    return [(part, str(error) or type(error).__name__)]
+
+
 class TooDeepError(UnfitValueError):
     """Says that a value is nested too deeply; where in it would be no help."""
 
@@ -89,6 +87,12 @@ class TooDeepError(UnfitValueError):
 def expected(what: str, value: object) -> UnfitValueError:
     """Return the error for a value of another type."""
     return UnfitValueError(f"expected {what}, found {shown(value)}")
+
+
+def check(value: object, what: str, *accepted: type) -> None:
+    """Refuse a value that is of another type than *accepted*."""
+    if not isinstance(value, accepted):
+        raise expected(what, value)
 
 
 def encode_int(value: object) -> int:
@@ -119,9 +123,50 @@ def encode_datetime(value: object) -> datetime:
     if value.tzinfo is None:
         raise UnfitValueError(f"{value!r} has no time zone: use an aware datetime")
     try:
-        return to_milliseconds(value.astimezone(UTC))
+        instant = to_milliseconds(value.astimezone(UTC))
     except OverflowError as exc:
         raise UnfitValueError(f"{value!r} is outside of the years 1 to 9999 in UTC") from exc
+    if type(instant) is _PlainDatetime and not instant.fold:
+        return instant
+    at = instant.timetz().replace(fold=0)  # an instant is not twice in UTC
+    return _PlainDatetime.combine(instant.date(), at)
+
+
+def decode_datetime(value: object) -> datetime:
+    """Return the instant whose stored form this is; the driver has a zone of its own."""
+    if not isinstance(value, datetime):
+        raise expected("datetime", value)
+    return value.astimezone(UTC)
+
+
+def encode_date(value: object) -> str:
+    """Return a day in ISO form."""
+    if not isinstance(value, date) or isinstance(value, datetime):  # which would lose its time
+        raise expected("date", value)
+    return value.isoformat()
+
+
+def encode_time(value: object) -> str:
+    """Return a time of day in ISO form, which has a place for its distance from UTC alone."""
+    if not isinstance(value, time):
+        raise expected("time", value)
+    if value.fold:
+        raise UnfitValueError(
+            f"{value!r} has fold=1, which has no place in its stored form: store a datetime"
+        )
+    if value.tzinfo is not None and value.utcoffset() is None:
+        raise UnfitValueError(
+            f"the distance of {value!r} from UTC depends on the day: store a datetime, or the name "
+            "of the zone beside a time without one"
+        )
+    return value.isoformat()
+
+
+def encode_decimal(value: object) -> str:
+    """Return a number as text, with all its digits."""
+    if not isinstance(value, Decimal | int):
+        raise expected("Decimal", value)
+    return str(Decimal(value))
 
 
 def encode_timedelta(value: object) -> int:
@@ -144,6 +189,13 @@ def decode_decimal(value: str) -> Decimal:
         raise ValueError(f"{shown(value)} is no Decimal") from exc
 
 
+def encode_uuid(value: object) -> UUID:
+    """Return a UUID; drivers of databases have subclasses."""
+    if not isinstance(value, UUID):
+        raise expected("UUID", value)
+    return value if type(value) is UUID else UUID(int=value.int)
+
+
 # Where the type says nothing
 
 
@@ -159,8 +211,14 @@ def _encode_dynamic(value: Any, depth: int) -> object:
     if depth > MOST_LEVELS:
         raise TooDeepError
     match value:
-        case None | bool() | float() | bytes() | UUID() | ObjectId():
+        case None | bool() | ObjectId():
             return value
+        case float():
+            return float(value)
+        case bytes():
+            return bytes(value)
+        case UUID():
+            return encode_uuid(value)
         case Enum():
             raise UnfitValueError(f"{value!r} cannot be read back without a declared type")
         case int():
@@ -170,13 +228,13 @@ def _encode_dynamic(value: Any, depth: int) -> object:
         case datetime():
             return encode_datetime(value)
         case date():
-            return {TAG: "date", VALUE: value.isoformat()}
+            return {TAG: "date", VALUE: encode_date(value)}
         case time():
-            return {TAG: "time", VALUE: value.isoformat()}
+            return {TAG: "time", VALUE: encode_time(value)}
         case timedelta():
             return {TAG: "timedelta", VALUE: encode_timedelta(value)}
         case Decimal():
-            return {TAG: "Decimal", VALUE: str(value)}
+            return {TAG: "Decimal", VALUE: encode_decimal(value)}
         case list():
             return encode_each(
                 partial(_encode_dynamic, depth=depth + 1), cast("list[object]", value)
@@ -221,8 +279,8 @@ def decode_dynamic(value: Any) -> object:
         case int():
             return int(value)  # the driver has a subclass for long ones
         case datetime():
-            return value.astimezone(UTC)  # the driver has a zone of its own
-        case _ if type(value) in _NATIVE:
+            return decode_datetime(value)
+        case _ if type(value) in NATIVE:
             return value
         case _:
             raise ValueError(f"a stored value of type {type(value).__qualname__} is unknown")
@@ -238,6 +296,17 @@ def _decode_document(document: Mapping[str, Any]) -> object:
     return {decode_dynamic(k): decode_dynamic(v) for k, v in decode_items(document)}
 
 
+def levels(stored: Any) -> int:
+    """Return how many levels of documents and arrays a stored value has."""
+    match stored:
+        case Mapping():
+            return 1 + max(map(levels, cast("Mapping[str, Any]", stored).values()), default=0)
+        case list():
+            return 1 + max(map(levels, cast("Iterable[Any]", stored)), default=0)
+        case _:
+            return 0
+
+
 # Collections
 
 
@@ -246,11 +315,11 @@ def encode_each(
 ) -> list[object]:
     """Return the stored forms of *values*, the index of the first being *first*."""
     encoded: list[object] = []
-    for index, value in enumerate(values, first):
-        try:
-            encoded.append(encode(value))
-        except UnfitValueError as exc:
-            raise exc.within(f"[{index}]") from exc.__cause__
+    try:
+        for value in values:
+            encoded.append(encode(value))  # noqa: PERF401 - its length tells which one failed
+    except UnfitValueError as exc:
+        raise exc.within(f"[{first + len(encoded)}]") from exc.__cause__
     return encoded
 
 
@@ -263,120 +332,34 @@ def encode_items(
 
     Keys that a server or driver would read as operators, paths or references stay data.
     """
-    items: list[tuple[object, object]] = []
+    items: list[list[object]] = []
+    document: dict[str, object] = {}
     for key, value in mapping.items():
         try:
-            items.append((encode_key(key), encode_value(value)))
+            stored_key, stored = encode_key(key), encode_value(value)
         except UnfitValueError as exc:
             raise exc.within(f"[{shown(key)}]") from exc.__cause__
-    if _are_plain_keys(items):
-        return dict(items)
-    return {TAG: "dict", VALUE: [list(item) for item in items]}
+        items.append([stored_key, stored])
+        if _is_plain_key(stored_key):
+            document[stored_key] = stored
+    return document if len(document) == len(items) else {TAG: "dict", VALUE: items}
 
 
-def _are_plain_keys(items: list[tuple[object, object]]) -> TypeGuard[list[tuple[str, object]]]:
-    return all(_is_plain_key(key) for key, _ in items)
+def _is_plain_key(key: object) -> TypeGuard[str]:
+    return type(key) is str and key[:1] != "$" and "." not in key and "\0" not in key and key != TAG
 
 
-def _is_plain_key(key: object) -> bool:
-    return (
-        type(key) is str and key != TAG and not key.startswith("$") and not {".", "\0"} & set(key)
-    )
-
-
-def decode_items(value: Any) -> list[tuple[object, object]]:
+def decode_items(value: Any) -> Iterable[tuple[object, object]]:
     """Return the items of a stored mapping, each still in stored form."""
     if value.get(TAG) == "dict":
         return [(key, item) for key, item in value[VALUE]]
-    return list(value.items())
-
-
-# What a declaration says
-
-
-def stripped(declared: Any) -> Any:
-    """Return the type that an alias, a NewType, ``Annotated`` or ``Final`` stands for."""
-    while True:
-        if isinstance(declared, NewType):
-            declared = declared.__supertype__
-        elif get_origin(declared) is Annotated:
-            declared = declared.__origin__
-        elif get_origin(declared) is Final:
-            (declared,) = get_args(declared)
-        elif type(declared).__name__ == "TypeAliasType":
-            declared = declared.__value__
-        else:
-            return declared
-
-
-def is_class(declared: Any, kind: type) -> bool:
-    """Tell whether *declared* is a subclass of *kind*, whatever it is a collection of."""
-    cls = get_origin(declared) or declared
-    return isinstance(cls, type) and issubclass(cls, kind)
-
-
-def is_mapping(declared: Any) -> bool:
-    """Tell whether *declared* is a mapping."""
-    return is_class(declared, Mapping)
+    items: Iterable[tuple[object, object]] = value.items()
+    return items
 
 
 def is_document(value: object) -> TypeGuard[Mapping[Any, Any]]:
     """Tell whether *value* is a stored document."""
     return isinstance(value, Mapping)
-
-
-def is_dynamic(declared: Any) -> bool:
-    """Tell whether *declared* says nothing about a value."""
-    return declared is Any or declared is object
-
-
-def mapping_types(declared: Any) -> tuple[Any, Any]:
-    """Return the types of keys and values of a mapping."""
-    arguments = get_args(declared)
-    if len(arguments) == 1 and is_class(declared, Counter):
-        return arguments[0], int
-    return arguments if len(arguments) == 2 else (object, object)  # noqa: PLR2004
-
-
-def is_stored_by_name(enum: type[Enum]) -> bool:
-    """Tell whether the members of *enum* are stored by name: not all values are plain."""
-    return any(type(member.value) not in _PLAIN for member in enum.__members__.values())
-
-
-def is_literal(declared: Any) -> bool:
-    """Tell whether *declared* lists the values themselves."""
-    return get_origin(declared) is Literal
-
-
-def is_union(declared: Any) -> bool:
-    """Tell whether *declared* is a union of more than one type and None."""
-    if get_origin(declared) not in (Union, types.UnionType):
-        return False
-    return sum(member is not types.NoneType for member in get_args(declared)) > 1
-
-
-def members(declared: Any) -> tuple[tuple[type, ...], tuple[Any, ...], dict[str, Any]]:
-    """Split a union into types and literals that are stored as they are, and those with a tag."""
-    found = [stripped(member) for member in get_args(declared)]
-    native = tuple(member for member in found if member in _NATIVE)
-    literals = tuple(value for member in found if is_literal(member) for value in get_args(member))
-    others = [member for member in found if member not in _NATIVE and not is_literal(member)]
-    tagged = {_tag_of(member): member for member in others}
-    if len(tagged) < len(others):
-        raise TypeError(f"several types of {declared} have the same name")
-    return native, literals, tagged
-
-
-def _tag_of(member: Any) -> str:
-    """Return a name for a type. Stored, so it does not say where the type is defined."""
-    name = getattr(get_origin(member) or member, "__name__", str(member))
-    arguments = ", ".join(_tag_of(argument) for argument in get_args(member))
-    return f"{name}[{arguments}]" if arguments else name
-
-
-def same_literal(literals: tuple[Any, ...], value: object) -> bool:
-    """Tell whether *value* is one of *literals*; 1, True and 1.0 are three."""
-    return any(literal == value and type(literal) is type(value) for literal in literals)
 
 
 def cannot_encode(path: str, error: Exception) -> SerializationError:
@@ -387,3 +370,14 @@ def cannot_encode(path: str, error: Exception) -> SerializationError:
     if isinstance(error, UnfitValueError):
         path += error.path
     return SerializationError(path, f"cannot be stored: {str(error) or type(error).__name__}")
+
+
+def cannot_decode(path: str, error: Exception) -> SerializationError:
+    """Return the error for a stored value that cannot be read, with the path of each fault.
+
+    :param path: where the value stands.
+    """
+    faults = faults_of(error, path)
+    if len(faults) == 1:
+        return SerializationError(*faults[0])
+    return SerializationError(path, "; ".join(f"{reason} at {place}" for place, reason in faults))

@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from types import FunctionType
-from typing import Final
+from typing import Final, is_typeddict
 
 import attrs
 
@@ -34,7 +34,7 @@ def check_event_class(event: object, by: object, origin: Origin) -> None:
             f"on() takes classes of events, not {event!r}: name them one by one, as in "
             ".on(Paid, Declined)"
         )
-    if event.__module__ == "builtins":
+    if event.__module__ in ("builtins", "typing") or is_typeddict(event):  # whose values are dicts
         raise origin.error(
             f"{event.__name__} is no class of events: declare an attrs class for the event"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import linecache
 import re
 import sys
@@ -14,6 +15,8 @@ from typing import Any, ClassVar, Final, get_origin
 import attrs
 from attrs import frozen
 
+from sagaflow._codec.declared import undetermined, written_annotations
+from sagaflow._codec.kept import check_kept, saga_fields
 from sagaflow._definition.arguments import EVENT_HANDLER, TIMEOUT_HANDLER, handler_problem
 from sagaflow._definition.build import Layer
 from sagaflow._definition.chain import Finished, Link
@@ -112,25 +115,46 @@ def check_body(place: Place, plain: type, namespace: Mapping[str, Any]) -> None:
     :param plain: the class before attrs has seen it; it has named the states.
     :raises SagaDefinitionError: naming the attribute and its line.
     """
-    annotated = _annotations(plain)
+    annotated = written_annotations(plain)
+    _check_names(place, plain, namespace, annotated)
     _check_chains(place, namespace)
     _check_unannotated(place, namespace, annotated)
     _check_annotated(place, namespace, annotated)
     _check_states(place, namespace)
 
 
-def _annotations(cls: type) -> Mapping[str, Any]:
-    if sys.version_info >= (3, 14):
-        import annotationlib  # noqa: PLC0415
-
-        return annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)
-    return dict(vars(cls).get("__annotations__", {}))
-
-
 def _is_class_var(annotation: object) -> bool:
     if isinstance(annotation, str):
         return re.match(r"(\w+\.)?ClassVar\b", annotation) is not None
     return annotation is ClassVar or get_origin(annotation) is ClassVar
+
+
+def _check_names(
+    place: Place, plain: type, namespace: Mapping[str, Any], annotated: Mapping[str, Any]
+) -> None:
+    """Refuse names that no code could use.
+
+    The class itself has properties, such as `table`, which would be found in the place of a state
+    or a step of that name. Fields and methods are found by way of an instance, so they may be
+    called like them.
+    """
+    for name, value in namespace.items():
+        is_field = name in annotated and not _is_class_var(annotated[name])
+        of_instance = is_field or isinstance(value, FunctionType | property)
+        of_class = inspect.getattr_static(type(plain), name, None)
+        if isinstance(of_class, property) and not of_instance:
+            raise place.error(
+                f"{place.saga}.{name} is {_first_line(of_class)}, so that nothing could name this "
+                f"{name!r}: give it another name",
+                name,
+            )
+    if "self" in annotated:
+        raise place.error("a field cannot be called 'self': give it another name", "self")
+
+
+def _first_line(documented: object) -> str:
+    text = (inspect.getdoc(documented) or "an attribute of its own").partition("\n")[0]
+    return (text[:1].lower() + text[1:]).partition(":")[0]
 
 
 def _check_chains(place: Place, namespace: Mapping[str, Any]) -> None:
@@ -180,7 +204,7 @@ def check_mixin(place: Place, cls: type, base: type) -> None:
     :raises SagaDefinitionError: naming the class and the data that would not be stored.
     """
     stored = {attribute.name for attribute in attrs.fields(cls)}
-    for name, annotation in _annotations(base).items():
+    for name, annotation in written_annotations(base).items():
         if not _is_class_var(annotation) and name not in stored:
             raise place.error(
                 f"the base class {base.__name__} declares the data {name!r} but is no saga, so it "
@@ -243,6 +267,26 @@ def check_fields(place: Place, cls: type) -> None:
                 f"write field(factory={type(default).__name__})",
                 name,
             )
+
+
+def check_data(place: Place, cls: Any, table: TransitionTable) -> None:
+    """Refuse data and events to keep that could not be stored and read back.
+
+    What names a class that is defined further down, or is a type variable, is left for later.
+
+    :raises SagaDefinitionError: naming the field or the transition, and its line.
+    """
+    try:
+        if not undetermined(cls):
+            saga_fields(cls)
+    except SagaDefinitionError as exc:
+        if not isinstance(exc.__cause__, NameError):
+            raise place.error(exc.problem, exc.method) from exc.__cause__
+    try:
+        check_kept(table, place.saga)
+    except SagaDefinitionError as exc:
+        if not isinstance(exc.__cause__, NameError):
+            raise
 
 
 def check_graph(place: Place, table: TransitionTable) -> None:

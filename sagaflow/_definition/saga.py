@@ -14,6 +14,7 @@ from sagaflow._definition.arguments import may_correlate
 from sagaflow._definition.body import (
     Place,
     check_body,
+    check_data,
     check_fields,
     check_graph,
     check_mixin,
@@ -134,6 +135,7 @@ class SagaMeta(type):
         if table.states:
             check_graph(place, table)
         check_overrides(place, namespace, layer, table)
+        check_data(place, cls, table)
         found = Options(**options)
         evolution = build_evolution(place, cls, layers, table, found.schema)
         cls.__sagaflow__ = Definition(table, found, layers, given, evolution)

@@ -302,7 +302,7 @@ def test_what_is_no_message_is_refused(body: object) -> None:
         ({}, "Placed.order", "required field missing"),
         ({"order": 5}, "Placed.order", "expected str, found 5"),
         ({"order": "o", "lines": [{"product": 5}]}, "Placed.lines[0].product", "found 5"),
-        ({"order": "o", "lines": 5}, "Placed.lines", "not iterable"),
+        ({"order": "o", "lines": 5}, "Placed.lines", "expected a stored list, found 5"),
     ],
 )
 def test_stored_message_that_does_not_fit_is_refused_with_its_path(

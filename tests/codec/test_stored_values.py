@@ -25,8 +25,7 @@ from sagaflow import (
     during,
     initially,
 )
-from sagaflow._codec.decoding import converter
-from sagaflow._codec.encoding import encoder_for
+from sagaflow._codec.forms import form_of
 from sagaflow.testing import ManualClock
 from tests.codec.test_values import assert_same
 from tests.codec.types import (
@@ -139,14 +138,16 @@ def _nothing_undone() -> None:
 
 
 async def test_every_declared_value_survives_the_store(repository: SagaRepository) -> None:
-    data = {f"v{n}": encoder_for(declared)(value) for n, (declared, value) in enumerate(DECLARED)}
+    data = {
+        f"v{n}": form_of(declared).encode(value) for n, (declared, value) in enumerate(DECLARED)
+    }
 
     async def check() -> None:
         found = (await load(repository)).data
         assert found.keys() == data.keys()
         for number, (declared, value) in enumerate(DECLARED):
-            hook = converter.get_structure_hook(declared)
-            assert_same(hook(found[f"v{number}"], declared), value)
+            decode = form_of(declared).decode
+            assert_same(decode(found[f"v{number}"]), value)
 
     await store(repository, document(data=data))
     await check()
@@ -215,6 +216,6 @@ async def test_saga_with_a_value_that_cannot_be_stored_is_not_stored(
 async def test_naive_and_foreign_instants_do_not_mix(repository: SagaRepository) -> None:
     """What goes in with any zone comes out in UTC, with every driver."""
     local = datetime(2026, 1, 1, 5, 30, 0, 1_999, tzinfo=EAST)
-    await store(repository, document(data={"at": encoder_for(datetime)(local)}))
+    await store(repository, document(data={"at": form_of(datetime).encode(local)}))
     found = (await load(repository)).data["at"]
     assert found == datetime(2026, 1, 1, 0, 0, 0, 1_000, tzinfo=UTC)

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict, deque
-from collections.abc import Callable, MutableSequence, MutableSet, Sequence
+import typing
+from collections import ChainMap, Counter, defaultdict, deque
+from collections.abc import Callable, Mapping, MutableSequence, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar, Union
 from uuid import UUID
 
 import bson
@@ -21,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagaflow import SerializationError
-from sagaflow._codec.decoding import cannot_decode, converter
-from sagaflow._codec.encoding import encoder_for
-from sagaflow._codec.values import cannot_encode, decode_dynamic, encode_dynamic
+from sagaflow._codec.forms import form_of
+from sagaflow._codec.values import cannot_decode, cannot_encode, decode_dynamic, encode_dynamic
+from sagaflow.redaction import Secret
 from tests.codec.types import (
     A_UUID,
     AN_OBJECT_ID,
@@ -33,7 +34,6 @@ from tests.codec.types import (
     Box,
     Colour,
     Derived,
-    Huge,
     Level,
     Line,
     Mixed,
@@ -45,9 +45,12 @@ from tests.codec.types import (
     Rank,
     SpecialLine,
     Stop,
+    Unnamed,
 )
 from tests.naming import named
 
+# As the repository has it.
+T = TypeVar("T")
 # As the repository has it.
 OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True, uuid_representation=UuidRepresentation.STANDARD, document_class=dict
@@ -62,10 +65,10 @@ def through_bson(stored: object) -> Any:
 
 def written_and_read(declared: Any, value: object) -> object:
     """Return *value* after it was in BSON; what memory keeps must come to the same."""
-    stored = encoder_for(declared)(value)
-    hook = converter.get_structure_hook(declared)
-    found: object = hook(through_bson(stored), declared)
-    assert_same(hook(stored, declared), found)
+    form = form_of(declared)
+    stored = form.encode(value)
+    found: object = form.decode(through_bson(stored))
+    assert_same(form.decode(stored), found)
     return found
 
 
@@ -79,7 +82,7 @@ def assert_same(found: object, wanted: object) -> None:
 
 def refusal(declared: Any, value: object) -> SerializationError:
     try:
-        stored = encoder_for(declared)(value)
+        stored = form_of(declared).encode(value)
     except Exception as exc:  # noqa: BLE001 - as the codec does it
         return cannot_encode("Order.field", exc)
     raise AssertionError(f"{value!r} was stored as {stored!r}")
@@ -87,7 +90,7 @@ def refusal(declared: Any, value: object) -> SerializationError:
 
 def misreading(declared: Any, stored: object) -> SerializationError:
     try:
-        found: object = converter.structure(stored, declared)
+        found: object = form_of(declared).decode(stored)
     except Exception as exc:  # noqa: BLE001 - as the codec does it
         return cannot_decode("Order.field", exc)
     raise AssertionError(f"{stored!r} was read as {found!r}")
@@ -116,9 +119,9 @@ def test_value_is_read_back_as_it_was(declared: Any, value: object) -> None:
         (int | str, True, 1),
         (float | str, 5, 5.0),
         (Decimal | float, 5, 5.0),
-        (Sequence[int], [1, 2], (1, 2)),
+        (Sequence[int], [1, 2], [1, 2]),
         (MutableSequence[int], [1, 2], [1, 2]),
-        (AbstractSet[int], {1, 2}, frozenset([1, 2])),
+        (AbstractSet[int], {1, 2}, {1, 2}),
         (MutableSet[int], {1, 2}, {1, 2}),
         (OrderNumber, Mode.FAST, "fast"),
     ],
@@ -156,7 +159,7 @@ def test_not_a_number_is_read_back() -> None:
 
 
 def written_and_read_nan(declared: Any) -> object:
-    return converter.structure(through_bson(encoder_for(declared)(math.nan)), declared)
+    return form_of(declared).decode(through_bson(form_of(declared).encode(math.nan)))
 
 
 def test_default_of_a_defaultdict_is_there_again() -> None:
@@ -166,7 +169,7 @@ def test_default_of_a_defaultdict_is_there_again() -> None:
 
 
 def test_class_is_stored_as_a_document_of_its_fields() -> None:
-    assert encoder_for(Line)(Line("tea")) == {"product": "tea", "price": "9.90", "tags": []}
+    assert form_of(Line).encode(Line("tea")) == {"product": "tea", "price": "9.90", "tags": []}
 
 
 def test_plain_keys_are_stored_as_they_are() -> None:
@@ -175,13 +178,13 @@ def test_plain_keys_are_stored_as_they_are() -> None:
 
 @pytest.mark.parametrize("key", ["$gt", "$", "a.b", ".", "a\0", "@type", 1, None], ids=named)
 def test_key_that_a_server_might_misread_is_stored_as_a_value(key: object) -> None:
-    for stored in (encode_dynamic({key: 1}), encoder_for(dict[Any, int])({key: 1})):
+    for stored in (encode_dynamic({key: 1}), form_of(dict[Any, int]).encode({key: 1})):
         assert stored == {"@type": "dict", "value": [[key, 1]]}
 
 
 def test_stored_name_of_a_type_does_not_say_where_it_is_defined() -> None:
-    assert encoder_for(Line | Stop)(Stop("here"))["@type"] == "Stop"  # type: ignore[index]
-    assert encoder_for(list[Line] | str)([])["@type"] == "list[Line]"  # type: ignore[index]
+    assert form_of(Line | Stop).encode(Stop("here"))["@type"] == "Stop"  # type: ignore[index]
+    assert form_of(list[Line] | str).encode([])["@type"] == "list[Line]"  # type: ignore[index]
 
 
 # What cannot be stored
@@ -190,8 +193,40 @@ WEST: Final = timezone(timedelta(hours=-8))
 NAIVE: Final = datetime(2026, 1, 1)  # noqa: DTZ001
 
 
+class Shade(Enum):
+    RED = "red"
+
+
+class Prices(dict[str, int]):
+    pass
+
+
+class Options(TypedDict):
+    one: int
+
+
+@frozen
+class Endless(Generic[T]):
+    """Holds ever other types."""
+
+    inner: Endless[list[T]] | None = None
+
+
 class Pair(NamedTuple):
     first: int
+
+
+class Seasonal(tzinfo):
+    """Its distance from UTC depends on the day."""
+
+    def utcoffset(self, when: datetime | None) -> timedelta | None:
+        return None if when is None else timedelta(hours=1 + (3 < when.month < 11))
+
+    def dst(self, when: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, when: datetime | None) -> str:
+        return "seasonal"
 
 
 class Broken(tzinfo):
@@ -244,8 +279,7 @@ LOOP.append(LOOP)
         (Colour, "red", "", "expected Colour, found 'red'"),
         (Colour, Rank.FIRST, "", "expected Colour, found <Rank.FIRST: 1>"),
         (Mode, "fast", "", "expected Mode"),
-        (Huge, Huge.INT, "", "needs more than 64 bits"),
-        (Huge, Huge.TEXT, "", "is not valid Unicode"),
+        (Unnamed, Unnamed.A | Unnamed.B, "", "has no name of its own"),
         (Line, SpecialLine("tea"), "", "expected Line, found SpecialLine"),
         (Line, {"product": "tea"}, "", "expected Line, found {'product': 'tea'}"),
         (Line, Line("tea", tags=("a", "\ud800")), ".tags[1]", "is not valid Unicode"),
@@ -288,6 +322,18 @@ LOOP.append(LOOP)
         (Any, (1, NAIVE), "[1]", "has no time zone"),
         (Any, Colour.RED, "", "<Colour.RED: 'red'> cannot be read back without a declared type"),
         (Any, Mode.FAST, "", "cannot be read back without a declared type"),
+        (time, time(1, fold=1), "", "has fold=1, which has no place in its stored form"),
+        (time, time(1, tzinfo=Seasonal()), "", "depends on the day: store a datetime"),
+        (Any, [time(1, fold=1)], "[0]", "has fold=1"),
+        (dict[str, int], Counter("a"), "", "found a Counter, which makes values for new keys"),
+        (Mapping[str, int], defaultdict(int), "", "declare it so"),
+        (
+            defaultdict[str, int],
+            defaultdict(list),
+            "",
+            "cannot be stored: let its field start with",
+        ),
+        (defaultdict[str, int | None], defaultdict(int), "", "a new key of this defaultdict"),
         (Any, {1, 2}, "", "a value of type set cannot be stored without a declared type"),
         (Any, Line("tea"), "", "a value of type Line cannot be stored without a declared type"),
         (Any, bytearray(b""), "", "a value of type bytearray"),
@@ -332,6 +378,15 @@ def test_value_that_cannot_be_stored_is_refused_with_its_path(
         int | complex,
         Box[complex],
         Literal[Colour.RED] | int,
+        Literal[Colour.RED, Shade.RED],
+        Literal[2**70],
+        Union[str, Any],  # noqa: UP007
+        Line | object,
+        ChainMap[str, int],
+        Prices,
+        Options,
+        list["Missing"],  # type: ignore[name-defined]  # noqa: F821
+        Endless[int],
         memoryview,
         5,
     ],
@@ -339,14 +394,14 @@ def test_value_that_cannot_be_stored_is_refused_with_its_path(
 )
 def test_type_that_cannot_be_stored_is_refused_without_a_value(declared: Any) -> None:
     with pytest.raises(TypeError):
-        encoder_for(declared)
+        form_of(declared)
     with pytest.raises(TypeError):
-        encoder_for(declared)  # it is not taken for known now
+        form_of(declared)  # it is not taken for known now
 
 
 def test_types_of_one_name_cannot_be_told_apart_in_a_union() -> None:
     with pytest.raises(TypeError, match=r"several types of .* have the same name"):
-        encoder_for(Line | other_line())
+        form_of(Line | other_line())
 
 
 def other_line() -> Any:
@@ -363,14 +418,14 @@ def test_class_with_a_field_that_cannot_be_stored_is_refused_with_its_name() -> 
         phase: complex = 0
 
     with pytest.raises(TypeError, match=r"the field Wave\.phase: <class 'complex'> is not among"):
-        encoder_for(Wave)
+        form_of(Wave)
 
 
 def test_field_without_annotation_is_refused() -> None:
     Loose = make_class("Loose", ["content"])  # noqa: N806 - a class
 
     with pytest.raises(TypeError, match="the field 'content' of Loose has no annotation"):
-        encoder_for(Loose)
+        form_of(Loose)
 
 
 # What cannot be read
@@ -434,23 +489,28 @@ def test_enum_is_read_by_value_after_it_has_become_one_of_names_and_the_other_wa
         B = ("b",)
 
     def read(stored: object, declared: Any) -> object:
-        return converter.structure(stored, declared)
+        return form_of(declared).decode(stored)
 
-    assert read(encoder_for(Plain)(Plain.A), Grown) is Grown.A
-    assert read(encoder_for(Grown)(Grown.A), Plain) is Plain.A
-    assert read(encoder_for(Mixed)(Mixed.A), Mixed) is Mixed.A
+    assert read(form_of(Plain).encode(Plain.A), Grown) is Grown.A
+    assert read(form_of(Grown).encode(Grown.A), Plain) is Plain.A
+    assert read(form_of(Mixed).encode(Mixed.A), Mixed) is Mixed.A
 
 
 def test_field_that_is_missing_has_its_default_in_nested_classes_too() -> None:
-    assert converter.structure({"product": "tea"}, Line) == Line("tea")
+    assert form_of(Line).decode({"product": "tea"}) == Line("tea")
 
 
 def test_field_that_a_nested_class_no_longer_has_is_passed_over() -> None:
-    assert converter.structure({"product": "tea", "colour": "red"}, Line) == Line("tea")
+    assert form_of(Line).decode({"product": "tea", "colour": "red"}) == Line("tea")
 
 
-def test_field_that_follows_from_others_is_not_stored() -> None:
-    assert encoder_for(Derived)(Derived(3)) == {"width": 3}
+def test_field_that_init_does_not_take_is_stored_and_follows_from_the_others_if_it_is_missing() -> (
+    None
+):
+    """Earlier releases did not store it."""
+    assert form_of(Derived).encode(Derived(3)) == {"width": 3, "area": 9}
+    assert form_of(Derived).decode({"width": 3, "area": 8}).area == 8
+    assert form_of(Derived).decode({"width": 3}) == Derived(3)
 
 
 def test_dynamic_values_are_copies() -> None:
@@ -508,7 +568,8 @@ def test_any_dynamic_value_is_read_back(value: object) -> None:
     try:
         stored = encode_dynamic(value)
     except ValueError as exc:
-        assert "64 bits" in str(exc) or "years" in str(exc)  # noqa: PT017 - a span or a late instant
+        # A span, a late instant or a time that is twice in a day
+        assert any(word in str(exc) for word in ("64 bits", "years", "fold"))  # noqa: PT017
         return
     assert decode_dynamic(stored) == value
     assert decode_dynamic(through_bson(stored)) == value
@@ -519,11 +580,11 @@ def test_any_dynamic_value_is_read_back(value: object) -> None:
 def test_any_declared_value_is_read_back(value: dict[str, list[int | Decimal | str]]) -> None:
     declared = dict[str, list[int | Decimal | str]]
     try:
-        stored = encoder_for(declared)(value)
+        stored = form_of(declared).encode(value)
     except ValueError as exc:
         assert "64 bits" in str(exc)  # noqa: PT017
         return
-    assert converter.structure(through_bson(stored), declared) == value
+    assert form_of(declared).decode(through_bson(stored)) == value
 
 
 def test_deep_nesting_within_reason_is_read_back() -> None:
@@ -531,3 +592,95 @@ def test_deep_nesting_within_reason_is_read_back() -> None:
     for _ in range(40):
         value = [{"a": value}]
     assert decode_dynamic(through_bson(encode_dynamic(value))) == value
+
+
+# Aliases of Python 3.12
+
+
+HAS_TYPE_STATEMENT: Final = hasattr(typing, "TypeAliasType")
+
+
+def aliases(*statements: str) -> dict[str, Any]:
+    if not HAS_TYPE_STATEMENT:
+        pytest.skip("the statement `type` is of Python 3.12")
+    names: dict[str, Any] = {"Decimal": Decimal, "Secret": Secret}
+    exec("\n".join(statements), names)  # noqa: S102 - a syntax error for Python 3.11
+    return names
+
+
+def test_alias_of_a_union_within_a_union_takes_each_member() -> None:
+    declared = aliases("type Number = int | Decimal")["Number"] | str | None
+    for value in (5, Decimal("1.5"), "five", None):
+        assert_same(written_and_read(declared, value), value)
+
+
+def test_recursive_alias_is_read_back() -> None:
+    json = aliases("type Json = dict[str, Json] | list[Json] | str | int | None")["Json"]
+    value = {"a": [1, {"$b": None}], "c": "d"}
+    assert_same(written_and_read(json, value), value)
+    nested: object = 1
+    for _ in range(12):
+        nested = [nested]
+    assert_same(written_and_read(json, nested), nested)
+    for levels in (45, 200):
+        nested = 1
+        for _ in range(levels):
+            nested = {"$": [nested]}
+        assert "nested too deeply" in str(refusal(json, nested))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "type It = It",
+        "type It = It | int",
+        "type Other = It | str\ntype It = Other | int",
+        "type It[T] = T | list[It[list[T]]]",
+    ],
+)
+def test_alias_that_stands_for_nothing_or_too_much_is_refused(statement: str) -> None:
+    it = aliases(statement)["It"]
+    declared = it[int] if it.__type_params__ else it
+    with pytest.raises(TypeError, match=r"itself|ever more types"):
+        form_of(declared)
+
+
+def test_alias_of_what_is_not_defined_is_told_by_its_name() -> None:
+    with pytest.raises(
+        NameError, match=r"'Missing' cannot be resolved \(in It\): define or import"
+    ):
+        form_of(aliases("type It = list[Missing]")["It"])
+
+
+def test_secret_within_an_alias_is_kept_out_of_errors() -> None:
+    it = aliases("type Card = Secret[str]", "type It = dict[str, It | Card]")["It"]
+    assert_same(written_and_read(it, {"a": {"b": "c"}}), {"a": {"b": "c"}})
+    assert "4111" not in str(refusal(it, {"a": 4111}))
+
+
+def test_tag_of_a_union_is_read_by_either_of_its_names() -> None:
+    """Python before 3.14 calls `int | None` otherwise than later ones do."""
+    form = form_of(list[int | None] | str)
+    for name in ("Union", "UnionType"):
+        stored = {"@type": f"list[{name}[int, NoneType]]", "value": [1, None]}
+        assert form.decode(stored) == [1, None]
+
+
+def test_what_failed_halfway_leaves_nothing_behind() -> None:
+    """One class names the other, which cannot be stored: then neither can."""
+
+    @frozen
+    class Outer:
+        inner: Any
+        phase: complex = 0
+
+    @frozen
+    class Inner:
+        outer: Any
+
+    Outer.__annotations__["inner"] = Inner | None
+    Inner.__annotations__["outer"] = Outer | None
+    for _ in range(2):
+        for declared in (Outer, Inner):
+            with pytest.raises(TypeError, match=r"Outer\.phase"):
+                form_of(declared)

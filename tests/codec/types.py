@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum, StrEnum, auto
 from pathlib import Path
-from typing import Annotated, Any, Final, Generic, Literal, NewType, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, NewType, TypeAlias, TypeVar, Union
 from uuid import UUID
 
 from attrs import define, field, frozen
@@ -65,6 +66,20 @@ class Level(IntEnum):
 class Right(Flag):
     READ = auto()
     WRITE = auto()
+
+
+class Unnamed(Flag):
+    """Its members have names, what is made of them has not; and no database takes its values."""
+
+    A = 2**70
+    B = 2**71
+
+
+class Odd(Enum):
+    """A value that does not find its member again."""
+
+    NOTHING = float("nan")
+    SOMETHING = 1.5
 
 
 @frozen
@@ -227,6 +242,9 @@ DECLARED: Final[list[tuple[Any, Any]]] = [
     *((Rank, member) for member in Rank),
     *((Place, member) for member in Place),
     *((Mixed, member) for member in Mixed),
+    *((Huge, member) for member in Huge),
+    *((Odd, member) for member in Odd),
+    *((Unnamed, member) for member in Unnamed),
     (Mode, Mode.FAST),
     (OldMode, OldMode.SLOW),
     (Level, Level.HIGH),
@@ -246,6 +264,14 @@ DECLARED: Final[list[tuple[Any, Any]]] = [
     (Line | None, Line("tea")),
     (list[Line] | None, [Line("tea")]),
     (datetime | None, INSTANT),
+    (Union[Annotated[int | Decimal, "a number"], str], Decimal("1.5")),  # noqa: UP007
+    (Union[Annotated[int | Decimal | None, "or none"], str], None),  # noqa: UP007
+    (Union[Annotated[Line | Stop | None, "a place"], str], Stop("here")),  # noqa: UP007
+    (list[float] | list[int], [1, 2]),
+    (Sequence[bool] | Sequence[int], [1]),
+    (Box[float] | Box[int], Box(1, [2])),
+    (dict[str, float] | dict[str, int], {"a": 1}),
+    (list[int | None] | str, [1, None]),
     (int | str, 7),
     (int | str, "7"),
     (int | str | None, None),
@@ -301,6 +327,13 @@ DECLARED: Final[list[tuple[Any, Any]]] = [
     (frozenset[UUID], frozenset([A_UUID])),
     (frozenset[str], frozenset()),
     (deque[Decimal], deque([Decimal("1.0")])),
+    (deque[int], deque([1, 2], maxlen=2)),
+    (deque[int] | str, deque(maxlen=0)),
+    (Sequence[int], [1, 2]),
+    (AbstractSet[int], {1, 2}),
+    (AbstractSet[int], frozenset([1, 2])),
+    (OrderedDict[str, int], OrderedDict(b=1, a=2)),
+    (tuple[()], ()),
     (Sequence[int], (1, 2)),
     (dict, {"a": Decimal(1), 5: {"b": (1,)}}),
     (dict[int, str], {1: "a", 2**40: "b"}),

@@ -55,7 +55,7 @@ WRONG_DATA: list[tuple[dict[str, Any], str, str]] = [
     ({"price": 9.9}, "Parcel.price", "expected a stored str, found 9.9"),
     ({"price": "cheap"}, "Parcel.price", "'cheap' is no Decimal"),
     ({"stops": ["here", 5]}, "Parcel.stops[1]", "expected str, found 5"),
-    ({"stops": 5}, "Parcel.stops", "not iterable"),
+    ({"stops": 5}, "Parcel.stops", "expected a stored list, found 5"),
 ]
 
 
