@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import define, field, frozen
 
+from sagaflow._codec.size import document_size
 from sagaflow._codec.values import decode_dynamic, encode_dynamic
 from sagaflow._log import about, get_logger
+from sagaflow._shown import shown
 from sagaflow.exceptions import RepositoryError, SagaflowError
 from sagaflow.ids import SagaId
 from sagaflow.record import SuspensionReason
@@ -174,13 +177,17 @@ Fact: TypeAlias = Retrying | Suspended | Ended | StoreFails | StoreIsBack | Back
 """Something that has happened, or how things are."""
 
 _NOTHING: Final = nullcontext()
+_MOST_HEADERS: Final = 8 * 1024
+"""How many bytes an observer may add to the headers of whatever is stored."""
+
+T = TypeVar("T")
 
 
 class Observer:
     """Is told what an orchestrator does. Override what you want to know; the rest does nothing.
 
     It is called in the middle of things, so it must be quick and not wait. What it raises is logged
-    once and hurts no saga.
+    once and hurts no saga, and so is what it returns that is of no use.
     """
 
     def observe(self, activity: Activity) -> AbstractContextManager[object]:  # noqa: ARG002
@@ -198,7 +205,8 @@ class Observer:
         """Return what to add to the headers of all that the present activity causes.
 
         They are stored with messages, timers, parked events and recorded compensations, and come
-        back as ``activity.headers``, in whichever process goes on with them.
+        back as ``activity.headers``, in whichever process goes on with them. What cannot be stored,
+        or takes more than 8 KiB in all, is left out.
         """
         return {}
 
@@ -225,12 +233,9 @@ class Observers:
         token = _current.set(activity)
         try:
             for observer in self.all:
-                try:
-                    observation = observer.observe(activity)
-                    observation.__enter__()
-                except Exception as exc:  # noqa: BLE001 - a stranger's code
-                    self._report(observer, exc)
-                else:
+                entering = partial(_entered, observer, activity)
+                observation = self._asked(observer, entering, None)
+                if observation is not None:
                     entered.append((observer, observation))
             try:
                 yield activity
@@ -239,32 +244,39 @@ class Observers:
                 raise
             finally:
                 for observer, observation in reversed(entered):
-                    try:
-                        observation.__exit__(None, None, None)
-                    except Exception as exc:  # noqa: BLE001
-                        self._report(observer, exc)
+                    self._asked(observer, partial(observation.__exit__, None, None, None), None)
         finally:
             _current.reset(token)
 
     def note(self, fact: Fact) -> None:
         """Have everyone take note of *fact*."""
         for observer in self.all:
-            try:
-                observer.note(fact)
-            except Exception as exc:  # noqa: BLE001
-                self._report(observer, exc)
+            self._asked(observer, partial(observer.note, fact), None)
 
     def carried(self, stored: object) -> object:
         """Return *stored* headers, with what the observers add."""
-        added: dict[str, object] = {}
+        added, nothing = dict[str, object](), dict[str, object]()
         for observer in self.all:
-            try:
-                added.update(observer.headers())
-            except Exception as exc:  # noqa: BLE001
-                self._report(observer, exc)
-        return encode_dynamic({**decoded(stored), **added}) if added else stored
+            added |= self._asked(observer, partial(_added, observer), nothing)
+        if not added:
+            return stored
+        known = _mapping(stored)
+        return stored if known is None else encode_dynamic({**known, **added})
 
-    def _report(self, observer: Observer, error: Exception) -> None:
+    def _asked(self, observer: Observer, ask: Callable[[], T], default: T) -> T:
+        """Return what an observer says; whatever it raises instead ends nothing.
+
+        It does not wait, so that nobody can have cancelled it: what says so is a stray as well.
+        """
+        try:
+            return ask()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:  # noqa: BLE001 - a stranger's code
+            self._report(observer, exc)
+            return default
+
+    def _report(self, observer: Observer, error: BaseException) -> None:
         if id(observer) not in self._failed:
             self._failed.add(id(observer))
             logger.error(
@@ -295,7 +307,34 @@ def observers_of(given: Observer | Iterable[Observer] | None) -> Observers | Non
 
 
 def decoded(stored: object) -> Mapping[str, object]:
-    """Return headers from their stored form."""
-    headers: Any = decode_dynamic(stored)
-    found: Mapping[str, object] = headers
-    return found
+    """Return headers from their stored form; none if a stranger has put something else there."""
+    return _mapping(stored) or {}
+
+
+def _mapping(stored: object) -> Mapping[str, object] | None:
+    try:
+        headers: Any = decode_dynamic(stored)
+        return dict(headers)
+    except Exception:  # noqa: BLE001 - a stranger's document
+        return None
+
+
+def _entered(observer: Observer, activity: Activity) -> AbstractContextManager[object]:
+    observation = observer.observe(activity)
+    observation.__enter__()
+    return observation
+
+
+def _added(observer: Observer) -> dict[str, object]:
+    """Return what an observer adds to headers, if it can be stored with them.
+
+    :raises Exception: if it cannot.
+    """
+    added: dict[str, object] = dict(observer.headers())
+    wrong = [name for name in added if type(name) is not str]
+    if wrong:
+        raise SagaflowError(f"headers() has names that are no texts, such as {shown(wrong[0])}")
+    size = document_size({"headers": encode_dynamic(added)}) if added else 0
+    if size > _MOST_HEADERS:
+        raise SagaflowError(f"headers() has {size:,} bytes; {_MOST_HEADERS:,} are allowed")
+    return added
