@@ -250,9 +250,10 @@ def chaos(session: nox.Session) -> None:
     """Kill, pause and cut off processes, and check the books; `-- --help` lists the options."""
     _install_wheel(session, *_group("tests"))
     # What is run is the wheel, and not the package beside this file.
-    env = {"PYTHONPATH": str(_checkout_without_package(session)), "PYTHONSAFEPATH": "1"}
+    checkout = _checkout_without_package(session).resolve()
+    env = {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1"}
     session.run("python", "tools/check_installed.py", PROJECT["version"], env=env)
-    evidence = f"--evidence={ROOT / '.nox' / 'chaos'}"
+    evidence = f"--evidence={ROOT / '.nox' / 'chaos-evidence'}"
     session.run("python", "-m", "tests.chaos", evidence, *session.posargs, env=env)
 
 

@@ -95,12 +95,14 @@ class Said:
 class Setting:
     """How one worker runs.
 
+    :ivar named: whether it has a name under which it takes its own leases back.
     :ivar ahead: by how many seconds its clock is ahead; behind, if negative.
     :ivar jump: by how many seconds its clock jumps now and then, forth and back.
     """
 
     driver: str
     runtime: str
+    named: bool = False
     ahead: float = 0
     jump: float = 0
 
@@ -218,9 +220,11 @@ def _settings(chance: random.Random) -> tuple[Setting, ...]:
         (0.0, chance.uniform(0.5, 1.5)),
     ]
     chance.shuffle(clocks)
+    names = [True, True, False, False]
+    chance.shuffle(names)
     return tuple(
-        Setting(driver=driver, runtime=runtime, ahead=ahead, jump=jump)
-        for (driver, runtime), (ahead, jump) in zip(_SETUPS, clocks, strict=True)
+        Setting(driver=driver, runtime=runtime, named=named, ahead=ahead, jump=jump)
+        for (driver, runtime), (ahead, jump), named in zip(_SETUPS, clocks, names, strict=True)
     )
 
 

@@ -33,6 +33,7 @@ class Job:
     :ivar role: ``worker``, ``participant`` or ``client``.
     :ivar number: which of them.
     :ivar life: the how-manieth of its lives this is.
+    :ivar heir: after how many that were asked to end: those may live at the same time.
     :ivar errands: how many sagas the plan has.
     :ivar planted: the mistake that is planted in the library.
     """
@@ -44,6 +45,7 @@ class Job:
     seed: int
     errands: int
     faults: int
+    heir: int = 0
     uri: str = ""
     is_new: bool = False
     planted: str | None = None
@@ -94,6 +96,7 @@ def run(job: Job) -> None:
             uri=job.uri,
             number=job.number,
             name=job.name,
+            owner=f"worker-{job.number} {job.heir}" if setting.named else None,
             setting=setting,
             is_new=job.is_new,
         )

@@ -90,7 +90,7 @@ class Run:
     )
     _broken: list[str] = field(factory=list[str], init=False)
     _faults: Counter[Kind] = field(factory=Counter[Kind], init=False)
-    _draining: set[int] = field(factory=set[int], init=False)
+    _drained: Counter[int] = field(factory=Counter[int], init=False)
     _leaving: list[tuple[Process, float]] = field(factory=list[tuple[Process, float]], init=False)
     _cuts: list[WireFault] = field(factory=list[WireFault], init=False)
 
@@ -138,6 +138,7 @@ class Run:
                 seed=self.plan.seed,
                 errands=len(self.plan.errands),
                 faults=len(self.plan.faults),
+                heir=self._drained[number],
                 uri=f"mongodb://127.0.0.1:{self._proxy.port}/?retryWrites=false",
                 is_new=self._progress() >= self.plan.rolls_at,
                 planted=self.planted,
@@ -256,6 +257,7 @@ class Run:
         _signal(leaving, signal.SIGCONT)
         _signal(leaving, signal.SIGTERM)
         self._leaving.append((leaving, time.monotonic() + _DRAINS))
+        self._drained[number] += 1
         self._workers[number] = self._start("worker", number)
 
     # The end

@@ -23,6 +23,7 @@ def test_plans_have_all_faults_fates_and_clocks() -> None:
     assert {errand.fate for plan in plans for errand in plan.errands} == set(Fate)
     for plan in plans:
         assert len({(one.driver, one.runtime) for one in plan.workers}) == WORKERS
+        assert {one.named for one in plan.workers} == {True, False}
         assert any(one.ahead > 0 for one in plan.workers)
         assert any(one.ahead < 0 for one in plan.workers)
         assert any(one.jump for one in plan.workers)

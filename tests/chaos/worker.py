@@ -139,6 +139,7 @@ class Worker:
 
     :ivar path: the directory of the run.
     :ivar name: of this life of it.
+    :ivar owner: what its leases are known by, also those of its lives before.
     :ivar is_new: whether it runs the new code.
     """
 
@@ -146,6 +147,7 @@ class Worker:
     uri: str
     number: int
     name: str
+    owner: str | None
     setting: Setting
     is_new: bool
 
@@ -162,6 +164,7 @@ class Worker:
                 clock=clock,
                 poll=timedelta(milliseconds=100),
                 lease=LEASE,
+                owner=self.owner,
                 retry=RetryPolicy(
                     first=timedelta(milliseconds=20), longest=timedelta(milliseconds=300)
                 ),
