@@ -35,6 +35,7 @@ from sagaflow.exceptions import SagaDefinitionError as SagaDefinitionError
 from sagaflow.exceptions import SagaflowError as SagaflowError
 from sagaflow.exceptions import SerializationError as SerializationError
 from sagaflow.exceptions import ServerUnavailableError as ServerUnavailableError
+from sagaflow.exceptions import StrayCancellationError as StrayCancellationError
 from sagaflow.exceptions import UnknownEventError as UnknownEventError
 from sagaflow.exceptions import UnknownOutcomeError as UnknownOutcomeError
 from sagaflow.exceptions import UnknownStateError as UnknownStateError
@@ -112,6 +113,7 @@ __all__ = [
     "Status",
     "StepStatus",
     "StoredMessage",
+    "StrayCancellationError",
     "Suspension",
     "SuspensionReason",
     "SystemClock",

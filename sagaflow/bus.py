@@ -14,6 +14,7 @@ import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 from attrs import define
 
+from sagaflow._strangers import failure
 from sagaflow.envelope import (
     CAUSATION_ID,
     COMMAND,
@@ -302,8 +303,8 @@ class MemoryBus:
                     if result is not None and inspect.isawaitable(result):
                         subscription.waits = True
                         await result
-                except Exception as exc:  # noqa: BLE001 - goes to whoever published the message
-                    errors.append(exc)
+                except BaseException as exc:  # noqa: BLE001 - goes to whoever published the message
+                    errors.append(failure(exc))
         finally:
             _current.reset(delivery_token)
             current_envelope.reset(envelope_token)

@@ -14,6 +14,7 @@ from sagaflow._engine.decision import Park, Settled, choose, settle
 from sagaflow._engine.work import next_work
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._log import about, get_logger
+from sagaflow._strangers import failure
 from sagaflow.commits import Commits
 from sagaflow.exceptions import RepositoryError
 from sagaflow.handling import Event, Handling, read_saga
@@ -89,7 +90,8 @@ class Deciding:
                 letter.end(token)
         except RepositoryError:
             raise
-        except Exception as exc:  # noqa: BLE001 - raised by whoever knows that it may be
+        except BaseException as caught:  # noqa: BLE001 - raised by whoever knows that it may be
+            exc = failure(caught)
             if record is None or starting or not keep_failures:
                 return Decided(kind=OutcomeKind.UNHANDLED, error=exc)
             return self._failed(saga_type, record, event, exc, accepted)

@@ -26,6 +26,7 @@ __all__ = [
     "SagaflowError",
     "SerializationError",
     "ServerUnavailableError",
+    "StrayCancellationError",
     "UnknownEventError",
     "UnknownOutcomeError",
     "UnknownStateError",
@@ -306,6 +307,20 @@ class NoHandlerError(BusError):
             f"nobody handles the command {message_type.__qualname__}: "
             f"subscribe a handler with bus.subscribe({message_type.__name__}, ...). "
             "It stays in its saga's outbox until somebody does."
+        )
+
+
+class StrayCancellationError(SagaflowError):
+    """A handler, or other code of yours, was cancelled from within, and nobody cancelled its task.
+
+    The future or the task that it waited for was cancelled by somebody else. That is a failure like
+    any other exception, and no wish to end whoever called that code.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "what this code waited for was cancelled by somebody else, and this task was not: that "
+            "counts as a failure. Catch the cancellation where you await that future or task."
         )
 
 

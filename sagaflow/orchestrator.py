@@ -17,6 +17,7 @@ from sagaflow._codec.messages import MessageTypes
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
 from sagaflow._engine.correlation import correlate
+from sagaflow._strangers import failure
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.aside import checked
 from sagaflow.clock import Clock, SystemClock
@@ -288,8 +289,8 @@ class Orchestrator:
                 except (NewerSchemaError, UnknownStateError) as exc:
                     self._commits.report_outage(exc)
                     continue
-                except Exception as exc:  # noqa: BLE001 - raised below
-                    errors.append(exc)
+                except BaseException as exc:  # noqa: BLE001 - raised below
+                    errors.append(failure(exc))
                 worked += 1
         _raise("several sagas failed", errors)
         return worked
@@ -435,8 +436,8 @@ class Orchestrator:
                     wait=False,
                     keep_failures=True,
                 )
-            except Exception as exc:  # noqa: BLE001 - raised below, once every saga had its turn
-                errors.append(exc)
+            except BaseException as exc:  # noqa: BLE001 - raised below, once every saga had its turn
+                errors.append(failure(exc))
         _raise(f"several sagas failed on {type(event).__name__}", errors)
 
     def _refuse_if_closed(self) -> None:

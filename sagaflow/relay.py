@@ -18,6 +18,7 @@ from sagaflow._engine.failure import undeliverable
 from sagaflow._engine.work import earliest, is_suspended_by_message
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._log import about, get_logger
+from sagaflow._strangers import failure
 from sagaflow._texts import line_of
 from sagaflow.abc import Bus
 from sagaflow.commits import Commits
@@ -199,13 +200,14 @@ class Relay:
                 if not lane.waiting:
                     break
             # If one was refused, what has come meanwhile must not overtake it.
-        except Exception:
+        except BaseException as exc:
             # One saga that cannot be sent for must not keep the others from it.
             saga, record = saga_type.table.saga, lane.latest
             logger.exception(
                 "%s %r: sending failed",
                 saga,
                 record.correlation_id,
+                exc_info=failure(exc),
                 extra=about(saga, record.correlation_id, version=record.version),
             )
         finally:
@@ -320,7 +322,8 @@ class Relay:
                 message_id=message.id,
                 headers=_headers(message),
             )
-        except Exception as exc:  # noqa: BLE001 - a stranger's bus and handlers may raise anything
+        except BaseException as caught:  # noqa: BLE001 - a stranger's bus and handlers
+            exc = failure(caught)
             self._report(saga, record, message, exc)
             now, random = self._commits.clock.now(), self._commits.random()
             before = self._failed_before(_key(saga_type, record), record, message)

@@ -16,6 +16,7 @@ from attrs import define, field
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.work import earliest
 from sagaflow._log import about, get_logger
+from sagaflow._strangers import failure
 from sagaflow.commits import Commits
 from sagaflow.exceptions import RepositoryError
 from sagaflow.ids import SagaId
@@ -169,13 +170,14 @@ class Removals:
                 newer = await self._commits.load(saga_type, record.correlation_id, None)
         except RepositoryError as exc:
             self._commits.report_outage(exc)
-        except Exception:
+        except BaseException as exc:
             # One saga that cannot be read must not keep the others from being seen to.
             saga = saga_type.table.saga
             logger.exception(
                 "%s %r: removing sent messages failed",
                 saga,
                 record.correlation_id,
+                exc_info=failure(exc),
                 extra=about(saga, record.correlation_id, version=record.version),
             )
         finally:

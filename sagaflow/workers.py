@@ -17,6 +17,7 @@ from sagaflow._engine.backoff import delays
 from sagaflow._engine.work import earliest_work
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._log import about, get_logger
+from sagaflow._strangers import failure
 from sagaflow.abc import closing
 from sagaflow.aside import checked
 from sagaflow.commits import Commits
@@ -191,11 +192,15 @@ class Workers:
                 sending = await self.resume(saga_type, correlation_id)
         except RepositoryError as exc:
             self.commits.report_outage(exc)
-        except Exception:
+        except BaseException as exc:
             # One saga that cannot be worked on must not keep the others from it.
             saga = saga_type.table.saga
             logger.exception(
-                "%s %r: its work failed", saga, correlation_id, extra=about(saga, correlation_id)
+                "%s %r: its work failed",
+                saga,
+                correlation_id,
+                exc_info=failure(exc),
+                extra=about(saga, correlation_id),
             )
         finally:
             self._busy.discard(key)

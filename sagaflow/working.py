@@ -20,6 +20,7 @@ from sagaflow._engine.failure import attempts_of, failed, timed_out
 from sagaflow._engine.work import Fire, Offer, Undo, Work, next_work
 from sagaflow._engine.writing import Write
 from sagaflow._log import about, get_logger
+from sagaflow._strangers import failure
 from sagaflow._texts import traceback_of
 from sagaflow.commits import Commits
 from sagaflow.exceptions import (
@@ -137,8 +138,8 @@ class Working:
                     assert_never(work)
         except RepositoryError:
             raise
-        except Exception as exc:  # noqa: BLE001 - user code; stored where an operator sees it
-            return self._failed(saga_type, record, work, exc)
+        except BaseException as exc:  # noqa: BLE001 - user code; stored where an operator sees it
+            return self._failed(saga_type, record, work, failure(exc))
         finally:
             _at_work.reset(token)
 

@@ -14,6 +14,8 @@ from sagaflow._codec.data import encode_saga, migrated_saga
 from sagaflow._codec.documents import decode_record
 from sagaflow._definition.evolution import Step
 from sagaflow._definition.saga import Saga, definition_of
+from sagaflow._strangers import failure
+from sagaflow._texts import line_of
 from sagaflow.exceptions import NewerSchemaError, SerializationError, UnknownStateError
 from sagaflow.record import RecordedCompensation, SagaRecord, Status, Timer, TimerKind, evolve
 
@@ -102,11 +104,10 @@ def _migrated(
         named = f"the migration {step.name!r} from schema {from_} to {from_ + 1}"
         try:
             returned: object = getattr(saga_type, step.name)(data)
-        except Exception as exc:
+        except BaseException as exc:
             raise SerializationError(
                 path,
-                f"{named} raised {type(exc).__name__}: {exc}. Nothing was stored; mend the "
-                "migration",
+                f"{named} raised {line_of(failure(exc))}. Nothing was stored; mend the migration",
             ) from exc
         if returned is not None:
             if not isinstance(returned, dict):

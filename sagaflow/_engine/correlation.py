@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from sagaflow._definition.table import Correlator, TransitionTable
+from sagaflow._strangers import failure
+from sagaflow._texts import line_of
 from sagaflow.exceptions import SagaflowError
 from sagaflow.ids import SagaId, check_id
 
@@ -36,8 +38,8 @@ def _asked(table: TransitionTable, by: Correlator | None, event: object) -> obje
         return None if by is None else getattr(event, by, None)
     try:
         return by(event)
-    except Exception as exc:
+    except BaseException as exc:
         raise SagaflowError(
             f"{table.saga}: the by= callable of {type(event).__name__} raised "
-            f"{type(exc).__name__}: {exc}"
+            f"{line_of(failure(exc))}"
         ) from exc

@@ -18,11 +18,13 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
+from sagaflow._strangers import failure
 from sagaflow.exceptions import (
     RepositoryError,
     SagaflowError,
     SerializationError,
     ServerUnavailableError,
+    StrayCancellationError,
     UnknownOutcomeError,
 )
 from sagaflow.mongo.batches import Fate, UnknownFateError
@@ -53,6 +55,12 @@ def translated(operation: str, *, writing: bool) -> Generator[None]:
         if not _is_of_other_loop(exc):
             raise
         raise other_loop() from exc
+    except BaseException as exc:
+        if not isinstance(failure(exc), StrayCancellationError):
+            raise
+        # Within the driver; its answer is lost as it is with a connection.
+        kind = UnknownOutcomeError if writing else ServerUnavailableError
+        raise kind(f"cannot {operation}: the driver was interrupted by somebody else") from exc
 
 
 def told(fate: Fate, operation: str) -> bool:

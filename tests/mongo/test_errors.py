@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from bson.errors import InvalidBSON, InvalidDocument
 from pymongo.errors import (
     AutoReconnect,
@@ -137,3 +139,29 @@ def test_error_says_what_could_not_be_done_and_no_more_of_the_driver_than_helps(
     error: Any, says: str
 ) -> None:
     assert str(outcome(error, writing=True)) == says
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("writing", "kind"), [(True, UnknownOutcomeError), (False, ServerUnavailableError)]
+)
+async def test_driver_that_somebody_else_interrupts_has_lost_its_answer(
+    writing: bool, kind: type[SagaflowError], anyio_backend: str
+) -> None:
+    error: BaseException | None = None
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await checkpoint()
+        except anyio.get_cancelled_exc_class() as exc:
+            error = exc
+            raise
+    assert error is not None
+    with pytest.raises(kind, match="interrupted by somebody else"):
+        with translated(OPERATION, writing=writing):
+            raise error
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        with translated(OPERATION, writing=writing):
+            await checkpoint()
+    assert scope.cancelled_caught
