@@ -138,7 +138,7 @@ LAYERS: list[set[str]] = [
 ]
 LAYER_OF = {module: number for number, modules in enumerate(LAYERS) for module in modules}
 KNOWS_ASYNCIO = "_strangers"
-"""Only asyncio can tell whether its `Task.cancel` was called: anyio knows of its own scopes only."""
+"""Only asyncio can tell whether its `Task.cancel` was called: anyio knows its own scopes only."""
 DRIVERS = {"pymongo", "motor", "secantus", "secantusdb"}
 IMPURE = {"anyio", "asyncio", "random", "time"}
 PURE = {"_definition", "_engine", "diagrams", "inspection", "survey"}

@@ -25,6 +25,7 @@ from sagaflow.exceptions import (
     SagaflowError,
     SerializationError,
     ServerUnavailableError,
+    StrayCancellationError,
     UnknownEventError,
     UnknownOutcomeError,
     UnknownStateError,
@@ -52,6 +53,7 @@ ERRORS = [
     UnknownOutcomeError("wrong"),
     BusError("wrong"),
     NoHandlerError(Paid),
+    StrayCancellationError(),
     OrchestratorClosedError("wrong"),
 ]
 

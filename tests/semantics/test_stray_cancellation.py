@@ -10,10 +10,9 @@ import gc
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import anyio
-import anyio.lowlevel
 import pytest
 import trio
 from anyio import to_thread
@@ -57,20 +56,23 @@ QUICK = timedelta(milliseconds=1)
 @pytest.fixture(autouse=True)
 def _forgotten() -> Iterator[None]:
     yield
+    closes = trouble().place == "service closed"
     _trouble[0] = Trouble()
-    gc.collect()
+    if closes:
+        gc.collect()
 
 
 async def stray() -> BaseException:
     """Return a cancellation whose scope is long over."""
+    found: list[BaseException] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
         try:
-            await anyio.lowlevel.checkpoint()
+            await checkpoint()
         except anyio.get_cancelled_exc_class() as exc:
-            found = exc
+            found.append(exc)
             raise
-    return found
+    return found[0]
 
 
 @define
@@ -198,7 +200,7 @@ class Watching(Observer):
 
 
 def services() -> Registry:
-    registry = Registry()
+    registry: Any = Registry()
 
     @asynccontextmanager
     async def printer() -> AsyncGenerator[Printer]:
@@ -206,9 +208,8 @@ def services() -> Registry:
         yield Printer()
         await trouble().here("service closed")
 
-    made: Any = printer
-    registry.register_factory(Printer, made)
-    return registry
+    registry.register_factory(Printer, printer)
+    return cast("Registry", registry)
 
 
 @asynccontextmanager
@@ -229,6 +230,7 @@ async def running(
         services=services(),
         observer=observer,
         poll=timedelta(milliseconds=5),
+        lease=timedelta(milliseconds=100),
         retry=RetryPolicy(first=QUICK, longest=QUICK),
     ) as orchestrator:
         yield orchestrator
@@ -470,7 +472,7 @@ async def _started(repository: SagaRepository) -> Orchestrator:
         await bus.publish(Printed(command.order), message_id=f"printed-{command.order}")
 
     orchestrator = Orchestrator([Fragile], repository, bus=bus, services=services())
-    receive: Any = orchestrator._receive
+    receive: Any = orchestrator._receive  # pyright: ignore[reportPrivateUsage]
     bus.subscribe(Printed, receive, envelope=True)
     return orchestrator
 
