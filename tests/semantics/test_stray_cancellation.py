@@ -598,19 +598,21 @@ async def test_cancellation_of_trio_is_never_swallowed(place: str, anyio_backend
     await _assert_nothing_failed(orchestrator, waiting)
 
 
-async def test_closing_ends_what_still_runs(anyio_backend: str) -> None:
+async def test_closing_ends_what_still_runs(clock: ManualClock, anyio_backend: str) -> None:
     waiting = Waiting()
     _trouble[0] = Trouble("handler of a timer", then=waiting)
     bus = Bus()
     bus.subscribe(Print, lambda _: None)
     async with Orchestrator(
         [Fragile],
-        MemoryRepository(),
+        MemoryRepository(clock=clock),
         bus=bus,
         services=services(),
+        clock=clock,
         shutdown_timeout=timedelta(milliseconds=10),
     ) as orchestrator:
         await orchestrator.handle(Begin("o"))
         await orchestrator.handle(Printed("o"))
+        clock.advance(QUICK)
         await waiting.begun.wait()
     assert waiting.cancelled
