@@ -6,7 +6,7 @@ import pytest
 
 from sagaflow import Saga, State, during, initially
 from sagaflow.exceptions import SagaDefinitionError
-from tests.definition.support import Paid, Shipped, Started, row
+from tests.definition.support import Paid, Shipped, Started, assert_refused, row
 
 SHARED = State("shared")
 DONE = State("done", final=True)
@@ -122,3 +122,61 @@ def test_state_without_a_name_says_how_to_name_it() -> None:
     ) as caught:
         State().name  # noqa: B018
     assert caught.value.filename == __file__
+
+
+def test_name_that_the_class_has_for_itself_is_refused_for_what_only_the_class_has() -> None:
+    """`Order.table` is the transition table, so nobody could ever name such a state or step."""
+
+    def state() -> object:
+        class Order(Saga):
+            table = State(final=True)  # here
+            start = initially.on(Started).goto(table)
+
+        return Order
+
+    def step() -> object:
+        class Order(Saga):
+            done = State(final=True)
+            table = initially.on(Started).goto(done)  # here
+
+        return Order
+
+    for define in (state, step):
+        assert_refused(
+            define,
+            "Order.table",
+            "Order.table is the transition table of the class",
+            "give it another name",
+        )
+
+
+def test_name_that_only_the_class_has_may_be_that_of_a_field_or_a_method() -> None:
+    class Order(Saga):
+        done = State(final=True)
+        table: str = "by the window"
+        start = initially.on(Started).goto(done)
+
+    class Booking(Saga):
+        mro = State(final=True)
+        start = initially.on(Started).goto(mro)
+
+        def table(self) -> str:
+            return "in the corner"
+
+    made: Any = Order()
+    assert made.table == "by the window"
+    assert Order.table.saga == "Order"
+    cls: Any = Booking
+    assert (cls().table(), cls.table.saga) == ("in the corner", "Booking")
+
+
+def test_field_called_self_is_refused() -> None:
+    def define() -> object:
+        class Order(Saga):
+            done = State(final=True)
+            self: int = 0  # here
+            start = initially.on(Started).goto(done)
+
+        return Order
+
+    assert_refused(define, "Order.self", "a field cannot be called 'self': give it another name")
