@@ -74,6 +74,8 @@ def collection(declared: Any, form_of: FormOf) -> Form:
     if cls is tuple:
         if declared in (tuple, typing.Tuple):  # noqa: UP006 - but tuple[()] is of no items
             arguments = (object, ...)
+        if any(getattr(argument, "__unpacked__", False) for argument in arguments):
+            raise TypeError(f"{declared} says of no item which type it has: write tuple[T, ...]")
         if not arguments or arguments[-1] is not Ellipsis:
             return _fixed([form_of(argument) for argument in arguments])
         return _array(tuple, _Kind(tuple), form_of(arguments[0]))

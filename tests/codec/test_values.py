@@ -387,6 +387,7 @@ def test_value_that_cannot_be_stored_is_refused_with_its_path(
         Options,
         list["Missing"],  # type: ignore[name-defined]  # noqa: F821
         Endless[int],
+        tuple[int, *tuple[str, ...]],
         memoryview,
         5,
     ],
