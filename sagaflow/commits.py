@@ -23,7 +23,7 @@ from sagaflow._codec.upgrade import read_record
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.backoff import delays
 from sagaflow._engine.work import Machine
-from sagaflow._engine.writing import Write
+from sagaflow._engine.writing import WITHOUT_EFFECT, Write
 from sagaflow._log import about, get_logger
 from sagaflow.abc import SagaRepository
 from sagaflow.aside import Aside
@@ -37,7 +37,7 @@ from sagaflow.exceptions import (
 from sagaflow.hot import HotSagas, is_same, removed
 from sagaflow.ids import SagaId, Unique
 from sagaflow.policy import Limits
-from sagaflow.record import Failing, Lease, SagaRecord, evolve
+from sagaflow.record import Failing, HistoryKind, Lease, SagaRecord, evolve
 
 logger = get_logger(__name__)
 
@@ -260,8 +260,29 @@ class Commits:
             except UnknownOutcomeError as exc:
                 stored = await self._resolve(saga_type.table.saga, after, exc)
         if stored:
+            self._report_dropped(saga_type.table.saga, after)
             self.on_stored(saga_type, after)
         return stored
+
+    def _report_dropped(self, saga: str, after: SagaRecord) -> None:
+        """Log what was accepted, was waiting, and comes to nothing with this write."""
+        for entry in after.history:
+            if entry.kind is HistoryKind.DROPPED and entry.step in WITHOUT_EFFECT:
+                logger.warning(
+                    "%s %r: %s %r was accepted and waited; it has no effect: %s",
+                    saga,
+                    after.correlation_id,
+                    entry.event,
+                    entry.message_id,
+                    entry.step,
+                    extra=about(
+                        saga,
+                        after.correlation_id,
+                        event=entry.event,
+                        message_id=entry.message_id,
+                        version=entry.version,
+                    ),
+                )
 
     async def _resolve(self, saga: str, after: SagaRecord, cause: UnknownOutcomeError) -> bool:
         """Read the saga again to find out whether a write took place, by its commit token."""

@@ -70,7 +70,7 @@ class Deciding:
         if isinstance(verdict, Settled):
             return Decided(kind=verdict.kind)
         if isinstance(verdict, Park):
-            return self._parked(saga_type, record, event, verdict.kind, accepted)
+            return self._parked(saga_type, record, event, verdict.kind)
         starting = record is None or record.status is Status.EMBRYO
         try:
             copy = partial(read_saga, saga_type, record)
@@ -82,7 +82,7 @@ class Deciding:
             if row.action is Action.IGNORE:
                 return Decided(kind=OutcomeKind.IGNORED)
             if row.action is Action.DEFER:
-                return self._parked(saga_type, record, event, OutcomeKind.DEFERRED, accepted)
+                return self._parked(saga_type, record, event, OutcomeKind.DEFERRED)
             token = letter.begin()
             try:
                 run = await self.handling.run(row, saga, event, None if starting else record)
@@ -141,12 +141,11 @@ class Deciding:
         record: SagaRecord | None,
         event: Event,
         kind: OutcomeKind,
-        accepted: datetime,
     ) -> Decided:
         """Keep an event for later; what is due is done then, unless somebody else does it."""
         machine = self.commits.machine(saga_type)
         write = self.commits.write()
-        waiting = self._waiting(saga_type, event, accepted)
+        waiting = self._waiting(saga_type, event, write.now)
         if record is None:
             fresh = embryo(event.correlation_id, self.commits.new_id(), machine, write)
             after = parked(fresh, waiting, None, machine, write)

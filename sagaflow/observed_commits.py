@@ -8,6 +8,7 @@ from functools import partial
 from attrs import define
 
 from sagaflow._definition.saga import Saga
+from sagaflow._engine.writing import WITHOUT_EFFECT
 from sagaflow.commits import Commits
 from sagaflow.exceptions import RepositoryError
 from sagaflow.ids import SagaId
@@ -20,8 +21,16 @@ from sagaflow.observing import (
     StoreFails,
     StoreIsBack,
     Suspended,
+    decoded,
 )
-from sagaflow.record import Failing, ParkedEvent, RecordedCompensation, SagaRecord, Timer
+from sagaflow.record import (
+    Failing,
+    HistoryKind,
+    ParkedEvent,
+    RecordedCompensation,
+    SagaRecord,
+    Timer,
+)
 
 
 @define(kw_only=True)
@@ -76,6 +85,9 @@ class ObservedCommits(Commits):
                 due=failing.due,
             )
             self.observers.note(retrying)
+        for dropped in _dropped(saga, before, after):
+            with self.observers.observe(dropped):
+                pass
         suspension = after.suspension
         if suspension is not None and (before is None or before.suspension is None):
             reason = suspension.reason
@@ -99,6 +111,23 @@ def _commit(saga_type: type[Saga], after: SagaRecord) -> Activity:
         attempt=entry.attempt,
         outcome="failed",
     )
+
+
+def _dropped(saga: str, before: SagaRecord | None, after: SagaRecord) -> Iterator[Activity]:
+    """Yield what was accepted, was waiting, and comes to nothing with this write."""
+    headers = {} if before is None else {event.id: event.headers for event in before.parked}
+    for entry in after.history:
+        if entry.kind is HistoryKind.DROPPED and entry.step in WITHOUT_EFFECT:
+            yield Activity(
+                kind=ActivityKind.EVENT,
+                saga=saga,
+                correlation_id=after.correlation_id,
+                name=entry.event,
+                message_id=entry.message_id,
+                headers=decoded(headers.get(entry.message_id, {})),
+                version=entry.version,
+                outcome="dropped",
+            )
 
 
 def _new_failures(before: SagaRecord | None, after: SagaRecord) -> Iterator[Failing]:

@@ -375,6 +375,15 @@ class Processing:
                 None if record is None else record.state,
                 extra=about_event(delivery.saga_type, delivery.event, record),
             )
+        elif decided.kind is OutcomeKind.FINISHED:
+            logger.info(
+                "%s %r: %s %r came after the end of the saga; nothing was stored",
+                delivery.saga_type.table.saga,
+                delivery.event.correlation_id,
+                type(delivery.event.body).__name__,
+                delivery.event.message_id,
+                extra=about_event(delivery.saga_type, delivery.event, record),
+            )
         return self._outcome(decided.kind, delivery, record)
 
     def _outcome(self, kind: OutcomeKind, delivery: Delivery, record: SagaRecord | None) -> Outcome:

@@ -188,7 +188,8 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
     if after.inbox:
         push["inbox"] = Push(list(after.inbox), inbox_size)
     if after.history:
-        push["history"] = Push([encode_history(e) for e in after.history], HISTORY_SIZE)
+        last = after.history[-HISTORY_SIZE:]
+        push["history"] = Push([encode_history(e) for e in last], HISTORY_SIZE)
     pushed = {name: items.items for name, items in push.items()}
     return DocumentChange(
         correlation_id=before.correlation_id,

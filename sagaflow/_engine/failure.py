@@ -11,17 +11,22 @@ from sagaflow._engine.conclusion import (
     COMPENSATION,
     attempt_of,
     compensated,
+    consumed,
     described,
     failing_of,
     with_compensation,
 )
 from sagaflow._engine.work import Fire, Machine, Offer, Undo, Work, pending, still_waiting
 from sagaflow._engine.writing import (
+    CANCELLED,
+    SKIPPED,
     Write,
     default_timer,
     finished,
     left,
     scheduled_for_work,
+    without_effect,
+    without_parked,
     written,
 )
 from sagaflow.ids import SagaId
@@ -137,10 +142,8 @@ def skipped(record: SagaRecord, goal: State | None, machine: Machine, write: Wri
                 after = with_compensation(after, skip)
                 if goal is not None:
                     after = compensated(after, entry, goal, machine, write)
-            case Fire(timer):
-                after = evolve(after, timers=tuple(t for t in after.timers if t.id != timer.id))
-            case Offer(event):
-                after = evolve(after, parked=tuple(e for e in after.parked if e.id != event.id))
+            case Fire() | Offer():
+                after = without_effect(consumed(after, work), [described(work)], SKIPPED)
             case _:
                 assert_never(work)
     after = evolve(after, sending=None)
@@ -150,9 +153,11 @@ def skipped(record: SagaRecord, goal: State | None, machine: Machine, write: Wri
 def cancelled(record: SagaRecord, goal: State, machine: Machine, write: Write) -> SagaRecord:
     """Return *record* on its way to its end: what is done is undone, and then it is in *goal*."""
     after = _decided(record, "cancel", write)
-    after = evolve(left(after), suspension=None, cancelled=True, timers=(), parked=(), sending=None)
+    after = evolve(left(after), suspension=None, cancelled=True, timers=(), sending=None)
+    after = without_parked(after, CANCELLED)
     if pending(after) is None:
-        history = tuple(evolve(entry, target=goal.name) for entry in after.history)
+        own = evolve(after.history[-1], target=goal.name)
+        history = (*after.history[:-1], own)
         after = finished(evolve(after, state=goal.name, history=history), machine, write.now)
     else:
         after = evolve(after, status=Status.COMPENSATING, goal=goal.name)

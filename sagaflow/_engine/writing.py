@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
+from typing import Final
 
 from attrs import frozen
 
@@ -23,6 +24,12 @@ from sagaflow.record import (
     TimerKind,
     evolve,
 )
+
+ENDED: Final = "the saga has ended"
+CANCELLED: Final = "the saga is cancelled"
+SKIPPED: Final = "skipped"
+"""What the history says of events that were accepted and come to nothing without being offered."""
+WITHOUT_EFFECT: Final = frozenset({ENDED, CANCELLED, SKIPPED})
 
 
 @frozen(kw_only=True)
@@ -92,6 +99,39 @@ def written(  # noqa: PLR0913 - what an entry of the history tells
     )
 
 
+def without_effect(
+    record: SagaRecord, events: Iterable[tuple[str, SagaId]], why: str
+) -> SagaRecord:
+    """Return *record* with entries in its history for what was accepted and comes to nothing.
+
+    They precede the entry of the write itself, which the ring of the history keeps longest.
+
+    :param events: the name of each event's class and its message id.
+    """
+    own = record.history[-1]
+    entries = tuple(
+        HistoryEntry(
+            at=own.at,
+            event=event,
+            step=why,
+            source=record.state or None,
+            target=record.state,
+            message_id=message_id,
+            version=own.version,
+            token=own.token,
+            kind=HistoryKind.DROPPED,
+        )
+        for event, message_id in events
+    )
+    return evolve(record, history=(*record.history[:-1], *entries, own)) if entries else record
+
+
+def without_parked(record: SagaRecord, why: str) -> SagaRecord:
+    """Return *record* without the events that wait in it; its history tells of each."""
+    waiting = [(event.message.type, event.id) for event in record.parked]
+    return evolve(without_effect(record, waiting, why), parked=()) if waiting else record
+
+
 def with_messages(
     record: SagaRecord, sent: tuple[Sent, ...], causation_id: SagaId, headers: object, now: datetime
 ) -> SagaRecord:
@@ -150,13 +190,15 @@ def entered(
 
 
 def finished(record: SagaRecord, machine: Machine, now: datetime) -> SagaRecord:
-    """Return *record* at its end: nothing is to come but the sending of its messages."""
+    """Return *record* at its end: nothing is to come but the sending of its messages.
+
+    The events that wait come to nothing, and its history says so.
+    """
     retain = machine.options.retain
     return evolve(
-        record,
+        without_parked(record, ENDED),
         status=Status.FINISHED,
         timers=(),
-        parked=(),
         finished_at=now,
         expire_at=None if retain is None else now + retain,
     )

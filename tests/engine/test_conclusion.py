@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from attrs import evolve
 
-from sagaflow import RecordedCompensation, Status, StepStatus, Timer
+from sagaflow import HistoryKind, RecordedCompensation, Status, StepStatus, Timer
 from sagaflow._engine.conclusion import (
     Scheduled,
     Undoing,
@@ -86,7 +86,9 @@ def test_final_state_finishes_the_saga_and_drops_what_was_to_come() -> None:
     after = concluded(before, run(target=Order.done), None, machine(), write())
     assert (after.state, after.status, after.finished_at) == ("done", Status.FINISHED, LATER)
     assert (after.expire_at, after.timers, after.parked, after.wake) == (None, (), (), None)
-    assert (after.history[0].source, after.history[0].target) == ("ready", "done")
+    gone, entry = after.history
+    assert (entry.source, entry.target) == ("ready", "done")
+    assert (gone.kind, gone.message_id) == (HistoryKind.DROPPED, "p1")
 
 
 def test_finished_saga_is_retained_for_its_time() -> None:

@@ -191,11 +191,18 @@ def test_resumed_saga_tries_what_failed_now_and_with_new_patience(work: Work) ->
 
 @pytest.mark.parametrize("work", FAILED[1:])
 def test_skipped_event_or_timer_is_gone_and_the_rest_goes_on(work: Work) -> None:
-    after = skipped(stuck(work), None, machine(), write())
+    before = stuck(work)
+    assert before.suspension is not None
+    after = skipped(before, None, machine(), write())
     assert (after.timers, after.parked) == (busy().timers, busy().parked)
     assert (after.status, after.suspension) == (Status.ACTIVE, None)
-    (entry,) = after.history
+    gone, entry = after.history
     assert (entry.event, entry.step) == ("operator", "skip")
+    assert (gone.event, gone.step, gone.message_id) == (
+        "Paid",
+        "skipped",
+        before.suspension.subject,
+    )
 
 
 @pytest.mark.parametrize("goal", [Order.done, None])
@@ -275,5 +282,6 @@ def test_cancelled_saga_without_steps_ends_at_once() -> None:
     assert (after.state, after.status, after.finished_at) == ("done", Status.FINISHED, LATER)
     assert (after.expire_at, after.timers, after.parked) == (LATER + HOUR, (), ())
     assert len(after.outbox) == 1  # what it has said is still sent
-    (entry,) = after.history
+    gone, entry = after.history
     assert (entry.source, entry.target, entry.step) == ("ready", "done", "cancel")
+    assert (gone.event, gone.message_id) == ("Noted", "p9")  # it was accepted

@@ -113,6 +113,7 @@ async def test_steps_may_be_called_by_the_words_of_the_history(
             HistoryKind.EVENT,
             HistoryKind.PARKED,
             HistoryKind.ATTEMPT,
+            HistoryKind.DROPPED,  # the event that is skipped
             HistoryKind.OPERATOR,
         ]
         clock.advance(30 * MINUTE)

@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from sagaflow import (
     Context,
+    HistoryKind,
     MemoryBus,
     Orchestrator,
     Outcome,
@@ -477,10 +478,12 @@ async def test_handler_of_a_due_timer_may_hand_an_event_to_its_own_saga(
     assert outcome.kind is OutcomeKind.FINISHED
     found = await runners[0].find(Chatty, "o")
     assert found is not None
-    # It was accepted after the timer was due.
-    assert [entry.event for entry in found.history if entry.step != "parked"][:2] == [
-        "Placed",
-        "timeout",
+    # What it hands in was accepted after the timer was due, and comes after it.
+    assert [(entry.event, entry.kind) for entry in found.history] == [
+        ("Placed", HistoryKind.EVENT),
+        ("Asked", HistoryKind.PARKED),
+        ("Asked", HistoryKind.DROPPED),
+        ("timeout", HistoryKind.TIMEOUT),
     ]
 
 

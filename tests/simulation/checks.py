@@ -38,7 +38,7 @@ def _problems(world: World, trip: str, snapshots: list[Document]) -> Iterator[st
     versions: list[int] = []
     for snapshot in snapshots:
         known = versions[-1] if versions else 0
-        written = [entry["version"] for entry in snapshot["history"]]
+        written = dict.fromkeys(entry["version"] for entry in snapshot["history"])
         versions += [version for version in written if version > known]
     if versions != list(range(1, snapshots[-1]["version"] + 1)):
         yield f"the versions do not rise by one: {versions}"
@@ -53,6 +53,7 @@ def _problems(world: World, trip: str, snapshots: list[Document]) -> Iterator[st
     yield from _check_events(world, trip, snapshots, last)
     yield from _check_messages(world, trip, snapshots)
     yield from _check_timers(snapshots)
+    yield from _check_order(world, snapshots)
     yield from _check_compensations(world, trip, snapshots, last)
 
 
@@ -81,17 +82,11 @@ def _check_events(
             yield f"{message_id} was accepted ({kind.value}) and is not applied"
         if kind in _KEPT and message_id not in kept:
             yield f"{message_id} was accepted ({kind.value}) and is not kept"
-    # What is parked when the saga ends is dropped with it, and so may an operator's skip.
-    ended = {
-        parked["id"]
-        for before, after in pairwise(snapshots)
-        if "finished_at" in after and "finished_at" not in before
-        for parked in before["parked"]
-    }
+    # What waits when the saga ends comes to nothing, and its history says so.
+    told = {entry["message_id"] for entry in entries if entry.get("kind") == "dropped"}
     for message_id in kept:
-        lost = message_id not in ended and message_id not in settled and not applied[message_id]
-        if lost and not world.skipped:
-            yield f"{message_id} was kept and is neither applied nor dropped"
+        if message_id not in settled | told and not applied[message_id]:
+            yield f"{message_id} was kept and is neither applied nor told to be dropped"
 
 
 def _check_messages(world: World, trip: str, snapshots: list[Document]) -> Iterator[str]:
@@ -133,6 +128,37 @@ def _check_timers(snapshots: list[Document]) -> Iterator[str]:
             if message_id in fired:
                 yield f"the timer {message_id} has fired twice"
             fired.add(message_id)
+
+
+def _check_order(world: World, snapshots: list[Document]) -> Iterator[str]:
+    """Look for what was done although something that arose earlier could be done."""
+    for before, after in pairwise(snapshots):
+        if before["status"] != "active":
+            continue
+        first = [e for e in after["history"] if e["version"] == before["version"] + 1]
+        if not first or first[-1].get("kind") not in ("event", "timeout"):
+            continue
+        done = first[-1]["message_id"]
+        timers = {timer["id"]: timer["due"] for timer in before["timers"]}
+        parked = {event["id"]: event["parked_at"] for event in before["parked"]}
+        arisen = timers.get(done) or parked.get(done) or world.offered.get(done)
+        if arisen is None:
+            yield f"{done} came out of nowhere"
+            continue
+        for other, due in timers.items():
+            if other != done and due < arisen:
+                yield f"{done}, which arose at {arisen}, overtook a timer: {other} of {due}"
+        for event in before["parked"]:
+            if event["id"] == done:
+                break  # what is parked is handled in the order in which it came
+            if event["parked_at"] < arisen and not _waits(event, before["state"]):
+                yield f"{done}, which arose at {arisen}, overtook {event['id']}"
+
+
+def _waits(parked: Document, state: str) -> bool:
+    """Tell whether a state of the trip defers a parked event."""
+    deferred: bool = parked["type"] == "HotelOffered" and state == "booking_flight"
+    return deferred
 
 
 def _check_compensations(

@@ -8,13 +8,13 @@ from typing import Any, Final
 import pytest
 from attrs import evolve
 
-from sagaflow import MemoryRepository
+from sagaflow import MemoryRepository, processing
 from sagaflow._codec import documents
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
-from sagaflow._engine import conclusion, writing
+from sagaflow._engine import conclusion, decision, work, writing
 from sagaflow._engine.conclusion import Source
-from sagaflow._engine.work import Fire
+from sagaflow._engine.work import Fire, Machine
 from sagaflow.commits import Commits
 from sagaflow.ids import SagaId
 from sagaflow.processing import Delivery, Processing
@@ -150,6 +150,29 @@ def unsent_messages_removed_by_the_next_write(patch: Patch) -> None:
     patch.setattr(Removals, "of", careless)
 
 
+def what_is_due_first_is_done_first(patch: Patch) -> None:
+    def careless(record: SagaRecord, machine: Machine) -> Any:
+        pending: Any = work._pending_work(record, machine)  # pyright: ignore[reportPrivateUsage]
+        return min(pending, key=lambda one: one.due, default=None)
+
+    patch.setattr(work, "_first", careless)
+
+
+def due_timers_overtaken_by_events(patch: Patch) -> None:
+    def careless(*_: object) -> bool:
+        return False
+
+    patch.setattr(decision, "has_timer_before", careless)
+    patch.setattr(processing, "has_timer_before", careless)
+
+
+def waiting_events_forgotten_at_the_end(patch: Patch) -> None:
+    def careless(record: SagaRecord, _: object) -> SagaRecord:
+        return evolve(record, parked=())
+
+    patch.setattr(writing, "without_parked", careless)
+
+
 MISTAKES = (
     no_version_in_the_filter,
     unknown_outcome_taken_for_success,
@@ -164,6 +187,9 @@ MISTAKES = (
     undone_step_not_noted,
     refused_by_what_is_out_of_date,
     unsent_messages_removed_by_the_next_write,
+    what_is_due_first_is_done_first,
+    due_timers_overtaken_by_events,
+    waiting_events_forgotten_at_the_end,
 )
 
 

@@ -156,7 +156,10 @@ class Delivered:
 
 @define(eq=False)
 class World:
-    """All there is, and what has happened: what the checks look at."""
+    """All there is, and what has happened: what the checks look at.
+
+    :ivar offered: when each event was offered to a process for the first time.
+    """
 
     seed: int
     random: Random = field(init=False)
@@ -169,6 +172,7 @@ class World:
     under_way: int = 0
     snapshots: dict[str, list[Document]] = field(factory=dict[str, list[Document]])
     accepted_by_bus: list[tuple[str, object]] = field(factory=list[tuple[str, object]])
+    offered: dict[str, datetime] = field(factory=dict[str, datetime])
     outcomes: list[Delivered] = field(factory=list[Delivered])
     replies: dict[str, object] = field(factory=dict[str, object])
     final: dict[str, Document] = field(factory=dict[str, Document])
@@ -342,6 +346,7 @@ class World:
         since = 0 if stored is None or not stored["state"] else stored["version"]
         with trio.CancelScope() as scope:
             process.scopes.add(scope)
+            self.offered.setdefault(message_id, self.clock.now())
             try:
                 if self.random.random() < 0.5:
                     assert process.orchestrator is not None
