@@ -27,6 +27,7 @@ from sagaflow import (
     initially,
 )
 from sagaflow.mongo import MongoRepository
+from tests.mongo.watching import WATCH
 
 THREADS = 4
 SAGAS = 10
@@ -130,7 +131,11 @@ def test_asynchronous_client_in_a_second_event_loop_is_refused_with_what_to_do(
     orchestrator = Orchestrator([Order], repository, hot_sagas=0)
 
     async def use() -> None:
-        await (repository.ping() if used_by == "the repository" else database["x"].find_one({}))
+        if used_by == "the repository":
+            await repository.ping()
+            return
+        with WATCH.away():
+            await database["x"].find_one({})
 
     async def close() -> None:
         if (closed := client.close()) is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import threading
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -28,10 +30,13 @@ class Watch(monitoring.CommandListener):
         self.seen: Counter[str] = Counter()
         self._found: dict[str, None] = {}
         self._lock = threading.Lock()
+        self._is_away = False
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         """Look at a command; the driver would hide an error, so it is a finding as well."""
-        if not event.command or not _is_said_by_the_library():  # logging in is not shown
+        if (
+            self._is_away or not event.command or not _is_said_by_the_library()
+        ):  # logging in is not shown
             return
         try:
             found = violations({**event.command, "$db": event.database_name})
@@ -46,6 +51,15 @@ class Watch(monitoring.CommandListener):
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
         """Do nothing."""
+
+    @contextmanager
+    def away(self) -> Generator[None]:
+        """Look away while a test says what the library would not, but in its way."""
+        self._is_away = True
+        try:
+            yield
+        finally:
+            self._is_away = False
 
     def taken(self) -> list[str]:
         """Return what was found since the last time."""
