@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from attrs import evolve
 
 from tests.chaos.__main__ import Runner, Totals
 from tests.chaos.plan import Kind, plan_for
@@ -32,8 +31,7 @@ def path() -> Iterator[Path]:
 
 
 def test_a_short_run_breaks_no_promise(fleet: Fleet[Job], path: Path) -> None:
-    plan = evolve(plan_for(1, errands=10, faults=8), rolls_at=0)
-    result = Run(plan=plan, fleet=fleet, path=path).do()
+    result = Run(plan=plan_for(1, errands=10, faults=8), fleet=fleet, path=path).do()
     assert result.broken == ()
     assert result.kills > 0
     assert result.figures["sagas"] == 10
