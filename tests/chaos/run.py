@@ -40,6 +40,7 @@ _LONGEST: Final = 120.0
 _TOO_MANY: Final = 5
 """By how many times more deliveries than are called for something goes round in circles."""
 _DRAINS: Final = 15.0
+_ROUNDS: Final = 3
 KILLS: Final = frozenset(
     {Kind.KILL_WORKER, Kind.KILL_PARTICIPANT, Kind.KILL_CLIENT, Kind.KILL_SERVER}
 )
@@ -106,7 +107,7 @@ class Run:
                 try:
                     self._start_all()
                     self._meet_faults()
-                    self._settle()
+                    self._close()
                 finally:
                     self._end_all()
             evidence = self._gather()
@@ -253,45 +254,67 @@ class Run:
 
     def _drain(self, number: int) -> None:
         """Ask a worker to end, and start another one in its place at once."""
-        leaving = self._workers[number]
-        _signal(leaving, signal.SIGCONT)
-        _signal(leaving, signal.SIGTERM)
-        self._leaving.append((leaving, time.monotonic() + _DRAINS))
-        self._drained[number] += 1
+        self._ask_to_end(self._workers[number])
         self._workers[number] = self._start("worker", number)
+
+    def _ask_to_end(self, worker: Process) -> None:
+        _signal(worker, signal.SIGCONT)
+        _signal(worker, signal.SIGTERM)
+        self._leaving.append((worker, time.monotonic() + _DRAINS))
+        self._drained[worker.plan.number] += 1
 
     # The end
 
-    def _settle(self) -> None:
-        """Wait until nothing is left to do, or nothing happens any more."""
+    def _close(self) -> None:
+        """Have the workers end in good order once all is at rest.
+
+        One that has sent again what others have sent already may note it on a saga at rest; what
+        it leaves is for others to see.
+        """
+        for _ in range(_ROUNDS):
+            if not self._settle():
+                return
+            for worker in self._workers:
+                self._ask_to_end(worker)
+            self._workers = []
+            while self._leaving:
+                self._look_after()
+                time.sleep(_LOOK)
+            if not self._left():
+                return
+            self._workers = [self._start("worker", number) for number in range(WORKERS)]
+        self._broken.append("no end: each time all workers have ended, something is left")
+
+    def _settle(self) -> bool:
+        """Wait until nothing is left to do, or nothing happens any more; tell whether it rests."""
         self._proxy.clear()
         began = since = time.monotonic()
         known: object = None
         most = _TOO_MANY * sum(errand.notes + 5 for errand in self.plan.errands)
-        with pymongo.MongoClient[Document](self._server.uri) as client:
-            sagas = client["chaos"]["Errand"]
-            while True:
-                self._look_after()
-                documents = list(
-                    sagas.find({}, {"status": 1, "wake": 1, "suspension": 1, "version": 1})
+        while True:
+            self._look_after()
+            talking = any(one.code is None for one in self._clients)
+            waiting, left = self._unanswered(), self._left()
+            if not (left or talking or waiting or self._leaving or self._later):
+                return True
+            now, progress = time.monotonic(), self._progress()
+            seen = (progress, sorted(left), talking, waiting)
+            if seen != known:
+                known, since = seen, now
+            patience = _PATIENCE if self.planted is None else _PATIENCE / 2
+            if now - since > patience or now - began > _LONGEST or progress > most:
+                self._broken.append(
+                    f"no end: {len(left)} sagas are not at rest ({', '.join(left[:5])}), "
+                    f"{waiting} answers are not accepted, clients are talking: {talking}"
                 )
-                talking = any(one.code is None for one in self._clients)
-                waiting = self._unanswered()
-                left = unfinished(self.plan, documents)
-                if not (left or talking or waiting or self._leaving or self._later):
-                    return
-                now, progress = time.monotonic(), self._progress()
-                seen = (progress, sorted(left), talking, waiting)
-                if seen != known:
-                    known, since = seen, now
-                patience = _PATIENCE if self.planted is None else _PATIENCE / 2
-                if now - since > patience or now - began > _LONGEST or progress > most:
-                    self._broken.append(
-                        f"no end: {len(left)} sagas are not at rest ({', '.join(left[:5])}), "
-                        f"{waiting} answers are not accepted, clients are talking: {talking}"
-                    )
-                    return
-                time.sleep(5 * _LOOK)
+                return False
+            time.sleep(5 * _LOOK)
+
+    def _left(self) -> list[str]:
+        """Return the sagas that are not at rest."""
+        fields = {"status": 1, "wake": 1, "suspension": 1}
+        with pymongo.MongoClient[Document](self._server.uri) as client:
+            return unfinished(self.plan, client["chaos"]["Errand"].find({}, fields))
 
     def _progress(self) -> int:
         """Return how many commands have been delivered."""
