@@ -155,8 +155,12 @@ class Processing:
         finally:
             self.leases.release(held)
         lane = await self.relay.send(saga_type, after, tasks, wait=wait)
-        if lane is None and after.version == record.version:
-            await self._correct_wake(saga_type, after)
+        if after.version == record.version:
+            if lane is None:
+                await self._correct_wake(saga_type, after)
+            elif not wait:  # what falls due meanwhile is nobody else's
+                sending = evolve(after, lease=self.commits.own_lease())
+                self.commits.on_stored(saga_type, sending)
         return lane
 
     async def _correct_wake(self, saga_type: type[Saga], record: SagaRecord) -> None:

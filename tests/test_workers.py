@@ -175,6 +175,19 @@ async def test_later_write_of_a_saga_replaces_its_wake(world: World, wake: datet
     assert world.worked == ["b"]
 
 
+async def test_heap_of_wakes_is_bounded_by_the_number_of_sagas(world: World) -> None:
+    workers = world.workers()
+    workers.note(Job, record("first", NOW + MINUTE))  # what is to come later is behind it
+    for number in range(5_000):
+        for name in ("a", "b", "c"):
+            workers.note(Job, record(name, NOW + 2 * MINUTE + number * TICK / 1_000))
+    assert len(workers._heap) < 100  # pyright: ignore[reportPrivateUsage]
+    world.clock.advance(9 * MINUTE)
+    async with running(workers):
+        await world.until(4)
+    assert sorted(map(str, world.worked)) == ["a", "b", "c", "first"]
+
+
 async def test_ids_of_two_types_are_two_sagas(world: World) -> None:
     workers = world.workers()
     workers.note(Job, record(7, NOW + MINUTE))
