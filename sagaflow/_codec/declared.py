@@ -54,7 +54,7 @@ def plain(declared: Any) -> Any:
     raise TypeError(f"the alias {given} stands for nothing but itself")
 
 
-def undefined(error: NameError, place: object) -> NameError:
+def undefined(error: NameError | AttributeError, place: object) -> NameError:
     """Return the error for an annotation that names what is not defined, which says what to do.
 
     :param place: where the annotation is, unless *error* says that already.
@@ -128,7 +128,10 @@ def field_types(declared: Any) -> dict[str, Any]:
     cls: Any = get_origin(declared) or declared
     try:
         hints = get_type_hints(cls, include_extras=True)
-    except NameError as exc:
+    except (
+        NameError,
+        AttributeError,
+    ) as exc:  # the latter of a module that is still being imported
         raise undefined(exc, _field_that_names(cls, exc.name)) from exc
     except RecursionError:
         raise TypeError(

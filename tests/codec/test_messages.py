@@ -343,6 +343,19 @@ def test_annotation_of_a_saga_that_cannot_be_resolved_is_refused(annotation: str
     assert caught.value.saga == "Shaped"
 
 
+def test_annotation_of_a_module_that_is_still_being_imported_is_left_for_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two modules may import each other; what the other one lacks when the class statement runs."""
+    saga = saga_with("commands.Later | None")
+    with pytest.raises(
+        SagaDefinitionError, match=r"'Later' cannot be resolved \(in Shaped.shape\)"
+    ):
+        Orchestrator([saga], MemoryRepository())
+    monkeypatch.setattr(commands, "Later", Line, raising=False)
+    Orchestrator([saga], MemoryRepository())
+
+
 @pytest.mark.parametrize("annotation", ["complex", "list[complex]", "int | complex", "type[int]"])
 def test_field_of_a_saga_whose_type_cannot_be_stored_is_refused(annotation: str) -> None:
     with pytest.raises(SagaDefinitionError, match="cannot be stored") as caught:
