@@ -44,6 +44,7 @@ from sagaflow.ids import SagaId as SagaId
 from sagaflow.instance import Instance as Instance
 from sagaflow.memory import MemoryRepository as MemoryRepository
 from sagaflow.observing import Observer as Observer
+from sagaflow.operations import Cancellation as Cancellation
 from sagaflow.orchestrator import Orchestrator as Orchestrator
 from sagaflow.outcome import Outcome as Outcome
 from sagaflow.outcome import OutcomeKind as OutcomeKind
@@ -71,6 +72,7 @@ __all__ = [
     "AmbiguousSagaError",
     "Bus",
     "BusError",
+    "Cancellation",
     "Clock",
     "CompensationError",
     "ConcurrencyError",

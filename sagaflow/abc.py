@@ -20,7 +20,7 @@ from sagaflow.clock import Clock, SystemClock
 from sagaflow.exceptions import SagaflowError
 from sagaflow.ids import SagaId, check_id
 from sagaflow.instance import Instance
-from sagaflow.record import Lease, Status
+from sagaflow.record import Lease, Status, has_expired
 from sagaflow.survey import Selection, Summary, Tally, Trait, Unreadable, id_of, summary_of
 
 __all__ = [
@@ -182,7 +182,8 @@ class SagaRepository(ABC):
     async def count_states(self, saga: str) -> dict[str, int]:
         """Return how many sagas are in each state that any is in.
 
-        Leaves out documents that only keep events for a saga that has not started.
+        Leaves out documents that only keep events for a saga that has not started, and those whose
+        ``expire_at`` has come.
         """
 
     @abstractmethod
@@ -211,11 +212,14 @@ class SagaRepository(ABC):
         for settle in tuple(self._settling.get()):
             await settle(saga_type, correlation_id)
 
-    async def find(self, saga_type: type[SagaT], correlation_id: SagaId) -> Instance[SagaT] | None:
+    async def find(
+        self, saga_type: type[SagaT], correlation_id: SagaId, *, now: datetime | None = None
+    ) -> Instance[SagaT] | None:
         """Return a copy of one saga, or None.
 
         A saga of an earlier schema is migrated in memory; nothing is written.
 
+        :param now: at which a tombstone may have expired; by the repository's clock, if it is None.
         :raises CorrelationError: if *correlation_id* cannot be an id.
         :raises SerializationError: if its data does not fit the class, or a migration fails.
         :raises NewerSchemaError: if newer code has stored it.
@@ -225,6 +229,8 @@ class SagaRepository(ABC):
         await self._settle(saga_type, known)
         document = await self.load_document(saga_type.table.saga, known, message_id=None)
         if document is None or document.get("status") == Status.EMBRYO.value:
+            return None
+        if has_expired(document.get("expire_at"), now or self._clock.now()):
             return None
         return read_instance(saga_type, document)
 
@@ -248,7 +254,7 @@ class SagaRepository(ABC):
         scanned = self.scan_documents(
             saga_type.table.saga, state=name if len(names) == 1 else names
         )
-        async with closing(_instances(saga_type, scanned)) as instances:
+        async with closing(_instances(saga_type, scanned, self._clock.now())) as instances:
             async for instance in instances:
                 yield instance
 
@@ -267,7 +273,7 @@ class SagaRepository(ABC):
         limit = _instant(older_than, self._clock)
         await self._settle(saga_type, None)
         scanned = self.scan_documents(saga_type.table.saga, unchanged_since=limit)
-        async with closing(_instances(saga_type, scanned)) as instances:
+        async with closing(_instances(saga_type, scanned, self._clock.now())) as instances:
             async for instance in instances:
                 yield instance
 
@@ -296,7 +302,9 @@ class SagaRepository(ABC):
         async with closing(self.scan_documents(saga_type.table.saga)) as documents:
             async for document in documents:
                 summary = summary_of(document)
-                if summary is not None and selection.takes(summary):
+                if summary is None or not selection.takes(summary):
+                    continue
+                if not has_expired(document.get("expire_at"), self._clock.now()):
                     found.append(summary)
         if selection.due_before is not None:
             found.sort(key=lambda summary: summary.wake or summary.updated_at)
@@ -324,7 +332,8 @@ class SagaRepository(ABC):
         tally = Tally()
         async with closing(self.scan_documents(saga_type.table.saga)) as documents:
             async for document in documents:
-                tally.add(document, finished=finished)
+                if not has_expired(document.get("expire_at"), self._clock.now()):
+                    tally.add(document, finished=finished)
         for trait in tally.traits():
             yield trait
 
@@ -347,13 +356,15 @@ async def closing(iterator: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T]
 
 
 async def _instances(
-    saga_type: type[SagaT], scanned: AsyncIterator[Document]
+    saga_type: type[SagaT], scanned: AsyncIterator[Document], now: datetime
 ) -> AsyncGenerator[Instance[SagaT], None]:
     """Yield what people see of these documents; that some cannot be read is raised last."""
     first: SagaflowError | None = None
     number = 0
     async with closing(scanned) as documents:
         async for document in documents:
+            if has_expired(document.get("expire_at"), now):
+                continue
             try:
                 instance = read_instance(saga_type, document)
             except SagaflowError as exc:

@@ -23,7 +23,7 @@ from sagaflow._codec.upgrade import read_record
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.backoff import delays
 from sagaflow._engine.work import Machine
-from sagaflow._engine.writing import WITHOUT_EFFECT, Write
+from sagaflow._engine.writing import WITHOUT_EFFECT, Write, kept_until
 from sagaflow._log import about, get_logger
 from sagaflow.abc import SagaRepository
 from sagaflow.aside import Aside
@@ -210,9 +210,23 @@ class Commits:
 
         Gives up its lease, unless there is to be one. Tells whether it still has the version of
         *record*; otherwise, only the messages were removed.
+
+        Once a saga that has ended has nothing left to send, its time as a tombstone begins. No
+        version has more messages than what was read of it: only transitions add some. So if those
+        of *record* have left, and it still has that version, all have.
         """
         saga = saga_type.table.saga
-        values = {"sending": encode_failing(sending), "wake": wake, "lease": encode_lease(lease)}
+        values: dict[str, object] = {
+            "sending": encode_failing(sending),
+            "wake": wake,
+            "lease": encode_lease(lease),
+        }
+        expire_at = record.expire_at
+        if record.finished_at is not None:
+            left = tuple(message for message in record.outbox if message.id not in sent)
+            ended = evolve(record, outbox=left, expire_at=None if sent else expire_at)
+            expire_at = kept_until(ended, self.machine(saga_type), self.clock.now())
+            values["expire_at"] = expire_at
         note = Bookkeeping(
             correlation_id=record.correlation_id,
             incarnation=record.incarnation,
@@ -226,7 +240,9 @@ class Commits:
         if not is_latest:
             self.hot.note_sent(saga, record, sent)
         elif noted:
-            self.hot.note_work(saga, record, sent, sending=sending, wake=wake, lease=lease)
+            self.hot.note_work(
+                saga, record, sent, sending=sending, wake=wake, lease=lease, expire_at=expire_at
+            )
         else:
             self.hot.drop(saga, record.correlation_id)  # somebody else has written it
         return noted

@@ -99,12 +99,20 @@ class HotSagas:
         sending: Failing | None,
         wake: datetime | None,
         lease: Lease | None,
+        expire_at: datetime | None,
     ) -> None:
         """Note what bookkeeping says of this version of a saga: what was sent, and its work."""
         known = self.version_of(saga, record)
         if known is not None:
             left = tuple(message for message in known.record.outbox if message.id not in sent)
-            after = evolve(known.record, outbox=left, sending=sending, wake=wake, lease=lease)
+            after = evolve(
+                known.record,
+                outbox=left,
+                sending=sending,
+                wake=wake,
+                lease=lease,
+                expire_at=expire_at,
+            )
             self.keep(saga, after, known.size)
 
 

@@ -18,7 +18,7 @@ from sagaflow._definition.saga import Saga
 from sagaflow.abc import SagaRepository
 from sagaflow.clock import Clock
 from sagaflow.ids import SagaId, check_id
-from sagaflow.record import Lease, Status
+from sagaflow.record import Lease, Status, has_expired
 from sagaflow.survey import Selection, Summary, summary_of
 
 _Key = tuple[type, object]
@@ -242,8 +242,7 @@ class MemoryRepository(SagaRepository):
         ]
 
     def _has_expired(self, document: Document) -> bool:
-        expires = document.get("expire_at")
-        return isinstance(expires, datetime) and expires <= self._clock.now()
+        return has_expired(document.get("expire_at"), self._clock.now())
 
 
 def copied(value: Any) -> Any:

@@ -10,10 +10,12 @@ from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
 from sagaflow._engine.failure import cancelled, resumed, skipped
 from sagaflow._engine.work import Machine
+from sagaflow._engine.writing import is_leased_to_others
 from sagaflow.commits import Commits
 from sagaflow.exceptions import ConcurrencyError, OperationError, UnknownStateError
 from sagaflow.ids import SagaId, check_id
-from sagaflow.record import SagaRecord, Status, SuspensionReason
+from sagaflow.record import OutgoingMessage, SagaRecord, Status, StepStatus, has_expired
+from sagaflow.relay import Relay
 
 _ATTEMPTS = 50
 _TRIES_AGAIN = ("retry", "resume")
@@ -23,10 +25,33 @@ _SAY_THEMSELVES = ("skip", "cancel")
 
 
 @frozen(kw_only=True)
+class Cancellation:
+    """What cancelling a saga comes to: what it had said so far, and what becomes of that.
+
+    :ivar state: the state that it ends in.
+    :ivar undone: the steps that are undone before, in this order.
+    :ivar withdrawn: messages that the bus never took, and is not given any more.
+    :ivar under_way: messages that are being handed to the bus at this moment, or may be, by this
+        process or another. They are offered no more, but may still arrive.
+    :ivar kept: messages that undo steps and still have to leave.
+    :ivar sent: how many messages have left it before. What they ask for may still be done, and an
+        answer to it finds the saga ended.
+    """
+
+    state: str
+    undone: tuple[str, ...]
+    withdrawn: tuple[OutgoingMessage, ...]
+    under_way: tuple[OutgoingMessage, ...]
+    kept: tuple[OutgoingMessage, ...]
+    sent: int
+
+
+@frozen(kw_only=True)
 class Operations:
     """Lifts a suspension, or ends a saga. What follows from it is work for whoever calls."""
 
     commits: Commits
+    relay: Relay
 
     async def resume(self, saga_type: type[Saga], correlation_id: SagaId, action: str) -> None:
         """Lift a suspension: what failed is tried again, and what came later after it.
@@ -62,18 +87,15 @@ class Operations:
             self._known(machine, record)
             return skipped(record, goal, machine, self.commits.write())
 
-        before = await self._change(saga_type, correlation_id, "skip", change)
-        suspension = before.suspension
-        if suspension is not None and suspension.reason is SuspensionReason.MESSAGE:
-            sent = (str(suspension.subject),)
-            await self.commits.bookkeep(saga_type, before, sent=sent, wake=before.wake)
+        await self._change(saga_type, correlation_id, "skip", change)
 
     async def cancel(
         self, saga_type: type[Saga], correlation_id: SagaId, state: State | None
-    ) -> None:
-        """Have a saga undo what it has done, and end.
+    ) -> Cancellation:
+        """Have a saga undo what it has done, and end; withdraw what the bus never took.
 
         :param state: the final state it ends in; the one it is in by default.
+        :return: what becomes of what it has said.
         :raises OperationError: if there is no such saga or state, or it has ended.
         :raises UnknownStateError: if it would end in a state that the class does not know.
         """
@@ -90,7 +112,24 @@ class Operations:
             goal = state or self._known(machine, record)
             return cancelled(record, goal, machine, self.commits.write())
 
-        await self._change(saga_type, correlation_id, "cancel", change)
+        before, after = await self._change(saga_type, correlation_id, "cancel", change)
+        return self._told(saga_type, before, after)
+
+    def _told(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> Cancellation:
+        """Stop what this process sends for a saga that was cancelled, and say what is known."""
+        taken, under_way = self.relay.withdraw(saga_type, before)
+        if is_leased_to_others(before, self.commits.owner, self.commits.clock.now()):
+            under_way = frozenset(message.id for message in before.outbox) - taken
+        left = [m for m in before.outbox if m.undoes is None and m.id not in taken]
+        pending = (e.step for e in reversed(after.compensations) if e.status is StepStatus.PENDING)
+        return Cancellation(
+            state=after.state if after.goal is None else after.goal,
+            undone=tuple(pending),
+            withdrawn=tuple(message for message in left if message.id not in under_way),
+            under_way=tuple(message for message in left if message.id in under_way),
+            kept=tuple(message for message in after.outbox if message.id not in taken),
+            sent=before.sequence - len(before.outbox) + len(taken),
+        )
 
     async def _change(
         self,
@@ -98,21 +137,26 @@ class Operations:
         correlation_id: SagaId,
         action: str,
         change: Callable[[SagaRecord], SagaRecord],
-    ) -> SagaRecord:
-        """Apply *change*, however often others are faster; return the saga as it was before."""
+    ) -> tuple[SagaRecord, SagaRecord]:
+        """Apply *change*, however often others are faster; return the saga before and after."""
         saga = saga_type.table.saga
         for _ in range(_ATTEMPTS):
             record = await self.commits.load(
                 saga_type, check_id(correlation_id), None, any_state=action in _SAY_THEMSELVES
             )
-            if record is None or record.status is Status.EMBRYO:
+            if (
+                record is None
+                or record.status is Status.EMBRYO
+                or has_expired(record.expire_at, self.commits.clock.now())
+            ):
                 raise OperationError(
                     f"{saga} {correlation_id!r}: there is no such saga to {action}"
                 )
             if record.fault is not None and action not in _TRIES_AGAIN:
                 raise record.fault
-            if await self.commits.update(saga_type, record, change(record)):
-                return record
+            after = change(record)
+            if await self.commits.update(saga_type, record, after):
+                return record, after
         raise ConcurrencyError(saga, correlation_id, _ATTEMPTS, 0)
 
     def _known(self, machine: Machine, record: SagaRecord) -> State:

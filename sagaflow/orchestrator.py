@@ -39,7 +39,7 @@ from sagaflow.leases import Leases
 from sagaflow.mailbox import Mailboxes
 from sagaflow.observed import parts
 from sagaflow.observing import Observer, observers_of
-from sagaflow.operations import Operations
+from sagaflow.operations import Cancellation, Operations
 from sagaflow.outcome import Outcome
 from sagaflow.policy import Limits, RetryPolicy
 from sagaflow.removals import Removals
@@ -159,7 +159,7 @@ class Orchestrator:
             mailboxes=Mailboxes(self._commits, self._removals),
             conflict_deadline=conflict_deadline,
         )
-        self._operations = Operations(commits=self._commits)
+        self._operations = Operations(commits=self._commits, relay=self._relay)
         self._workers = Workers(
             commits=self._commits,
             sagas=self._sagas,
@@ -338,18 +338,22 @@ class Orchestrator:
         *,
         state: State | None = None,
         now: bool = True,
-    ) -> None:
+    ) -> Cancellation:
         """Have a saga undo its completed steps, last first, and end. Parked events are dropped.
+
+        What it has sent and the bus has not taken is withdrawn, but for what undoes its steps.
 
         :param state: the final state it ends in; the one it is in by default.
         :param now: whether to undo the steps here before this returns; otherwise it is left to the
             background, of this process or of another one.
+        :return: what was in flight, and what becomes of it.
         :raises OperationError: if there is no such saga or state, or it has ended.
         """
         self._refuse_if_closed()
-        await self._operations.cancel(saga_type, correlation_id, state)
+        cancellation = await self._operations.cancel(saga_type, correlation_id, state)
         if now:
             await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
+        return cancellation
 
     async def health(self, *, within: timedelta = timedelta(seconds=2)) -> Health:
         """Say how this orchestrator is: one short query for each saga class, cheap enough to probe.
@@ -374,7 +378,9 @@ class Orchestrator:
 
         :raises CorrelationError: if *correlation_id* cannot be an id.
         """
-        return await self._commits.repository.find(saga_type, correlation_id)
+        return await self._commits.repository.find(
+            saga_type, correlation_id, now=self._commits.clock.now()
+        )
 
     async def _take(
         self,

@@ -29,7 +29,7 @@ from sagaflow.lanes import Lane
 from sagaflow.leases import Leases
 from sagaflow.mailbox import Fate, Letter, Mailboxes
 from sagaflow.outcome import Outcome, OutcomeKind
-from sagaflow.record import SagaRecord, Status, evolve
+from sagaflow.record import SagaRecord, Status, evolve, has_expired
 from sagaflow.relay import Relay
 from sagaflow.working import Working
 
@@ -265,7 +265,7 @@ class Processing:
         if letter.has_turn() and letter.box.head is not None:
             return letter.box.head
         known = self.commits.hot.get(delivery.saga_type.table.saga, delivery.event.correlation_id)
-        if known is None or _has_expired(known.record, self.commits):
+        if known is None or has_expired(known.record.expire_at, self.commits.clock.now()):
             return None
         return known.record
 
@@ -285,11 +285,13 @@ class Processing:
         else:
             record = await self.commits.load(saga_type, event.correlation_id, event.message_id)
             letter.by_itself = True  # nobody can be told from a duplicate on top of that
-        if record is not None and record.fault is not None:
-            raise record.fault
-        if record is not None and _has_expired(record, self.commits):
+        if record is None:
+            return None, None
+        if has_expired(record.expire_at, self.commits.clock.now()):
             return None, record
-        if record is not None and await self._catch_up(delivery, record):
+        if record.fault is not None:
+            raise record.fault
+        if await self._catch_up(delivery, record):
             return await self._load(delivery)
         return record, None
 
@@ -412,12 +414,3 @@ class Processing:
             error,
             extra=about_event(saga_type, event, None),
         )
-
-
-def _has_expired(record: SagaRecord, commits: Commits) -> bool:
-    """Tell whether a document of early events has outlived its time."""
-    return (
-        record.status is Status.EMBRYO
-        and record.expire_at is not None
-        and record.expire_at <= commits.clock.now()
-    )

@@ -61,6 +61,7 @@ class OutgoingMessage:
     :ivar causation_id: the id of the message that was handled when this one was sent.
     :ivar headers: what else travels with it, in stored form.
     :ivar created_at: when it was stored.
+    :ivar undoes: the id of the recorded compensation that sent it; None if a handler did.
     """
 
     id: str
@@ -70,6 +71,7 @@ class OutgoingMessage:
     causation_id: SagaId
     headers: object = field(factory=dict[str, object])
     created_at: datetime
+    undoes: str | None = None
 
 
 @frozen(kw_only=True)
@@ -321,6 +323,14 @@ class SagaRecord:
     expire_at: datetime | None = None
     stored: SagaRecord | None = field(default=None, eq=False, repr=False)
     fault: Exception | None = field(default=None, eq=False, repr=False)
+
+
+def has_expired(expire_at: object, now: datetime) -> bool:
+    """Tell whether what is to be removed at *expire_at* counts as gone, removed already or not.
+
+    When a store does remove it is its own affair: MongoDB looks for such documents once a minute.
+    """
+    return isinstance(expire_at, datetime) and expire_at <= now
 
 
 if TYPE_CHECKING:

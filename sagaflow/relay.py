@@ -131,6 +131,28 @@ class Relay:
             await lane.wait_long_enough()
         return lane
 
+    def withdraw(
+        self, saga_type: type[Saga], record: SagaRecord
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """Send no more of what a saga that was cancelled had in its outbox.
+
+        What undoes a step is sent nevertheless.
+
+        :param record: the saga as it was before.
+        :return: the ids of its messages that the bus has taken, and of those that are being handed
+            to it at this moment.
+        """
+        key = _key(saga_type, record)
+        lane = self._lanes.get(key)
+        accepted, under_way = self._sent.get(key, 0), frozenset[str]()
+        if lane is not None and lane.waiting:
+            accepted, first = lane.accepted, lane.waiting[0]
+            under_way = frozenset((first.id,))
+            kept = [m for m in lane.waiting if m is first or m.undoes is not None]
+            lane.waiting.clear()
+            lane.waiting.extend(kept)
+        return frozenset(m.id for m in record.outbox if m.sequence <= accepted), under_way
+
     def _is_sent_at_once(self, lane: Lane) -> bool:
         """Tell whether no cancellation of the caller can interrupt it: it needs no task then."""
         for message in lane.waiting:
@@ -391,7 +413,7 @@ class Relay:
             return
         if failing is None:
             self._take_over(lane, newer)
-        elif newer.outbox and again:
+        elif again and newer.outbox and lane.waiting and newer.outbox[0].id == lane.waiting[0].id:
             lane.latest = newer
             await self._note(saga_type, lane, failing, again=again - 1)
         elif newer.outbox:  # whoever writes so fast has not noticed: it is tried when it is time

@@ -51,6 +51,9 @@ _BOOKKEPT: Final = frozenset({"sending", "wake", "lease"})
 """Bookkeeping changes these without a new version: what was read of them may be out of date, so a
 transition always writes them, or ``wake`` could stay too late."""
 
+_BOOKKEPT_AT_THE_END: Final = _BOOKKEPT | {"expire_at"}
+"""Bookkeeping says of a saga that has ended how long it is kept, once all was sent."""
+
 
 @frozen
 class Push:
@@ -140,9 +143,10 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
     changes: dict[str, Any] = {}
     unset: list[str] = []
     old, new = vars(before), vars(after)
+    bookkept = _BOOKKEPT if before.finished_at is None else _BOOKKEPT_AT_THE_END
     for name, encode in _HEAD.items():
         value = new[name]
-        if name not in _BOOKKEPT and (value is old[name] or value == old[name]):
+        if name not in bookkept and (value is old[name] or value == old[name]):
             continue
         if encode is not None and value is not None:
             value = encode(value)

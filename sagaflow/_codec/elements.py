@@ -71,7 +71,7 @@ def encode_outgoing(message: OutgoingMessage) -> Document:
         "causation_id": message.causation_id,
         "headers": message.headers,
         "created_at": message.created_at,
-    }
+    } | ({} if message.undoes is None else {"undoes": message.undoes})
 
 
 def decode_outgoing(document: Mapping[str, Any]) -> OutgoingMessage:
@@ -84,6 +84,7 @@ def decode_outgoing(document: Mapping[str, Any]) -> OutgoingMessage:
         causation_id=id_in(document, "causation_id"),
         headers=perhaps(mapping_in, document, "headers") or {},
         created_at=instant_in(document, "created_at"),
+        undoes=perhaps(text_in, document, "undoes"),
     )
 
 

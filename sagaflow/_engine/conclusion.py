@@ -180,7 +180,12 @@ def undone(
     )
     after = with_compensation(after, evolve(entry, status=StepStatus.DONE, failing=None))
     after = with_messages(
-        evolve(after, data=data), sent, entry.message_id, entry.headers, write.now
+        evolve(after, data=data),
+        sent,
+        entry.message_id,
+        entry.headers,
+        write.now,
+        undoes=entry.id,
     )
     return scheduled_for_work(compensated(after, entry, goal, machine, write), machine, write)
 

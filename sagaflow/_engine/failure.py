@@ -128,9 +128,6 @@ def resumed(record: SagaRecord, action: str, machine: Machine, write: Write) -> 
 def skipped(record: SagaRecord, goal: State | None, machine: Machine, write: Write) -> SagaRecord:
     """Return *record* no longer suspended and without what failed.
 
-    A message that the bus refused stays in its outbox here, since that is only changed by
-    removing what was sent; the caller removes it.
-
     :param goal: the state after the compensation, if one is under way.
     """
     suspension = _suspension(record)
@@ -146,19 +143,33 @@ def skipped(record: SagaRecord, goal: State | None, machine: Machine, write: Wri
                 after = without_effect(consumed(after, work), [described(work)], SKIPPED)
             case _:
                 assert_never(work)
+    if suspension.reason is SuspensionReason.MESSAGE:
+        outbox = tuple(message for message in after.outbox if message.id != suspension.subject)
+        after = evolve(after, outbox=outbox)
     after = evolve(after, sending=None)
     return scheduled_for_work(_waiting_again(after, suspension, machine, write), machine, write)
 
 
 def cancelled(record: SagaRecord, goal: State, machine: Machine, write: Write) -> SagaRecord:
-    """Return *record* on its way to its end: what is done is undone, and then it is in *goal*."""
+    """Return *record* on its way to its end: what is done is undone, and then it is in *goal*.
+
+    What its handlers have sent and the bus has not taken is withdrawn. What undoes a step has to
+    leave nevertheless: that step will not be undone again.
+    """
     after = _decided(record, "cancel", write)
-    after = evolve(left(after), suspension=None, cancelled=True, timers=(), sending=None)
+    after = evolve(
+        left(after),
+        suspension=None,
+        cancelled=True,
+        timers=(),
+        outbox=tuple(message for message in after.outbox if message.undoes is not None),
+        sending=None,
+    )
     after = without_parked(after, CANCELLED)
     if pending(after) is None:
         own = evolve(after.history[-1], target=goal.name)
         history = (*after.history[:-1], own)
-        after = finished(evolve(after, state=goal.name, history=history), machine, write.now)
+        after = finished(evolve(after, state=goal.name, history=history), write.now)
     else:
         after = evolve(after, status=Status.COMPENSATING, goal=goal.name)
     return scheduled_for_work(after, machine, write)

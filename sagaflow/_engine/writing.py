@@ -133,9 +133,18 @@ def without_parked(record: SagaRecord, why: str) -> SagaRecord:
 
 
 def with_messages(
-    record: SagaRecord, sent: tuple[Sent, ...], causation_id: SagaId, headers: object, now: datetime
+    record: SagaRecord,
+    sent: tuple[Sent, ...],
+    causation_id: SagaId,
+    headers: object,
+    now: datetime,
+    *,
+    undoes: str | None = None,
 ) -> SagaRecord:
-    """Return *record* with these messages at the end of its outbox."""
+    """Return *record* with these messages at the end of its outbox.
+
+    :param undoes: the id of the recorded compensation that sent them, if one did.
+    """
     if not sent and (record.outbox or record.sending is None):
         return record
     messages = tuple(
@@ -147,6 +156,7 @@ def with_messages(
             causation_id=causation_id,
             headers=headers,
             created_at=now,
+            undoes=undoes,
         )
         for sequence, message in enumerate(sent, record.sequence + 1)
     )
@@ -184,24 +194,33 @@ def entered(
     )
     after = evolve(left(record), state=state.name, status=Status.ACTIVE, goal=None, history=history)
     if state.final or record.cancelled:
-        return finished(after, machine, now)
+        return finished(after, now)
     armed = _armed(after, causation_id, headers, machine, now)
     return evolve(after, timers=(*after.timers, *armed)) if armed else after
 
 
-def finished(record: SagaRecord, machine: Machine, now: datetime) -> SagaRecord:
+def finished(record: SagaRecord, now: datetime) -> SagaRecord:
     """Return *record* at its end: nothing is to come but the sending of its messages.
 
     The events that wait come to nothing, and its history says so.
     """
+    return evolve(without_parked(record, ENDED), status=Status.FINISHED, timers=(), finished_at=now)
+
+
+def kept_until(record: SagaRecord, machine: Machine, now: datetime) -> datetime | None:
+    """Return when the saga may be removed; None as long as anybody may need it.
+
+    That is ``retain=`` after it has ended and nothing is left to send. One that is suspended waits
+    for an operator, who could neither see nor mend it if it were gone.
+    """
+    if record.finished_at is None:  # early events that wait for their saga have a time of their own
+        return record.expire_at
+    if record.outbox or record.suspension is not None:
+        return None
     retain = machine.options.retain
-    return evolve(
-        without_parked(record, ENDED),
-        status=Status.FINISHED,
-        timers=(),
-        finished_at=now,
-        expire_at=None if retain is None else now + retain,
-    )
+    if record.expire_at is None and retain is not None:
+        return now + retain
+    return record.expire_at
 
 
 def default_timer(
@@ -233,7 +252,8 @@ def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> Sa
     """Return *record* with ``wake``, and with a lease if there is work to be done at once.
 
     Whoever writes also does that work, without asking anyone; the lease only keeps others from
-    doing it as well. Somebody else's lease on the sending of older messages is left to them.
+    doing it as well. Somebody else's lease on the sending of older messages is left to them. Once
+    it has ended and there is nothing to do, it says until when it is kept.
     """
     wake = earliest(record, machine)
     lease: Lease | None = None
@@ -242,7 +262,8 @@ def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> Sa
         sending_only = next_work(record, machine, write.now) is None
         if sending_only and is_leased_to_others(record, write.owner, write.now):
             lease = record.lease
-    return evolve(record, wake=wake, lease=lease)
+    expire_at = kept_until(record, machine, write.now)
+    return evolve(record, wake=wake, lease=lease, expire_at=expire_at)
 
 
 def without_sent(

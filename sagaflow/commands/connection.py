@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import anyio
@@ -18,7 +19,7 @@ from sagaflow.exceptions import NewerSchemaError
 from sagaflow.ids import SagaId
 from sagaflow.mongo import MongoRepository
 from sagaflow.mongo.uris import impatient
-from sagaflow.record import SagaRecord
+from sagaflow.record import SagaRecord, has_expired
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ async def load(
     """
     saga = saga_type.table.saga
     document = await repository.load_document(saga, correlation_id, message_id=None)
-    if document is None:
+    if document is None or has_expired(document.get("expire_at"), datetime.now(UTC)):
         raise not_found(saga, correlation_id)
     try:
         record = read_record(saga_type, document, any_state=True)

@@ -7,7 +7,7 @@ application, so it sends nothing and runs no handler: the workers that run do wh
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -25,9 +25,10 @@ from sagaflow.exceptions import SagaflowError
 from sagaflow.ids import SagaId
 from sagaflow.inspection.shown import shown_error
 from sagaflow.mongo import MongoRepository
+from sagaflow.operations import Cancellation
 from sagaflow.orchestrator import Orchestrator
 from sagaflow.policy import Limits
-from sagaflow.record import SagaRecord, Status, StepStatus
+from sagaflow.record import OutgoingMessage, SagaRecord, Status, StepStatus
 
 _MOST: Final = 2**31
 _NO_LIMITS: Final = Limits(
@@ -90,7 +91,9 @@ def skip(**given: Any) -> None:
 def cancel(**given: Any) -> None:
     """Have a saga undo its completed steps, last first, and end. Parked events are dropped.
 
-    The running workers undo the steps; no handler runs here and nothing is sent.
+    What it has sent and the bus has not taken is withdrawn, but for what undoes its steps. The
+    running workers undo the steps; no handler runs here and nothing is sent. It says what was in
+    flight, and what becomes of it.
 
     The exit status is 0; 1 after a no; 2 after an error, such as that the saga has ended.
     """
@@ -117,16 +120,18 @@ def _act(  # noqa: PLR0913 - the options of the commands
         record, _ = await load(repository, saga_type, wanted)
         return record
 
-    async def change(repository: MongoRepository) -> SagaRecord:
-        await _operate(repository, saga_type, wanted, action, goal)
-        return await read(repository)
+    async def change(repository: MongoRepository) -> tuple[SagaRecord, Cancellation | None]:
+        told = await _operate(repository, saga_type, wanted, action, goal)
+        return await read(repository), told
 
     before = ask(mongodb, database, read, "reading the saga")
     if not yes:
         _confirm(name, before, action, question)
-    after = ask(mongodb, database, change, "writing")
+    after, told = ask(mongodb, database, change, "writing")
     click.echo(f"{name}: {action}: {plain(_change(before, after))}")
-    click.echo(_follows(after))
+    for line in () if told is None else _in_flight(told):
+        click.echo(plain(line))
+    click.echo(_follows(after, told))
 
 
 async def _operate(
@@ -135,7 +140,7 @@ async def _operate(
     wanted: SagaId,
     action: str,
     goal: State | None,
-) -> None:
+) -> Cancellation | None:
     # Not entered, so that it has no workers; the lease ends at once, so that others may begin.
     orchestrator = Orchestrator(
         [saga_type], repository, background=False, limits=_NO_LIMITS, lease=timedelta(0)
@@ -148,7 +153,8 @@ async def _operate(
         case "skip":
             await orchestrator.skip(saga_type, wanted, now=False)
         case _:
-            await orchestrator.cancel(saga_type, wanted, state=goal, now=False)
+            return await orchestrator.cancel(saga_type, wanted, state=goal, now=False)
+    return None
 
 
 def _final(saga_type: type[Saga], name: str | None) -> State | None:
@@ -173,6 +179,9 @@ def _confirm(name: str, record: SagaRecord, action: str, question: str) -> None:
         steps = [e.step for e in record.compensations if e.status is StepStatus.PENDING]
         undone = ", ".join(reversed(steps)) or "nothing"
         click.echo(f"to be undone, in this order: {plain(undone)}", err=True)
+        unsent = tuple(message for message in record.outbox if message.undoes is None)
+        if unsent:
+            click.echo(f"to be withdrawn, if not sent yet: {plain(_listed(unsent))}", err=True)
     if not click.confirm(question, err=True):
         click.echo("nothing was changed", err=True)
         click.get_current_context().exit(1)
@@ -190,9 +199,29 @@ def _change(before: SagaRecord, after: SagaRecord) -> str:
     )
 
 
-def _follows(after: SagaRecord) -> str:
+def _in_flight(told: Cancellation) -> Iterator[str]:
+    """Yield what becomes of what a cancelled saga has said."""
+    if told.withdrawn:
+        yield f"withdrawn, since the bus never took it: {_listed(told.withdrawn)}"
+    if told.under_way:
+        yield f"may arrive still, since a worker may be sending it now: {_listed(told.under_way)}"
+    if told.kept:
+        yield f"sent nevertheless, since it undoes a step: {_listed(told.kept)}"
+
+
+def _listed(messages: tuple[OutgoingMessage, ...]) -> str:
+    return ", ".join(f"{message.message.type} {message.id}" for message in messages)
+
+
+def _follows(after: SagaRecord, told: Cancellation | None) -> str:
     if after.status is Status.FINISHED and after.wake is None:
-        return "it has ended, and nothing is left to do"
+        asked = after.sequence if told is None else told.sent + len(told.under_way)
+        if not asked:
+            return "it has ended, and nothing is left to do"
+        return (
+            "it has ended; what it asked for before may still be done, and an answer to that "
+            "changes nothing any more: see to it where it is answered"
+        )
     if after.wake is not None and after.wake <= datetime.now(UTC):
         return "the running workers go on with it within seconds; see sagaflow show"
     return "there is nothing to do for it now; see sagaflow explain"

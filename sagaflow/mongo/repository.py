@@ -27,7 +27,7 @@ from sagaflow.mongo.drivers import driver_for, running_on_trio
 from sagaflow.mongo.errors import TooLargeError, told, translated
 from sagaflow.mongo.indexes import indexes_of
 from sagaflow.mongo.statements import is_traceable, note_of, removal_of, transition
-from sagaflow.mongo.survey import ANY_STATE, SUMMARY_FIELDS, listing, surveys
+from sagaflow.mongo.survey import ANY_STATE, SUMMARY_FIELDS, listing, living, surveys
 from sagaflow.mongo.writes import Writes
 from sagaflow.record import Lease, Status
 from sagaflow.survey import Selection, Summary, Trait, Unreadable, summary_of, trait
@@ -257,6 +257,7 @@ class MongoRepository(SagaRepository):
         pipeline: list[Document] = [
             # Not the empty one, which is that of a saga that has not started.
             {"$match": {"state": {"$gt": ""}}},
+            {"$match": living(self._clock.now())},
             {"$group": {"_id": "$state", "count": {"$sum": 1}}},
         ]
         with translated(f"count sagas of {saga}", writing=False):
@@ -291,7 +292,7 @@ class MongoRepository(SagaRepository):
     ) -> AsyncGenerator[Summary, None]:
         """Yield what a list shows of sagas; see `SagaRepository.summaries`."""
         saga = saga_type.table.saga
-        query, sort = listing(selection)
+        query, sort = listing(selection, self._clock.now())
         fields = dict.fromkeys(SUMMARY_FIELDS, 1)
         with translated(f"list sagas of {saga}", writing=False):
             async with closing(self._driver.find(saga, query, fields, sort=sort)) as found:
@@ -314,7 +315,7 @@ class MongoRepository(SagaRepository):
         """Yield what sagas have in common; see `SagaRepository.survey`."""
         saga = saga_type.table.saga
         with translated(f"survey sagas of {saga}", writing=False):
-            for part, pipeline in surveys(finished=finished):
+            for part, pipeline in surveys(self._clock.now(), finished=finished):
                 async with closing(self._driver.aggregate(saga, pipeline)) as groups:
                     async for group in groups:
                         ids = (group["least"], group["greatest"])

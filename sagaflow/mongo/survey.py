@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final
 
 from sagaflow._codec.elements import Document
@@ -38,12 +39,17 @@ _GROUPED: Final[Document] = {
 }
 
 
-def listing(selection: Selection) -> tuple[Document, str]:
-    """Return the query for what a selection takes, and what it is sorted by."""
+def living(now: datetime) -> Document:
+    """Return the query for what has not expired, whether or not the server has removed it."""
+    return {"expire_at": {"$not": {"$lte": now}}}
+
+
+def listing(selection: Selection, now: datetime) -> tuple[Document, str]:
+    """Return the query for what a selection takes at *now*, and what it is sorted by."""
     query: Document = {
         "state": ANY_STATE if selection.states is None else {"$in": sorted(selection.states)},
         "status": {"$in": [status.value for status in selection.statuses]},
-    }
+    } | living(now)
     if selection.unchanged_since is not None:
         query["updated_at"] = {"$lt": selection.unchanged_since}
     if selection.due_before is None:
@@ -51,15 +57,19 @@ def listing(selection: Selection) -> tuple[Document, str]:
     return query | {"wake": {"$lte": selection.due_before}}, "wake"
 
 
-def surveys(*, finished: bool) -> Iterator[tuple[Part, list[Document]]]:
+def surveys(now: datetime, *, finished: bool) -> Iterator[tuple[Part, list[Document]]]:
     """Yield the pipelines that count what sagas with something to do have in common.
 
+    :param now: what has expired by then is left out.
     :param finished: whether to count the states of the others as well.
     """
-    yield Part.STATE, [*([] if finished else [{"$match": _LIVE}]), _group({})]
-    yield Part.GOAL, [{"$match": {**_LIVE, "goal": {"$exists": True}}}, _group({"name": "$goal"})]
+    kept: Document = {"$match": living(now)}  # apart, so that the index on the state is used
+    all_of: Document = {"$match": {"state": ANY_STATE}}
+    yield Part.STATE, [all_of if finished else {"$match": _LIVE}, kept, _group({})]
+    has_goal: Document = {"$match": {**_LIVE, "goal": {"$exists": True}}}
+    yield Part.GOAL, [has_goal, kept, _group({"name": "$goal"})]
     for part, (array, paths) in ARRAYS.items():
-        pipeline: list[Document] = [{"$match": _LIVE}, {"$unwind": f"${array}"}]
+        pipeline: list[Document] = [{"$match": _LIVE}, kept, {"$unwind": f"${array}"}]
         if part is Part.COMPENSATION:
             pipeline.append({"$match": {f"{array}.status": StepStatus.PENDING.value}})
         pipeline.append(_group({name: f"${array}.{path}" for name, path in paths.items()}))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import anyio
 import pytest
+from attrs import evolve
 
 from sagaflow import MemoryBus, Orchestrator, Status
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import Suspension, SuspensionReason
+from sagaflow.record import Lease, Suspension, SuspensionReason
 from tests.commands import sagas
 from tests.commands.support import (
     AGO,
@@ -102,6 +104,52 @@ def test_a_saga_with_nothing_to_undo_ends_at_once(stored: Stored) -> None:
     change, follows = good(stored.run("cancel", LOAN, "l-2", "--yes"))
     assert change == "Loan l-2: cancel: active -> finished in open, version 1 -> 2"
     assert follows == "it has ended, and nothing is left to do"
+
+
+def cancelled_with(stored: Stored, **given: Any) -> list[str]:
+    """Return what is said of a saga with three messages that is cancelled, but for the change."""
+    fields: dict[str, Any] = {
+        "outbox": (outgoing(1), evolve(outgoing(2), undoes="1.1"), outgoing(3)),
+        "sequence": 3,
+    }
+    stored.put(opened(**(fields | given)))
+    return good(stored.run("cancel", LOAN, "l-2", "--yes"))[1:]
+
+
+ENDED = (
+    "it has ended; what it asked for before may still be done, and an answer to that changes "
+    "nothing any more: see to it where it is answered"
+)
+
+
+def test_it_is_told_what_is_withdrawn_and_what_is_not(stored: Stored) -> None:
+    withdrawn, kept, follows = cancelled_with(stored)
+    assert withdrawn == "withdrawn, since the bus never took it: Remind i-1-1, Remind i-1-3"
+    assert kept == "sent nevertheless, since it undoes a step: Remind i-1-2"
+    assert follows.startswith("the running workers go on with it")
+    assert [message["id"] for message in stored.get("l-2")["outbox"]] == ["i-1-2"]
+
+
+def test_it_is_told_what_a_worker_may_be_sending(stored: Stored) -> None:
+    lease = Lease(owner="a worker", until=datetime.now(UTC) + timedelta(minutes=1))
+    under_way, follows = cancelled_with(stored, outbox=(outgoing(3),), lease=lease)
+    assert under_way == "may arrive still, since a worker may be sending it now: Remind i-1-3"
+    assert follows == ENDED
+
+
+@pytest.mark.parametrize(
+    ("sequence", "ends"),
+    [(1, "it has ended, and nothing is left to do"), (2, ENDED)],
+    ids=["nothing was ever sent", "an answer may come"],
+)
+def test_nothing_is_left_to_do_only_if_nothing_was_asked_for(
+    sequence: int, ends: str, stored: Stored
+) -> None:
+    left = (outgoing(sequence),)
+    assert cancelled_with(stored, outbox=left, sequence=sequence) == [
+        f"withdrawn, since the bus never took it: Remind i-1-{sequence}",
+        ends,
+    ]
 
 
 @pytest.mark.parametrize(

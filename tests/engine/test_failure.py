@@ -20,7 +20,7 @@ from sagaflow._engine.failure import (
 )
 from sagaflow._engine.work import Fire, Machine, Offer, Undo, Work, next_work
 from sagaflow._engine.writing import Write
-from sagaflow.record import Failing, SagaRecord, TimerKind
+from sagaflow.record import Failing, RecordedCompensation, SagaRecord, TimerKind
 from tests.engine.support import (
     HOUR,
     LATER,
@@ -241,13 +241,24 @@ def _skip(before: SagaRecord, with_machine: Machine, with_write: Write) -> SagaR
     return skipped(before, None, with_machine, with_write)
 
 
-@pytest.mark.parametrize("decide", [_retry, _skip])
-def test_refused_message_is_due_at_once_again(decide: Decision) -> None:
+@pytest.mark.parametrize(("decide", "left"), [(_retry, [1, 2]), (_skip, [2])])
+def test_refused_message_is_due_at_once_again_or_left_out_by_the_same_write(
+    decide: Decision, left: list[int]
+) -> None:
     before = suspended(
-        SuspensionReason.MESSAGE, "life-2", record(outbox=(outgoing(2),), sending=OLD)
+        SuspensionReason.MESSAGE,
+        "life-1",
+        record(outbox=(outgoing(1), outgoing(2)), sending=OLD),
     )
     after = decide(before, machine(), write())
     assert (after.sending, after.wake, after.status) == (None, LATER, Status.ACTIVE)
+    assert [message.sequence for message in after.outbox] == left
+
+
+def test_nothing_is_left_to_send_once_the_only_message_is_skipped() -> None:
+    before = suspended(SuspensionReason.MESSAGE, "life-2", record(outbox=(outgoing(2),)))
+    after = _skip(before, machine(), write())
+    assert (after.outbox, after.wake, after.lease) == ((), None, None)
 
 
 def test_message_of_a_finished_saga_leaves_it_finished() -> None:
@@ -277,11 +288,22 @@ def test_cancelled_saga_undoes_its_steps_first() -> None:
     assert next_work(after, machine(), LATER) == Undo(step(1))
 
 
+@pytest.mark.parametrize("steps", [(), (step(1),)])
+def test_cancelled_saga_still_sends_what_undoes_a_step(
+    steps: tuple[RecordedCompensation, ...],
+) -> None:
+    """That step is undone, and will not be again: without the message nobody would do it."""
+    refund = evolve(outgoing(2), undoes="2.1")
+    before = record(outbox=(outgoing(1), refund, outgoing(3)), sending=OLD, compensations=steps)
+    after = cancelled(before, Order.done, machine(retain=HOUR), write())
+    assert (after.outbox, after.wake, after.expire_at) == ((refund,), LATER, None)
+
+
 def test_cancelled_saga_without_steps_ends_at_once() -> None:
     after = cancelled(busy(outbox=(outgoing(2),)), Order.done, machine(retain=HOUR), write())
     assert (after.state, after.status, after.finished_at) == ("done", Status.FINISHED, LATER)
     assert (after.expire_at, after.timers, after.parked) == (LATER + HOUR, (), ())
-    assert len(after.outbox) == 1  # what it has said is still sent
+    assert after.outbox == ()  # what the bus has not taken is withdrawn
     gone, entry = after.history
     assert (entry.source, entry.target, entry.step) == ("ready", "done", "cancel")
     assert (gone.event, gone.message_id) == ("Noted", "p9")  # it was accepted

@@ -50,6 +50,12 @@ def _problems(world: World, trip: str, snapshots: list[Document]) -> Iterator[st
             yield f"is left with {name}: {last[name]}"
     if "wake" in last:
         yield f"is to wake at {last['wake']}"
+    if "expire_at" not in last:
+        yield "is kept for ever"
+    for snapshot in snapshots:
+        is_over = snapshot["status"] in ("finished", "embryo") and not snapshot["outbox"]
+        if "expire_at" in snapshot and not is_over:
+            yield f"may be removed in version {snapshot['version']}, and is needed still"
     yield from _check_events(world, trip, snapshots, last)
     yield from _check_messages(world, trip, snapshots)
     yield from _check_timers(snapshots)

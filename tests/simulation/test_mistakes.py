@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pytest
 from attrs import evolve
 
-from sagaflow import MemoryRepository, processing
+from sagaflow import MemoryRepository, commits, processing
 from sagaflow._codec import documents
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
@@ -103,6 +104,21 @@ def wake_not_rewritten(patch: Patch) -> None:
     patch.setattr(documents, "_BOOKKEPT", frozenset[str]())
 
 
+def kept_from_the_end_on(patch: Patch) -> None:
+    def careless(record: SagaRecord, *_: object) -> datetime | None:
+        end = record.finished_at
+        return record.expire_at if end is None else end + timedelta(days=36_500)
+
+    patch.setattr(writing, "kept_until", careless)
+
+
+def time_of_a_tombstone_not_begun_when_all_was_sent(patch: Patch) -> None:
+    def careless(record: SagaRecord, *_: object) -> datetime | None:
+        return record.expire_at
+
+    patch.setattr(commits, "kept_until", careless)
+
+
 def duplicates_not_recognised(patch: Patch) -> None:
     load = MemoryRepository.load_document
 
@@ -182,6 +198,8 @@ MISTAKES = (
     wake_noted_whatever_the_version,
     wake_not_recorded,
     wake_not_rewritten,
+    kept_from_the_end_on,
+    time_of_a_tombstone_not_begun_when_all_was_sent,
     duplicates_not_recognised,
     fired_timer_not_removed,
     undone_step_not_noted,

@@ -97,7 +97,7 @@ class Nudge:
     trip: str
 
 
-class TripSaga(Saga, correlate_by="trip"):
+class TripSaga(Saga, correlate_by="trip", retain=timedelta(days=36_500)):
     """Book a flight and a hotel, confirm both; or undo all of it."""
 
     booking_flight = State()
