@@ -15,7 +15,8 @@ def correlate(
     """Return the correlation id of *event*, or None if it says nowhere.
 
     In this order: what the caller gave; ``by=`` of the event; ``correlate_by=`` of the saga; an
-    attribute ``correlation_id``; what the message's envelope says.
+    attribute ``correlation_id``. What the message's envelope says, which is whose saga sent it,
+    counts only for an event that has no place for an id: one whose place is empty belongs to none.
 
     :raises CorrelationError: if what is found cannot be an id.
     :raises SagaflowError: if a correlator itself raises.
@@ -23,19 +24,21 @@ def correlate(
     if given is not None:
         return check_id(given)
     by = table.correlator(type(event))
-    found = _asked(table, by, event)
-    if found is None and by != table.correlate_by:
-        found = _asked(table, table.correlate_by, event)
-    if found is None:
-        found = getattr(event, "correlation_id", None)
-    if found is None:
-        found = envelope
-    return None if found is None else check_id(found)
+    usual = None if by == table.correlate_by else table.correlate_by
+    has_place = False
+    for place in (by, usual, "correlation_id"):
+        if place is None:
+            continue
+        has_place = has_place or callable(place) or hasattr(event, place)
+        found = _asked(table, place, event)
+        if found is not None:
+            return check_id(found)
+    return None if has_place or envelope is None else check_id(envelope)
 
 
-def _asked(table: TransitionTable, by: Correlator | None, event: object) -> object:
+def _asked(table: TransitionTable, by: Correlator, event: object) -> object:
     if not callable(by):
-        return None if by is None else getattr(event, by, None)
+        return getattr(event, by, None)
     try:
         return by(event)
     except BaseException as exc:

@@ -28,6 +28,20 @@ class Bare:
     """An event without any attribute."""
 
 
+@frozen
+class Usual:
+    """An event of which the usual place is the only one."""
+
+    usual: Any = None
+
+
+@frozen
+class Attribute:
+    """An event whose attribute is the only place."""
+
+    correlation_id: Any = None
+
+
 def fails(_: Special) -> str:
     raise LookupError("nothing")
 
@@ -49,6 +63,11 @@ class Called(Saga, correlate_by=lambda event: event.usual):
     special = initially.on(Special, by=fails).goto(only)
 
 
+class Elsewhere(Saga):
+    only = State(final=True)
+    start = initially.on(Bare, by=lambda _: None).goto(only)
+
+
 @pytest.mark.parametrize(
     ("saga", "event", "given", "envelope", "found"),
     [
@@ -56,7 +75,16 @@ class Called(Saga, correlate_by=lambda event: event.usual):
         (Keyed, Event("o", "u", "c"), None, "e", "o"),
         (Keyed, Event(None, "u", "c"), None, "e", "u"),
         (Keyed, Event(None, None, "c"), None, "e", "c"),
-        (Keyed, Event(), None, "e", "e"),
+        (Keyed, Event(), None, "e", None),
+        (Keyed, Special(), None, "e", None),
+        (Keyed, Usual(), None, "e", None),
+        (Keyed, Attribute(), None, "e", None),
+        (Called, Event(), None, "e", None),
+        (Plain, Event(), None, "e", None),
+        (Plain, Attribute(), None, "e", None),
+        (Plain, Usual(), None, "e", "e"),
+        (Plain, Bare(), None, "e", "e"),
+        (Elsewhere, Bare(), None, "e", None),
         (Keyed, Event(), None, None, None),
         (Keyed, Special("o", "u", "c"), None, None, "o"),
         (Keyed, Bare(), None, None, None),
@@ -80,7 +108,7 @@ def test_id_that_is_falsy_is_an_id() -> None:
 @pytest.mark.parametrize("place", ["given", "own", "usual", "correlation_id", "envelope"])
 def test_what_is_no_id_is_refused_wherever_it_is_found(place: str) -> None:
     value: Any = {"$gt": ""}
-    event = Event(**{place: value}) if place not in ("given", "envelope") else Event()
+    event = Event(**{place: value}) if place not in ("given", "envelope") else Bare()
     given, envelope = (value if place == name else None for name in ("given", "envelope"))
     with pytest.raises(CorrelationError, match="it is a dict"):
         correlate(Keyed.table, event, given, envelope)

@@ -100,6 +100,32 @@ async def test_order_of_the_places_where_an_id_is_looked_for(
     assert await orchestrator.find(Question, found) is not None
 
 
+@pytest.mark.parametrize(
+    ("event", "kinds"),
+    [
+        (Asked(), []),
+        (Answered(), []),
+        (Withdrawn(), [Question.closed]),
+    ],
+    ids=["its places are empty", "by= says None", "it has no place"],
+)
+async def test_event_from_the_bus_is_for_its_senders_saga_only_if_it_has_no_place_for_an_id(
+    event: object, kinds: list[State], repository: SagaRepository, clock: ManualClock
+) -> None:
+    """Whoever sends it on behalf of one saga does not make it an event of that saga."""
+    bus = MemoryBus()
+    async with Orchestrator(
+        [Question], repository, clock=clock, bus=bus, background=False
+    ) as orchestrator:
+        await orchestrator.handle(Asked("sender"))
+        await bus.publish(event, correlation_id="sender")
+        found = await orchestrator.find(Question, "sender")
+        assert found is not None
+        assert found.state == (kinds[0] if kinds else Question.asked)
+        assert found.version == 1 + len(kinds)
+        assert await repository.count_states("Question") == {found.state.name: 1}
+
+
 async def test_by_callable_is_asked(clock: ManualClock, memory: SagaRepository) -> None:
     orchestrator = Orchestrator([Question], memory, clock=clock)
     await orchestrator.handle(Asked("q"))
@@ -138,8 +164,13 @@ async def test_id_of_the_envelope_is_the_last_resort(
         await bus.publish(Asked(correlation_id="attribute"), correlation_id="envelope")
         assert await orchestrator.find(Question, "attribute") is not None
         assert await orchestrator.find(Question, "envelope") is None
-        await bus.publish(Asked(), correlation_id="envelope")
-        assert await orchestrator.find(Question, "envelope") is not None
+        await bus.publish(Asked(), correlation_id="envelope")  # has places, and says nothing there
+        assert await orchestrator.find(Question, "envelope") is None
+        await orchestrator.handle(Asked("envelope"))
+        await bus.publish(Withdrawn(), correlation_id="envelope")  # has none
+        found = await orchestrator.find(Question, "envelope")
+        assert found is not None
+        assert found.state == Question.closed
 
 
 async def test_event_from_the_bus_without_any_id_is_dropped_with_a_warning(
