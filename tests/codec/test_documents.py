@@ -167,6 +167,20 @@ def test_what_bookkeeping_may_have_changed_is_always_written() -> None:
     assert set(written.unset) == {"wake", "lease", "sending"}
 
 
+def test_until_when_a_saga_is_kept_is_always_written_once_it_has_ended() -> None:
+    """Bookkeeping says so then: who suspends it meanwhile must take that back, and knows not of it.
+
+    Of one that goes on nobody says it.
+    """
+    ended = record(finished_at=NOW)
+    assert "expire_at" in change(ended, quiet(ended)).unset
+    assert change(ended, quiet(ended, expire_at=NOW)).set["expire_at"] == NOW
+    kept = record(finished_at=NOW, expire_at=NOW)
+    assert change(kept, quiet(kept)).set["expire_at"] == NOW
+    early = record(expire_at=NOW)
+    assert "expire_at" not in change(early, quiet(early)).set
+
+
 def test_messages_are_appended_and_never_rewritten() -> None:
     before = record(outbox=(outgoing(1), outgoing(2)), sequence=2)
     after = quiet(before, outbox=(*before.outbox, outgoing(3), outgoing(4)), sequence=4)

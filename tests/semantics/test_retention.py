@@ -309,12 +309,14 @@ async def test_queries_leave_out_what_has_expired(
     assert await shown(repository) == (False, 0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("knows", [False, True])
 async def test_early_event_that_has_expired_is_not_taken(
-    repository: SagaRepository, clock: ManualClock, ahead: ManualClock
+    knows: bool, repository: SagaRepository, clock: ManualClock, ahead: ManualClock
 ) -> None:
-    early = orchestrated(repository, clock, MemoryBus())
+    """Nor by the process that has kept it, and knows it still."""
+    early = orchestrated(repository, ahead if knows else clock, MemoryBus())
     assert (await early.handle(Cancelled("o"))).kind is OutcomeKind.DEFERRED
-    late = orchestrated(repository, ahead, MemoryBus())
+    late = early if knows else orchestrated(repository, ahead, MemoryBus())
     ahead.advance(clock.now() + HOUR - ahead.now())
     outcome = await late.handle(Placed("o"))
     assert (outcome.kind, outcome.state) == (OutcomeKind.STARTED, Order.awaiting)
