@@ -102,7 +102,7 @@ class World:
     def key(self) -> str:
         """Return what tells this world from others, as far as what may still happen in it.
 
-        Times and ids differ without meaning anything; of timers, the order counts.
+        Times and ids differ without meaning anything; of timers and parked events, the order counts.
         """
         return repr(
             (
@@ -186,6 +186,10 @@ def to_come(events: Sequence[object], optional: Sequence[object] = ()) -> tuple[
 
 def _meaning(record: SagaRecord) -> object:
     timers = sorted(record.timers, key=lambda timer: timer.due)
+    arising = [
+        *((timer.due, f"timer {timer.name}") for timer in timers),
+        *((event.parked_at, event.message.type) for event in record.parked),
+    ]
     return (
         record.correlation_id,
         record.state,
@@ -196,6 +200,8 @@ def _meaning(record: SagaRecord) -> object:
         [(timer.name, timer.event) for timer in timers],
         [(entry.step, entry.method, entry.event, entry.status) for entry in record.compensations],
         [event.message for event in record.parked],
+        # What arose first is done first: of two sagas with the same timers and events, too.
+        [what for _, what in sorted(arising)],
         record.suspension and record.suspension.reason,
         # A step that nothing undoes may be held against the saga later.
         sorted({(e.step, e.target) for e in record.history if e.source != e.target}),
