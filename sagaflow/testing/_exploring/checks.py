@@ -10,6 +10,7 @@ from sagaflow._definition.chain import Finished
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import Action, TransitionRow
 from sagaflow._engine.correlation import correlate
+from sagaflow._engine.writing import ENDED
 from sagaflow.outcome import OutcomeKind
 from sagaflow.record import (
     TRANSITIONS,
@@ -144,7 +145,7 @@ class Checks:
                     f"{self.saga.__name__} kept {name} and then dropped it as unhandled in "
                     f"{dropped[0].target}",
                 )
-            elif all(entry.kind in _UNSETTLED for entry in entries):
+            elif all(entry.kind in _UNSETTLED or entry.step == ENDED for entry in entries):
                 yield Problem(
                     FindingKind.LOST_EVENT,
                     f"{self.saga.__name__} accepted {name}, and it is neither handled nor kept in "

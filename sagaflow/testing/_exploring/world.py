@@ -102,7 +102,8 @@ class World:
     def key(self) -> str:
         """Return what tells this world from others, as far as what may still happen in it.
 
-        Times and ids differ without meaning anything; of timers and parked events, the order counts.
+        Times and ids differ without meaning anything; of timers and parked events, only the order
+        counts.
         """
         return repr(
             (
