@@ -34,10 +34,11 @@ from sagaflow.exceptions import (
     RepositoryError,
     UnknownOutcomeError,
 )
-from sagaflow.hot import HotSagas, is_same, removed
+from sagaflow.hot import HotSagas, removed
 from sagaflow.ids import SagaId, Unique
 from sagaflow.policy import Limits
 from sagaflow.record import Failing, HistoryKind, Lease, SagaRecord, evolve
+from sagaflow.room import FEW_ENTRIES, MOST_STORED, Room, room_of, slimmed
 
 logger = get_logger(__name__)
 
@@ -143,13 +144,12 @@ class Commits:
         """
         saga = saga_type.table.saga
         document = await self.repository.load_recent(saga, correlation_id)
-        known = self.hot.get(saga, correlation_id)
         self.hot.drop(saga, correlation_id)
         if document is None:
             return None
         record = read_record(saga_type, document)
-        size = known.size if known is not None and is_same(known.record, record) else None
-        self.hot.keep(saga, record, size)
+        if self.hot.most:
+            self.hot.keep(saga, record, document_size(document))
         return record
 
     async def insert(self, saga_type: type[Saga], record: SagaRecord) -> bool:
@@ -175,6 +175,11 @@ class Commits:
         saga = saga_type.table.saga
         inbox_size = definition_of(saga_type).options.inbox_size
         change = encode_change(before.stored or before, after, inbox_size=inbox_size)
+        if room_of(after) is Room.SUSPENSION and document_size(encode_record(after)) > MOST_STORED:
+            after = slimmed(after)
+            change = encode_change(
+                before.stored or before, after, inbox_size=inbox_size, history_size=FEW_ENTRIES
+            )
         known = self.hot.version_of(saga, before)
         before_it = None if known is None else known.size
         bound = None if before_it is None or change.growth is None else before_it + change.growth
@@ -327,7 +332,8 @@ class Commits:
         :param bound: no fewer bytes than it takes. As long as that is little enough, its size is
             not counted: a large saga need not be encoded as a whole for each small change.
         """
-        limits = self.limits
+        limits, room = self.limits, room_of(record)
+        most_bytes = limits.most_bytes + room.value
         counts = (
             ("outgoing messages", len(record.outbox), limits.outbox),
             ("parked events", len(record.parked), limits.parked),
@@ -335,14 +341,14 @@ class Commits:
             ("recorded compensations", len(record.compensations), limits.compensations),
         )
         for what, count, most in counts:
-            if count > most:
+            if count > most and room is not Room.SUSPENSION:
                 raise LimitExceededError(saga, record.correlation_id, what, count, most)
-        if bound is not None and bound <= limits.warn_bytes and bound <= limits.most_bytes:
+        if bound is not None and bound <= limits.warn_bytes and bound <= most_bytes:
             return bound
         size = document_size(encode_record(record))
-        if size > limits.most_bytes:
+        if size > most_bytes and room is not Room.SUSPENSION:
             raise LimitExceededError(
-                saga, record.correlation_id, "bytes", size, limits.most_bytes, _largest(record)
+                saga, record.correlation_id, "bytes", size, most_bytes, _largest(record)
             )
         if size > limits.warn_bytes:
             logger.warning(

@@ -81,7 +81,7 @@ class CorrelationError(SagaflowError, TypeError):
         self.value = value
         super().__init__(
             f"{_shown(value)} cannot be a {what}: {reason}. "
-            "An id is a non-empty str, an int of at most 64 bits, a UUID or an ObjectId."
+            "An id is a str of 1 to 1,024 bytes, an int of at most 64 bits, a UUID or an ObjectId."
         )
 
 

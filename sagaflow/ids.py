@@ -14,27 +14,32 @@ from sagaflow.exceptions import CorrelationError
 SagaId: TypeAlias = str | int | UUID | ObjectId
 """A correlation id or message id. ``7`` and ``"7"`` are two ids."""
 
+MOST_BYTES: Final = 1024
+"""How long an id may be: the ids of handled messages stay in the saga for a while."""
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 
 
-def check_id(value: object, what: str = "correlation id") -> SagaId:
+def check_id(value: object, what: str = "correlation id") -> SagaId:  # noqa: C901
     """Return *value* if it may be an id, so that data never reaches a query as an operator.
 
     :param what: what the value is meant to be, for the error.
-    :raises CorrelationError: if it is of another type, empty, or too large for the database.
+    :raises CorrelationError: if it is of another type, empty, longer than 1 KiB in UTF-8, or an int
+        of more than 64 bits.
     """
-    if type(value) is str and value and value.isascii():  # the usual case, at once
-        return value
+    if type(value) is str and value and len(value) <= MOST_BYTES and value.isascii():
+        return value  # the usual case, at once
     if isinstance(value, bool | Code):  # an int and a str to Python, and neither to the database
         raise CorrelationError(what, value, f"it is a {type(value).__qualname__}")
     if isinstance(value, str):
         if not value:
             raise CorrelationError(what, value, "it is empty")
         try:
-            value.encode()
+            size = len(value.encode())
         except UnicodeEncodeError as exc:
             raise CorrelationError(what, value, "it is not valid Unicode") from exc
+        if size > MOST_BYTES:
+            raise CorrelationError(what, value, f"it has {size:,} bytes")
         return str.__str__(value)  # a member of an enum is the same id as its value
     if isinstance(value, int):
         if not INT64_MIN <= value <= INT64_MAX:

@@ -437,7 +437,7 @@ class Orchestrator:
                     saga,
                     event,
                     found,
-                    envelope.id,
+                    check_id(envelope.id, "message id"),
                     envelope.headers,
                     wait=False,
                     keep_failures=True,

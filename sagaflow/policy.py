@@ -33,7 +33,9 @@ class Limits:
     :ivar timers: timers that are armed.
     :ivar compensations: steps that are recorded.
     :ivar warn_bytes: a stored saga larger than this is logged as a warning.
-    :ivar most_bytes: a larger one is refused. MongoDB's own limit is 16 MiB.
+    :ivar most_bytes: what would make a saga larger is refused, without its inbox and history, which
+        are bounded by themselves. Undoing a step may take 1 MiB more; a failure and an operator's
+        decision are always stored. MongoDB's own limit is 16 MiB.
     """
 
     outbox: int = field(default=1_000, validator=gt(0))

@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"_codec.forms"},
     {"_codec.kept"},
     {"record"},
-    {"_loops", "survey", "mongo.uris"},
+    {"_loops", "room", "survey", "mongo.uris"},
     {"_definition.chain", "_definition.graph"},
     {"_definition.timeout", "_definition.migrations"},
     {"_definition.sources"},

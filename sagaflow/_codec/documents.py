@@ -126,7 +126,7 @@ def encode_record(record: SagaRecord) -> Document:
 
 
 def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a document
-    before: SagaRecord, after: SagaRecord, *, inbox_size: int
+    before: SagaRecord, after: SagaRecord, *, inbox_size: int, history_size: int = HISTORY_SIZE
 ) -> DocumentChange:
     """Return the change that makes *after* of *before*.
 
@@ -192,8 +192,8 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
     if after.inbox:
         push["inbox"] = Push(list(after.inbox), inbox_size)
     if after.history:
-        last = after.history[-HISTORY_SIZE:]
-        push["history"] = Push([encode_history(e) for e in last], HISTORY_SIZE)
+        last = after.history[-history_size:]
+        push["history"] = Push([encode_history(e) for e in last], history_size)
     pushed = {name: items.items for name, items in push.items()}
     return DocumentChange(
         correlation_id=before.correlation_id,

@@ -101,7 +101,7 @@ def test_errors_keep_their_values_and_say_what_to_do() -> None:
     assert correlation.value == {}
     assert str(correlation) == (
         "{} cannot be a correlation id: it is a dict. "
-        "An id is a non-empty str, an int of at most 64 bits, a UUID or an ObjectId."
+        "An id is a str of 1 to 1,024 bytes, an int of at most 64 bits, a UUID or an ObjectId."
     )
     unknown = UnknownEventError(Paid, ("Order", "Parcel"))
     assert unknown.event_type is Paid
