@@ -88,7 +88,7 @@ def _load(module: str, name: str) -> object:
 def _import(name: str) -> ModuleType:
     here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)  # last: a `dns.py` there is not what PyMongo means by that name
     try:
         return import_module(name)
     except SagaflowError:

@@ -43,6 +43,7 @@ def test_the_current_directory_is_on_the_path(
     assert load_saga("my_sagas").__name__ == "Mine"
     assert load_saga("my_sagas:Mine").__name__ == "Mine"
     assert sys.path.count(str(tmp_path)) == 1
+    assert sys.path[-1] == str(tmp_path)  # behind what is installed, which it must not replace
 
 
 @pytest.mark.parametrize(
