@@ -121,6 +121,7 @@ LAYERS: list[set[str]] = [
     {"demo.report"},
     {"commands.ids", "commands.secrets", "commands.output", "commands.targets"},
     {"commands.connection", "commands.options"},
+    {"commands.damaged"},
     {
         "commands.check",
         "commands.demo",

@@ -38,13 +38,13 @@ def read_record(
     if isinstance(stored, int) and stored > known:
         raise NewerSchemaError(saga, document.get("_id"), stored, known)
     record = upgraded(saga_type, decode_record(document, saga))
-    unknown = None if any_state else _unknown_state(saga_type, record)
+    unknown = None if any_state else unknown_state(saga_type, record)
     if unknown is not None:
         raise UnknownStateError(saga, record.correlation_id, unknown)
     return record
 
 
-def _unknown_state(saga_type: type[Saga], record: SagaRecord) -> str | None:
+def unknown_state(saga_type: type[Saga], record: SagaRecord) -> str | None:
     """Return the state that keeps a class from working on *record*, if there is one.
 
     None if nothing is left to do, if there is no state yet, or if a migration has failed, so that

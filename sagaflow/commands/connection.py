@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import anyio
+from attrs import frozen
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -15,7 +16,7 @@ from sagaflow._codec.documents import decode_record
 from sagaflow._codec.upgrade import read_record
 from sagaflow._definition.saga import Saga
 from sagaflow.commands.ids import not_found
-from sagaflow.exceptions import NewerSchemaError
+from sagaflow.exceptions import DamagedDocumentError, NewerSchemaError
 from sagaflow.ids import SagaId
 from sagaflow.mongo import MongoRepository
 from sagaflow.mongo.uris import impatient
@@ -42,12 +43,25 @@ def ask(
         return anyio.run(connect)
 
 
-async def load(
-    repository: MongoRepository, saga_type: type[Saga], correlation_id: SagaId
-) -> tuple[SagaRecord, str | None]:
-    """Return a stored saga with everything, as the class has it now.
+@frozen
+class Loaded:
+    """What is stored of one saga.
 
-    If the class cannot have it, it is as it is stored, and why is returned with it.
+    :ivar document: as it is stored.
+    :ivar record: with everything, as the class has it now, or as it is stored if the class cannot
+        have it; None if it cannot be read.
+    :ivar problem: why the class cannot have it.
+    """
+
+    document: Mapping[str, object]
+    record: SagaRecord | None
+    problem: str | None = None
+
+
+async def look(
+    repository: MongoRepository, saga_type: type[Saga], correlation_id: SagaId
+) -> Loaded:
+    """Return what is stored of a saga, whatever that is.
 
     :raises SagaflowError: if there is none.
     """
@@ -57,9 +71,25 @@ async def load(
         raise not_found(saga, correlation_id)
     try:
         record = read_record(saga_type, document, any_state=True)
+    except DamagedDocumentError as exc:
+        return Loaded(document, None, f"damaged: {exc.reason}")
     except NewerSchemaError as exc:
-        return decode_record(document, saga), str(exc)
-    return record, None if record.fault is None else str(record.fault)
+        try:
+            return Loaded(document, decode_record(document, saga), str(exc))
+        except DamagedDocumentError:  # newer code may keep other things
+            return Loaded(document, None, str(exc))
+    return Loaded(document, record, None if record.fault is None else str(record.fault))
+
+
+async def load(
+    repository: MongoRepository, saga_type: type[Saga], correlation_id: SagaId
+) -> SagaRecord:
+    """Return a stored saga with everything, as the class has it now, or else as it is stored.
+
+    :raises SagaflowError: if there is none, or it cannot be read.
+    """
+    found = await look(repository, saga_type, correlation_id)
+    return found.record or read_record(saga_type, found.document, any_state=True)
 
 
 @contextmanager

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 import click
 
 from sagaflow._codec.messages import MessageTypes
-from sagaflow.commands.connection import ask, load
+from sagaflow.commands.connection import Loaded, ask, look
 from sagaflow.commands.ids import parse_id, show_id
 from sagaflow.commands.options import one_saga, stored
 from sagaflow.commands.output import columns, plain, section
 from sagaflow.commands.targets import load_saga
 from sagaflow.inspection.explanation import explain as explained
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import SagaRecord
 
 
 @click.command()
@@ -32,10 +31,16 @@ def explain(
     """
     saga_type, wanted = load_saga(target), parse_id(correlation_id, id_type)
 
-    async def read(repository: MongoRepository) -> tuple[SagaRecord, str | None]:
-        return await load(repository, saga_type, wanted)
+    async def read(repository: MongoRepository) -> Loaded:
+        return await look(repository, saga_type, wanted)
 
-    record, problem = ask(mongodb, database, read, "reading the saga")
+    found = ask(mongodb, database, read, "reading the saga")
+    record, problem = found.record, found.problem
+    if record is None:
+        click.secho(f"{saga_type.table.saga} {show_id(wanted)}", bold=True)
+        click.echo(f"  {plain(problem or '')}")
+        click.echo("  it is left alone: restore the document, or remove it")
+        return
     said = explained(saga_type, record, MessageTypes([saga_type], ()).find, datetime.now(UTC))
     click.secho(f"{saga_type.table.saga} {show_id(wanted)}", bold=True)
     if problem is not None:

@@ -77,7 +77,7 @@ def graph(
         wanted = parse_id(correlation_id, id_type)
 
         async def read(repository: MongoRepository) -> Trail:
-            record, _ = await load(repository, saga_type, wanted)
+            record = await load(repository, saga_type, wanted)
             name = f"{saga_type.table.saga} {show_id(wanted)}"
             history = (_present(saga_type, entry) for entry in record.history)
             return trail_of(saga_type.table, name, history, record.state, record.goal)

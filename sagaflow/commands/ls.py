@@ -10,9 +10,10 @@ from typing import Final
 import click
 from attrs import evolve
 
-from sagaflow._definition.saga import definition_of
+from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._instants import about, instant, relative
 from sagaflow.commands.connection import ask
+from sagaflow.commands.damaged import list_damaged
 from sagaflow.commands.ids import json_id, show_id
 from sagaflow.commands.options import as_span, in_json, saga, stored
 from sagaflow.commands.output import as_json, columns, iso
@@ -34,6 +35,7 @@ _HEADING: Final = ("ID", "STATE", "STATUS", "VERSION", "CHANGED", "AGE", "DUE")
 )
 @click.option("--overdue", is_flag=True, help="Only those whose work is due for over a minute.")
 @click.option("--suspended", is_flag=True, help="Only those that wait for an operator.")
+@click.option("--damaged", is_flag=True, help="Only what the class leaves alone, and why.")
 @click.option("--all", "every", is_flag=True, help="The finished ones as well.")
 @click.option(
     "--limit",
@@ -52,6 +54,7 @@ def ls(  # noqa: PLR0913 - the options of the command
     older_than: timedelta | None,
     overdue: bool,
     suspended: bool,
+    damaged: bool,
     every: bool,
     limit: int,
     page: int,
@@ -64,8 +67,17 @@ def ls(  # noqa: PLR0913 - the options of the command
     Without --state or --all, only those that are not finished. What is said in several options
     must all hold. An id stands there as show, explain and the others take it.
 
+    With --damaged, what the code in MODULE leaves alone: documents that it cannot read, those of
+    newer code, in states that it does not know, and with data that does not fit. All documents are
+    read for that.
+
     The exit status is 0, or 2 after an error.
     """
+    if damaged:
+        if state is not None or older_than is not None or overdue or suspended or every:
+            raise click.UsageError("--damaged goes with --limit, --page and --json only")
+        list_damaged(target, limit, page, mongodb, database, in_json=in_json)
+        return
     saga_type, now = load_saga(target), datetime.now(UTC)
     evolution = definition_of(saga_type).evolution
     if state is not None and saga_type.table.state(state) is None:
@@ -78,18 +90,7 @@ def ls(  # noqa: PLR0913 - the options of the command
     )
 
     async def read(repository: MongoRepository) -> tuple[list[Summary], int]:
-        found: list[Summary] = []
-        async with aclosing(repository.summaries(saga_type, selection)) as summaries:
-            skip = limit * (page - 1)
-            async for summary in summaries:
-                if skip:
-                    skip -= 1
-                    continue
-                found.append(evolve(summary, state=evolution.present(summary.state)))
-                if len(found) > limit:
-                    break
-        stored_at_all = 0 if found else sum((await repository.count_by_state(saga_type)).values())
-        return found, stored_at_all
+        return await _page(repository, saga_type, selection, limit, page)
 
     found, others = ask(mongodb, database, read, "listing sagas")
     more = len(found) > limit
@@ -116,6 +117,25 @@ def ls(  # noqa: PLR0913 - the options of the command
         click.echo(f"there are more: --page {page + 1}", err=True)
 
 
+async def _page(
+    repository: MongoRepository, saga_type: type[Saga], selection: Selection, limit: int, page: int
+) -> tuple[list[Summary], int]:
+    """Return a page and one more, and if there is none, how many are stored at all."""
+    present = definition_of(saga_type).evolution.present
+    found: list[Summary] = []
+    async with aclosing(repository.summaries(saga_type, selection)) as summaries:
+        skip = limit * (page - 1)
+        async for summary in summaries:
+            if skip:
+                skip -= 1
+                continue
+            found.append(evolve(summary, state=present(summary.state)))
+            if len(found) > limit:
+                break
+    stored_at_all = 0 if found else sum((await repository.count_by_state(saga_type)).values())
+    return found, stored_at_all
+
+
 def _statuses(*, suspended: bool, finished: bool) -> tuple[Status, ...]:
     if suspended:
         return (Status.SUSPENDED,)
@@ -132,6 +152,10 @@ def _before(now: datetime, age: timedelta | None) -> datetime | None:
 def _rows(found: Iterable[Summary], now: datetime) -> Iterator[tuple[str, ...]]:
     for summary in found:
         reason = "" if summary.reason is None else f" ({summary.reason.value})"
+        if summary.damaged is not None:
+            status = f"{summary.status.value} (damaged: {summary.damaged})"
+            yield (show_id(summary.correlation_id), summary.state, status, "-", "-", "-", "-")
+            continue
         yield (
             show_id(summary.correlation_id),
             summary.state,
@@ -154,4 +178,5 @@ def _plain(summary: Summary) -> dict[str, object]:
         "updated_at": iso(summary.updated_at),
         "finished_at": iso(summary.finished_at),
         "wake": iso(summary.wake),
+        "damaged": summary.damaged,
     }

@@ -117,8 +117,7 @@ def _act(  # noqa: PLR0913 - the options of the commands
     goal = _final(saga_type, state)
 
     async def read(repository: MongoRepository) -> SagaRecord:
-        record, _ = await load(repository, saga_type, wanted)
-        return record
+        return await load(repository, saga_type, wanted)
 
     async def change(repository: MongoRepository) -> tuple[SagaRecord, Cancellation | None]:
         told = await _operate(repository, saga_type, wanted, action, goal)

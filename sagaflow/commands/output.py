@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import click
+
+_MOST_PARTS: Final = 40
+_LONGEST_NAME: Final = 60
 
 
 def plain(text: str) -> str:
@@ -34,6 +38,18 @@ def section(title: str, lines: Iterable[str], *, empty: str | None = None) -> No
     click.secho(title, bold=True)
     for line in found or (empty,):
         click.echo(f"  {line}")
+
+
+def parts_of(document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a document that cannot be read, each with its type: values may be secret.
+
+    Of very many, the first.
+    """
+    for number, (name, value) in enumerate(document.items()):
+        if number == _MOST_PARTS:
+            yield "...", f"{len(document) - number:,} more"
+            return
+        yield name[:_LONGEST_NAME], type(value).__name__
 
 
 def as_json(value: Mapping[str, object]) -> None:

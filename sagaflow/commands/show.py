@@ -10,12 +10,13 @@ from attrs import frozen
 
 from sagaflow._codec.data import decode_saga
 from sagaflow._instants import about, instant, relative
-from sagaflow.commands.connection import ask, load
+from sagaflow.commands.connection import Loaded, ask, look
 from sagaflow.commands.ids import json_id, parse_id, show_id
 from sagaflow.commands.options import in_json, one_saga, stored
-from sagaflow.commands.output import as_json, columns, iso, plain, section
+from sagaflow.commands.output import as_json, columns, iso, parts_of, plain, section
 from sagaflow.commands.targets import load_saga
 from sagaflow.exceptions import SagaflowError
+from sagaflow.ids import SagaId
 from sagaflow.inspection.shown import shown_error, shown_fields
 from sagaflow.mongo import MongoRepository
 from sagaflow.record import HistoryEntry, SagaRecord, StepStatus
@@ -46,16 +47,19 @@ def show(
     """Show a stored saga: its data, its history, what is pending, and what would be undone.
 
     Of messages only the types and ids are shown. A saga whose data the class cannot read is shown
-    all the same, without its data.
+    all the same, without its data; of a document that cannot be read, what is wrong with it.
 
     The exit status is 0, or 2 after an error; that there is no such saga is one.
     """
     saga_type, wanted = load_saga(target), parse_id(correlation_id, id_type)
 
-    async def read(repository: MongoRepository) -> _Found:
-        record, problem = await load(repository, saga_type, wanted)
-        if problem is not None:
-            return _Found(record, {}, problem)
+    async def read(repository: MongoRepository) -> _Found | Loaded:
+        loaded = await look(repository, saga_type, wanted)
+        record = loaded.record
+        if record is None:
+            return loaded
+        if loaded.problem is not None:
+            return _Found(record, {}, loaded.problem)
         try:
             return _Found(record, shown_fields(decode_saga(saga_type, record.data)))
         except SagaflowError as exc:
@@ -63,6 +67,9 @@ def show(
 
     found = ask(mongodb, database, read, "reading the saga")
     name = saga_type.table.saga
+    if isinstance(found, Loaded):
+        _show_damaged(name, wanted, found, in_json=in_json)
+        return
     if in_json:
         as_json({"saga": name, **_plain(found)})
         return
@@ -81,6 +88,17 @@ def show(
     section("was undone", columns(_done(record)))
     if traceback and record.suspension is not None:
         section("error", (plain(line) for line in record.suspension.error.splitlines()))
+
+
+def _show_damaged(name: str, wanted: SagaId, found: Loaded, *, in_json: bool) -> None:
+    """Show of a document that cannot be read what is wrong with it, and what there is."""
+    fields = dict(parts_of(found.document))
+    if in_json:
+        as_json({"saga": name, **json_id(wanted), "unreadable": found.problem, "fields": fields})
+        return
+    click.secho(f"{name} {show_id(wanted)}", bold=True)
+    click.echo(f"  {plain(found.problem or '')}")
+    section("what is stored, by its types", columns(fields.items()))
 
 
 def _head(record: SagaRecord, now: datetime) -> Iterator[tuple[str, str]]:

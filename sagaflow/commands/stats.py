@@ -15,7 +15,7 @@ from sagaflow._instants import about
 from sagaflow.commands.connection import ask
 from sagaflow.commands.ids import json_id, show_id
 from sagaflow.commands.options import in_json, stored
-from sagaflow.commands.output import as_json, columns, iso, section
+from sagaflow.commands.output import as_json, columns, iso, plain, section
 from sagaflow.commands.targets import load_sagas
 from sagaflow.mongo import MongoRepository
 from sagaflow.record import Status
@@ -32,6 +32,8 @@ class _Numbers:
     :ivar traits: what the sagas have in common.
     :ivar due: how many have work to do now.
     :ivar oldest: that whose work has waited longest.
+    :ivar schema: of the class.
+    :ivar known: the names of the states that the class has.
     """
 
     saga: str
@@ -39,6 +41,33 @@ class _Numbers:
     traits: tuple[Trait, ...]
     due: int
     oldest: Summary | None
+    schema: int
+    known: frozenset[str]
+
+    def damaged(self) -> int:
+        """Return how many parts of documents cannot be read."""
+        return sum(trait.count for trait in self.traits if trait.part is Part.DAMAGED)
+
+    def newer(self) -> int:
+        """Return how many sagas newer code has stored."""
+        return sum(
+            trait.count
+            for trait in self.traits
+            if trait.part is Part.STATE and trait.schema > self.schema
+        )
+
+    def unknown(self) -> Counter[str]:
+        """Count the sagas that are left alone, by the states that the class does not know."""
+        found = Counter[str]()
+        for trait in self.traits:
+            if (
+                trait.part is Part.STATE
+                and trait.schema <= self.schema
+                and trait.status in UNFINISHED
+                and trait.state not in self.known
+            ):
+                found[trait.state] += trait.count
+        return found
 
     def live(self, part: Part) -> Counter[str]:
         """Count messages by type, or timers by name."""
@@ -87,7 +116,7 @@ async def _count(repository: MongoRepository, saga: type[Saga], now: datetime) -
         evolve(trait, state=present(trait.state))
         async for trait in repository.survey(saga, finished=True)
     ]
-    stored = (trait.state for trait in traits if trait.status is not Status.EMBRYO)
+    stored = (trait.state for trait in traits if trait.state and trait.status is not Status.EMBRYO)
     states = tuple(dict.fromkeys((*(state.name for state in saga.table.states), *stored)))
     due, oldest = 0, None
     everything = Selection(statuses=_STATUSES, due_before=now)
@@ -101,6 +130,8 @@ async def _count(repository: MongoRepository, saga: type[Saga], now: datetime) -
         traits=tuple(traits),
         due=due,
         oldest=oldest,
+        schema=definition_of(saga).options.schema,
+        known=frozenset(state.name for state in saga.table.states),
     )
 
 
@@ -119,6 +150,17 @@ def _print(numbers: _Numbers, now: datetime) -> None:
         since = about(now - numbers.oldest.wake)
         oldest = f"; the oldest for {since}: {show_id(numbers.oldest.correlation_id)}"
     click.echo(f"  {numbers.due:,} have work to do now{oldest}")
+    unknown = numbers.unknown()
+    for number, what in (
+        (
+            unknown.total(),
+            f"in states that the class does not have: {', '.join(map(plain, unknown))}",
+        ),
+        (numbers.newer(), "stored by newer code"),
+        (numbers.damaged(), "damaged: sagaflow ls --damaged"),
+    ):
+        if number:
+            click.echo(f"  {number:,} left alone, {what}")
     for part, title in (
         (Part.OUTGOING, "messages to send"),
         (Part.PARKED, "parked events"),
@@ -140,6 +182,9 @@ def _plain(numbers: _Numbers) -> dict[str, object]:
         "oldest": None
         if oldest is None
         else {**json_id(oldest.correlation_id), "wake": iso(oldest.wake)},
+        "unknown_states": dict(numbers.unknown()),
+        "newer": numbers.newer(),
+        "damaged": numbers.damaged(),
         "outgoing": dict(numbers.live(Part.OUTGOING)),
         "parked": dict(numbers.live(Part.PARKED)),
         "timers": dict(numbers.live(Part.TIMER)),

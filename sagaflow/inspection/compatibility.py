@@ -122,7 +122,8 @@ def _state(table: TransitionTable, trait: Trait) -> Iterator[_Problem]:
             "state",
             trait.state,
             f"sagas are in the state {trait.state!r}, which the class does not have: put it back "
-            "until none is left, or give it a transition to the new one",
+            "until none is left, or say with migrates(..., renamed=...) what it is called now; "
+            "until then they are left alone",
         )
     elif state.final and trait.status is Status.ACTIVE:  # a suspended one may have ended there
         yield _Problem(
@@ -139,7 +140,7 @@ def _goal(table: TransitionTable, trait: Trait) -> Iterator[_Problem]:
             "goal",
             str(trait.name),
             f"sagas being undone are to enter the state {trait.name!r}, which the class does not "
-            "have: put it back until none is left",
+            "have: put it back until none is left; until then they are left alone",
         )
 
 

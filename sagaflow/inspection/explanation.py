@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
+from sagaflow._codec.upgrade import unknown_state
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.table import Action, TransitionRow
 from sagaflow._engine.work import Machine, next_offer, pending
@@ -62,10 +63,11 @@ def explain(
     """
     definition = definition_of(saga_type)
     machine = Machine(definition.table, definition.options, class_of)
+    left_alone = unknown_state(saga_type, record) is not None
     return Explanation(
         here=tuple(_here(saga_type, record, now)),
-        waits_for=tuple(_waits_for(saga_type, record)),
-        next=tuple(_next(record, machine, now)),
+        waits_for=() if left_alone else tuple(_waits_for(saga_type, record)),
+        next=() if left_alone else tuple(_next(record, machine, now)),
         can=tuple(_can(record)),
     )
 
@@ -82,8 +84,10 @@ def _here(saga_type: type[Saga], record: SagaRecord, now: datetime) -> Iterator[
         took = f"{cause.event}, message {cause.message_id!r}"
         step = definition_of(saga_type).evolution.present(cause.step)
         yield f"the last transition was {step!r}: {took}"
-    if saga_type.table.state(record.state) is None:
-        yield f"the class has no state {record.state!r}: this code does not fit what is stored"
+    unknown = unknown_state(saga_type, record)
+    if unknown is not None:
+        yield f"the class has no state {unknown!r}: this code does not fit what is stored"
+        yield "it is left alone, with its timers and messages, for code that knows the state"
     if record.suspension is not None:
         yield from _suspended(record, record.suspension, now)
     if record.goal is not None:

@@ -60,7 +60,7 @@ def paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | 
         for name, part in cast("Document", value).items():
             yield from paths(part, (*path, name))
     elif isinstance(value, list):
-        for number, part in enumerate(cast("list[Any]", value)):
+        for number, part in enumerate(cast("list[object]", value)):
             yield from paths(part, (*path, number))
 
 
@@ -70,7 +70,7 @@ PATHS = [path for path in paths(WHOLE) if path[0] != "data"]
 
 def changed(path: tuple[str | int, ...], value: Any, *, removed: bool = False) -> Document:
     """Return the whole document with one part changed or removed."""
-    document: Any = deepcopy(WHOLE)
+    document = deepcopy(WHOLE)
     place: Any = document
     for step in path[:-1]:
         place = place[step]

@@ -53,6 +53,10 @@ class Stored:
         for record in records:
             self._collection.insert_one(encode_record(record))
 
+    def put_documents(self, *documents: dict[str, Any]) -> None:
+        """Store what may be no sagas."""
+        self._collection.insert_many(documents)
+
     def get(self, correlation_id: SagaId) -> dict[str, Any]:
         """Return a document."""
         found = self._collection.find_one({"_id": correlation_id})

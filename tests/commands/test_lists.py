@@ -98,6 +98,7 @@ def test_a_list_for_programs(many: Stored) -> None:
                 "updated_at": (NOW - timedelta(minutes=9)).isoformat(),
                 "finished_at": None,
                 "wake": None,
+                "damaged": None,
             }
         ],
     }
@@ -192,6 +193,9 @@ def test_numbers_for_programs(many: Stored) -> None:
                 },
                 "due": 1,
                 "oldest": {"id": "late", "id_type": "str", "wake": AGO.isoformat()},
+                "unknown_states": {},
+                "newer": 0,
+                "damaged": 0,
                 "outgoing": {"Remind": 1},
                 "parked": {"Granted": 1},
                 "timers": {"late": 2},

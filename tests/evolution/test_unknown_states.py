@@ -131,14 +131,16 @@ async def test_forgotten_state_loses_nothing(
     with pytest.raises(UnknownStateError, match=r"'awaiting_money'.* put the state back") as caught:
         await forgotten.handle(Paid("paid"), message_id="pay")
     assert (caught.value.saga, caught.value.correlation_id) == ("Order", "paid")
+    assert await stored_bytes(repository, Old, "paid") == before
+    mended = run(Mended, repository, clock)
+    assert (await mended.handle(Paid("paid"), message_id="pay")).state == Mended.packing
+    before = await stored_bytes(repository, Old, "late")
     for _ in range(3):
         clock.advance(31 * MINUTE)
         assert await forgotten.run_due() == 0
-    assert await stored_bytes(repository, Old, "paid") == before
+    assert await stored_bytes(repository, Old, "late") == before
     assert [line.levelname for line in caplog.records] == ["WARNING"]
     assert "in this state are passed over silently" in caplog.text
-    mended = run(Mended, repository, clock)
-    assert (await mended.handle(Paid("paid"), message_id="pay")).state == Mended.packing
     assert await mended.run_due() == 2
     late = await mended.find(Mended, "late")
     assert late is not None and late.state == Mended.expired
@@ -183,7 +185,13 @@ async def test_operator_ends_it_in_a_state_that_is_known(
 async def test_suspended_saga_in_an_unknown_state_stays_suspended(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
-    class Failing(Old, name="Order"):
+    class Failing(Saga, name="Order", correlate_by="order"):
+        awaiting_money = State()
+        packing = State(final=True)
+
+        start = initially.on(Placed).goto(awaiting_money)
+
+        @during(awaiting_money).on(Paid).goto(packing)
         def pay(self, event: Paid, ctx: Context) -> None:
             raise OSError("no")
 

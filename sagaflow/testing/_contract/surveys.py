@@ -10,6 +10,12 @@ from attrs import evolve
 
 from sagaflow._codec.documents import encode_record
 from sagaflow.abc import SagaRepository
+from sagaflow.exceptions import (
+    DamagedDocumentError,
+    NewerSchemaError,
+    SerializationError,
+    UnknownStateError,
+)
 from sagaflow.ids import SagaId
 from sagaflow.record import Status, StoredMessage, SuspensionReason, TimerKind
 from sagaflow.survey import Part, Selection, Summary, Trait
@@ -155,3 +161,52 @@ class SurveyContract(Contract):
         assert found.count == 2
         assert set(found.examples) == {7, UUID_ID}
         assert {type(one) for one in found.examples} == {int, UUID}
+
+    @promise
+    async def test_damaged_documents_are_listed_beside_all_others(
+        self, repository: SagaRepository
+    ) -> None:
+        await store(repository, document("good"))
+        await store(repository, document("changed") | {"updated_at": "today"})
+        await store(repository, document("timer") | {"version": "1"})
+        await store(repository, document("lost") | {"status": "sleeping"})
+        await store(repository, document("nowhere") | {"state": 5})
+        selected = repository.summaries(Parcel, Selection())
+        found = {summary.correlation_id: summary.damaged async for summary in selected}
+        assert found == {
+            "good": None,
+            "changed": "its updated_at is 'today'",
+            "timer": "its version is '1'",
+        }
+
+    @promise
+    async def test_damaged_documents_are_counted_beside_all_others(
+        self, repository: SagaRepository
+    ) -> None:
+        await store(repository, document("good"))
+        await store(repository, document("a") | {"status": "sleeping"})
+        await store(repository, document("b") | {"schema": "new"})
+        await store(repository, document("c") | {"outbox": [{"id": "m-1"}]})
+        found = await traits(repository, Part.STATE, finished=True)
+        assert [(one.state, one.count) for one in found] == [("moving", 2)]
+        damaged = await traits(repository, Part.DAMAGED, finished=True)
+        assert sum(one.count for one in damaged) == 3
+        assert {example for one in damaged for example in one.examples} == {"a", "b", "c"}
+
+    @promise
+    async def test_what_is_left_alone_is_listed_with_why(self, repository: SagaRepository) -> None:
+        await store(repository, document("good"))
+        await store(repository, document("ended", state="gone", status=Status.FINISHED))
+        await store(repository, document("newer", schema=2))
+        await store(repository, document("gone", state="gone"))
+        await store(repository, document("unfit", data={"weight": "heavy"}))
+        await store(repository, document("damaged") | {"wake": "soon"})
+        found = {one.correlation_id: one async for one in repository.unreadable(Parcel)}
+        assert {name: type(one.error) for name, one in found.items()} == {
+            "ended": UnknownStateError,
+            "newer": NewerSchemaError,
+            "gone": UnknownStateError,
+            "unfit": SerializationError,
+            "damaged": DamagedDocumentError,
+        }
+        assert found["damaged"].shown_id == "'damaged'"
