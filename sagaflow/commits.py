@@ -39,6 +39,7 @@ from sagaflow.ids import SagaId, Unique
 from sagaflow.policy import Limits
 from sagaflow.record import Failing, HistoryKind, Lease, SagaRecord, evolve
 from sagaflow.room import FEW_ENTRIES, MOST_STORED, Room, room_of, slimmed
+from sagaflow.trace import SILENT, Trace
 
 logger = get_logger(__name__)
 
@@ -75,6 +76,7 @@ class Commits:
     owner: str = field(factory=lambda: uuid4().hex)
     new_id: Callable[[], str] = field(factory=Unique)
     on_stored: Callable[[type[Saga], SagaRecord], None] = field(default=_nobody)
+    trace: Trace = SILENT
     aside: Aside = field(factory=Aside, init=False)
     outage_since: datetime | None = field(default=None, init=False)
     _machines: dict[type[Saga], Machine] = field(factory=dict[type[Saga], Machine], init=False)
@@ -97,6 +99,7 @@ class Commits:
             self.aside.add(error, self.clock.now())
         elif self.outage_since is None:
             self.outage_since = self.clock.now()
+            self.trace.store_fails(error)
             logger.error(
                 "the store fails; work is tried again until it is back: %s", error, extra=about()
             )
@@ -105,6 +108,7 @@ class Commits:
         """Log that the store answers again, if it did not."""
         if self.outage_since is not None:
             self.outage_since = None
+            self.trace.store_is_back()
             logger.warning("the store is back: work goes on", extra=about())
 
     def write(self) -> Write:
@@ -158,11 +162,13 @@ class Commits:
         :raises LimitExceededError: if it is too large; nothing was stored.
         """
         saga = saga_type.table.saga
-        document = encode_record(record)
-        size = self._check(saga, record, document_size(document))
-        stored = await self._committed(
-            saga_type, record, lambda: self.repository.insert_document(saga, document)
-        )
+        with self.trace.commit(saga_type, None, record) as telling:
+            document = encode_record(record)
+            size = self._check(saga, record, document_size(document))
+            stored = await self._committed(
+                saga_type, record, lambda: self.repository.insert_document(saga, document)
+            )
+            telling.ended(stored)
         if stored:
             self.hot.keep(saga, evolve(record, history=()), size)
         return stored
@@ -172,6 +178,12 @@ class Commits:
 
         :raises LimitExceededError: if it became too large; nothing was stored.
         """
+        with self.trace.commit(saga_type, before, after) as telling:
+            stored = await self._update(saga_type, before, after)
+            telling.ended(stored)
+            return stored
+
+    async def _update(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> bool:
         saga = saga_type.table.saga
         inbox_size = definition_of(saga_type).options.inbox_size
         change = encode_change(before.stored or before, after, inbox_size=inbox_size)

@@ -21,6 +21,7 @@ from sagaflow.handling import Event, Handling, read_saga
 from sagaflow.mailbox import Letter
 from sagaflow.outcome import OutcomeKind
 from sagaflow.record import ParkedEvent, SagaRecord, Status, evolve
+from sagaflow.trace import SILENT, Trace
 from sagaflow.working import Working
 
 logger = get_logger(__name__)
@@ -53,6 +54,7 @@ class Deciding:
     commits: Commits
     handling: Handling
     working: Working
+    trace: Trace = SILENT
 
     async def decide(  # noqa: C901, PLR0911 - the cases of one decision
         self,
@@ -118,6 +120,7 @@ class Deciding:
         accepted: datetime,
     ) -> Decided:
         """Keep an event whose handler failed; workers try it again, and then what came later."""
+        self.trace.failed(error)
         machine = self.commits.machine(saga_type)
         logger.error(
             "%s %r: the handler of %s %r failed; the event is kept and tried again: %s",

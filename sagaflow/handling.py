@@ -28,6 +28,7 @@ from sagaflow.envelope import CAUSATION_ID, MESSAGE_KIND
 from sagaflow.exceptions import CompensationError, SagaDefinitionError, UnknownEventError
 from sagaflow.ids import SagaId
 from sagaflow.record import RecordedCompensation, SagaRecord, StoredMessage
+from sagaflow.trace import SILENT, Trace
 
 _MESSAGE: Final = {"@type": "message"}
 """Marks an argument that is a message. A user's dict with such a key is stored as pairs."""
@@ -56,6 +57,7 @@ class Handling:
     messages: MessageTypes
     clock: Clock
     services: Registry | None
+    trace: Trace = SILENT
 
     async def run(
         self, row: TransitionRow, saga: Saga, event: Event, record: SagaRecord | None
@@ -66,11 +68,34 @@ class Handling:
         :raises SagaDefinitionError: if it returns a state that its chain does not name.
         :raises SerializationError: if what it leaves behind cannot be stored.
         """
+        handler = getattr(saga, row.step)
+        if isinstance(handler, Finished):  # a transition with a name and nothing to run
+            return await self._run(row, saga, event, record, None)
+        with self.trace.handler(
+            type(saga),
+            row.step,
+            event.correlation_id,
+            event.body,
+            event.message_id,
+            event.headers,
+            record,
+        ) as telling:
+            run = await self._run(row, saga, event, record, handler)
+            telling.ended(None)
+            return run
+
+    async def _run(
+        self,
+        row: TransitionRow,
+        saga: Saga,
+        event: Event,
+        record: SagaRecord | None,
+        handler: Callable[..., object] | None,
+    ) -> Run:
         name = type(saga).table.saga
         effects = Effects(check=partial(self._added, saga))
         result: object = None
-        handler = getattr(saga, row.step)
-        if not isinstance(handler, Finished):
+        if handler is not None:
             context = partial(
                 Context,
                 correlation_id=event.correlation_id,
@@ -87,7 +112,7 @@ class Handling:
             step=row.step,
             event="timeout" if row.event is None else self.messages.name(type(event.body)),
             message_id=event.message_id,
-            headers=event.headers,
+            headers=self.trace.carried(event.headers),
             target=_entered(name, row, result),
             compensate=row.compensates or effects.compensate,
             data=encode_saga(saga),

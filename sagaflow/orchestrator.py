@@ -21,6 +21,8 @@ from sagaflow._strangers import failure
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.aside import checked
 from sagaflow.clock import Clock, SystemClock
+from sagaflow.commits import Commits
+from sagaflow.deciding import Deciding
 from sagaflow.envelope import Envelope, current_envelope
 from sagaflow.exceptions import (
     NewerSchemaError,
@@ -29,7 +31,7 @@ from sagaflow.exceptions import (
     ServerUnavailableError,
     UnknownStateError,
 )
-from sagaflow.handling import Event, stored_headers
+from sagaflow.handling import Event, Handling, stored_headers
 from sagaflow.health import Health, Survey
 from sagaflow.hot import HotSagas
 from sagaflow.ids import SagaId, check_id
@@ -37,14 +39,17 @@ from sagaflow.instance import Instance
 from sagaflow.lanes import Lane
 from sagaflow.leases import Leases
 from sagaflow.mailbox import Mailboxes
-from sagaflow.observed import parts
 from sagaflow.observing import Observer, observers_of
 from sagaflow.operations import Cancellation, Operations
 from sagaflow.outcome import Outcome
 from sagaflow.policy import Limits, RetryPolicy
+from sagaflow.processing import Processing
+from sagaflow.relay import Relay
 from sagaflow.removals import Removals
 from sagaflow.sagas import checked_sagas, saga_for
+from sagaflow.trace import Trace
 from sagaflow.workers import Workers
+from sagaflow.working import Working
 
 SagaT = TypeVar("SagaT", bound=Saga)
 
@@ -124,8 +129,9 @@ class Orchestrator:
         types = MessageTypes(self._sagas, messages)
         policy = retry or RetryPolicy()
         self._observers = observers_of(observer)
-        part = parts(self._observers)
-        self._commits = part.commits(
+        trace = Trace(self._observers)
+        self._commits = Commits(
+            trace=trace,
             repository=repository,
             clock=clock or SystemClock(),
             limits=limits or Limits(),
@@ -136,9 +142,11 @@ class Orchestrator:
             owner=owner or uuid4().hex,
         )
         self._removals = Removals(self._commits)
-        handling = part.handling(messages=types, clock=self._commits.clock, services=services)
+        handling = Handling(
+            messages=types, clock=self._commits.clock, services=services, trace=trace
+        )
         self._leases = Leases(self._commits, fires=background)
-        self._relay = part.relay(
+        self._relay = Relay(
             self._commits,
             bus,
             types,
@@ -146,13 +154,17 @@ class Orchestrator:
             self._removals,
             self._leases,
             send_timeout=send_timeout,
+            trace=trace,
         )
-        working = part.working(
-            commits=self._commits, handling=handling, retry=policy, random=chance
+        working = Working(
+            trace=trace, commits=self._commits, handling=handling, retry=policy, random=chance
         )
-        self._processing = part.processing(
+        self._processing = Processing(
+            trace=trace,
             commits=self._commits,
-            deciding=part.deciding(commits=self._commits, handling=handling, working=working),
+            deciding=Deciding(
+                commits=self._commits, handling=handling, working=working, trace=trace
+            ),
             working=working,
             relay=self._relay,
             leases=self._leases,

@@ -31,6 +31,7 @@ from sagaflow.mailbox import Fate, Letter, Mailboxes
 from sagaflow.outcome import Outcome, OutcomeKind
 from sagaflow.record import SagaRecord, Status, evolve, has_expired
 from sagaflow.relay import Relay
+from sagaflow.trace import SILENT, Trace
 from sagaflow.working import Working
 
 logger = get_logger(__name__)
@@ -67,6 +68,7 @@ class Processing:
     leases: Leases
     mailboxes: Mailboxes
     conflict_deadline: timedelta
+    trace: Trace = SILENT
 
     async def take(
         self,
@@ -82,6 +84,27 @@ class Processing:
         :param keep_failures: store an event whose handler raises, to try it again later, rather
             than raise.
         """
+        with self.trace.event(
+            saga_type, event.correlation_id, event.body, event.message_id, event.headers
+        ) as telling:
+            headers = self.trace.carried(event.headers)
+            if headers is not event.headers:
+                event = evolve(event, headers=headers)
+            outcome = await self._take(
+                saga_type, event, tasks, wait=wait, keep_failures=keep_failures
+            )
+            telling.ended(outcome)
+            return outcome
+
+    async def _take(
+        self,
+        saga_type: type[Saga],
+        event: Event,
+        tasks: TaskGroup | None,
+        *,
+        wait: bool,
+        keep_failures: bool,
+    ) -> Outcome:
         letter = self.mailboxes.enter(saga_type, event.correlation_id, waits=wait)
         delivery = Delivery(
             saga_type=saga_type,
@@ -124,7 +147,10 @@ class Processing:
             type(event).__name__,
             extra=about(saga_type.table.saga, event=type(event).__name__),
         )
-        return Outcome(OutcomeKind.UNCORRELATED, saga_type)
+        outcome = Outcome(OutcomeKind.UNCORRELATED, saga_type)
+        with self.trace.event(saga_type, None, event) as telling:
+            telling.ended(outcome)
+        return outcome
 
     async def resume(
         self,

@@ -31,6 +31,7 @@ from sagaflow.policy import RetryPolicy
 from sagaflow.record import Failing, OutgoingMessage, SagaRecord, Status, evolve
 from sagaflow.refusals import Refusals, about_message
 from sagaflow.removals import Removals
+from sagaflow.trace import SILENT, Trace
 
 logger = get_logger(__name__)
 
@@ -58,6 +59,7 @@ class Relay:
     _removals: Removals = field(
         default=Factory(lambda self: Removals(self._commits), takes_self=True)
     )
+    _trace: Trace = field(default=SILENT, kw_only=True)
     _leases: Leases = field(default=Factory(lambda self: Leases(self._commits), takes_self=True))
     _send_timeout: timedelta = field(default=timedelta(seconds=30), kw_only=True)
     _offers: Offers = field(
@@ -332,6 +334,18 @@ class Relay:
     async def _publish(
         self, saga_type: type[Saga], record: SagaRecord, message: OutgoingMessage
     ) -> Failing | None:
+        now = self._commits.clock.now()
+        with self._trace.publication(saga_type, record, message, now) as telling:
+            headers = self._trace.carried(message.headers)
+            if headers is not message.headers:
+                message = evolve(message, headers=headers)
+            failing = await self._offer(saga_type, record, message)
+            telling.ended(failing)
+            return failing
+
+    async def _offer(
+        self, saga_type: type[Saga], record: SagaRecord, message: OutgoingMessage
+    ) -> Failing | None:
         saga = saga_type.table.saga
         try:
             body = self._messages.decode(
@@ -346,7 +360,8 @@ class Relay:
             )
         except BaseException as caught:  # noqa: BLE001 - a stranger's bus and handlers
             exc = failure(caught)
-            self._report(saga, record, message, exc)
+            self._trace.failed(exc)
+            self._refusals.report(saga, record, message, exc)
             now, random = self._commits.clock.now(), self._commits.random()
             before = self._failed_before(_key(saga_type, record), record, message)
             return failed_again(before, line_of(exc), now, self._retry, random)
@@ -361,12 +376,6 @@ class Relay:
             return record.sending
         known = self._refused.get(key)
         return None if known is None or known.message_id != message.id else known.failing
-
-    def _report(
-        self, saga: str, record: SagaRecord, message: OutgoingMessage, error: Exception
-    ) -> None:
-        """Tell of a refusal."""
-        self._refusals.report(saga, record, message, error)
 
     async def _note(
         self,

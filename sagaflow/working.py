@@ -31,7 +31,8 @@ from sagaflow.exceptions import (
 from sagaflow.handling import Event, Handling, read_saga
 from sagaflow.ids import SagaId
 from sagaflow.policy import RetryPolicy
-from sagaflow.record import Failing, ParkedEvent, SagaRecord, StoredMessage, TimerKind
+from sagaflow.record import Failing, ParkedEvent, SagaRecord, StoredMessage, TimerKind, evolve
+from sagaflow.trace import SILENT, Trace
 
 logger = get_logger(__name__)
 
@@ -53,6 +54,7 @@ class Working:
     handling: Handling
     retry: RetryPolicy
     random: Callable[[], float]
+    trace: Trace = SILENT
 
     async def advance(self, saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
         """Do what is due, until nothing is, and return the saga as it is then.
@@ -106,6 +108,17 @@ class Working:
         self, saga_type: type[Saga], record: SagaRecord, work: Work
     ) -> SagaRecord | None:
         """Do *work* and store it, or that it failed; None if another write came first."""
+        with self.trace.work(saga_type, record, work, self.commits.clock.now()) as telling:
+            if isinstance(work, Undo):
+                headers = self.trace.carried(work.entry.headers)
+                work = Undo(evolve(work.entry, headers=headers))
+            after = await self._stored(saga_type, record, work)
+            telling.ended(after)
+            return after
+
+    async def _stored(
+        self, saga_type: type[Saga], record: SagaRecord, work: Work
+    ) -> SagaRecord | None:
         if record.fault is None:
             after = await self._attempt(saga_type, record, work)
         else:  # not even the names in it can be relied on
@@ -146,6 +159,7 @@ class Working:
     def _failed(
         self, saga_type: type[Saga], record: SagaRecord, work: Work, exc: Exception
     ) -> SagaRecord:
+        self.trace.failed(exc)
         after = failed(
             record,
             work,
@@ -234,6 +248,7 @@ class Working:
     def _dropped(
         self, saga_type: type[Saga], record: SagaRecord, work: Fire | Offer, why: str
     ) -> SagaRecord:
+        self.trace.dropped(why)
         if why != "ignored":
             logger.warning(
                 "%s %r: %s is %s in state %s; it was dropped",

@@ -50,7 +50,7 @@ LAYERS: list[set[str]] = [
     {"inspection.finding", "inspection.shown"},
     {"inspection.definition", "inspection.compatibility", "inspection.explanation"},
     {"mongo.indexes", "mongo.survey"},
-    {"abc", "aside", "hot"},
+    {"abc", "aside", "hot", "trace"},
     {
         "memory",
         "bus",
@@ -68,14 +68,12 @@ LAYERS: list[set[str]] = [
     {
         "mongo.repository",
         "health",
-        "observed_commits",
         "relay",
         "workers",
         "working",
     },
     {"deciding", "operations"},
     {"processing"},
-    {"observed"},
     {"orchestrator", "mongo", "otel"},
     {
         "testing._clock",

@@ -28,9 +28,6 @@ from sagaflow import (
     during,
     initially,
 )
-from sagaflow.commits import Commits
-from sagaflow.handling import Handling
-from sagaflow.observed import parts
 from sagaflow.observing import (
     Activity,
     ActivityKind,
@@ -43,10 +40,7 @@ from sagaflow.observing import (
     Suspended,
     observers_of,
 )
-from sagaflow.processing import Processing
-from sagaflow.relay import Relay
 from sagaflow.testing import ManualClock
-from sagaflow.working import Working
 from tests.observing.shop import Order, Paid, Placed, Rated, Reminded, SoldOut, Told, shop
 from tests.semantics.support import LosesAnswers, Passing, ReadsTogether, RecordingBus
 
@@ -462,10 +456,14 @@ async def test_cancelled_activity_is_told_and_stays_cancelled(clock: ManualClock
     assert isinstance(event.error, anyio.get_cancelled_exc_class())
 
 
-async def test_without_observers_the_parts_are_the_plain_ones() -> None:
-    plain = parts(None)
-    assert (plain.commits, plain.handling, plain.relay) == (Commits, Handling, Relay)
-    assert (plain.working, plain.processing) == (Working, Processing)
+async def test_without_observers_nothing_is_made_that_could_be_told(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sagaflow.trace.Activity", None)  # to make one would fail
+    repository = MemoryRepository(clock=clock)
+    orders = Orchestrator([Order], repository, clock=clock, bus=shop(), observer=())
+    async with orders:
+        assert (await orders.handle(Placed("o"))).kind is OutcomeKind.STARTED
     assert observers_of(()) is None
 
 
