@@ -23,7 +23,7 @@ _UNDOES: Final = {"charged": "Refund", "reserved": "Release"}
 _FORWARD: Final = {"charged": "Charge", "reserved": "Reserve"}
 _ONCE: Final = ("place", "charged", "reserved", "refused", "delivered", "overdue", "inspect")
 _HISTORY: Final = 64
-"""How many writes a saga remembers; in a longer life, those before cannot be checked."""
+"""How much a saga remembers; what was before cannot be checked."""
 
 
 @frozen(kw_only=True)
@@ -133,22 +133,39 @@ def _check_end(document: Document) -> Iterator[str]:
 
 def _check_history(document: Document) -> Iterator[str]:
     history = document["history"]
-    versions = [entry["version"] for entry in history]
-    first = max(1, document["version"] - _HISTORY + 1)
+    writes = _writes(document)
+    versions = [entry["version"] for entry in writes]
+    first = versions[0] if len(history) == _HISTORY else 1
     if versions != list(range(first, document["version"] + 1)):
         yield f"its versions do not rise by one: {versions}, and it is {document['version']}"
-    if len({entry["token"] for entry in history}) != len(history):
+    if len({entry["token"] for entry in history}) != len(writes):
         yield "a write was stored twice"
-    for before, after in pairwise(history):
+    for before, after in pairwise(writes):
         if after["source"] is not None and after["source"] != before["target"]:
             yield f"version {after['version']} was made of {after['source']}, not of what was there"
-    instants = {entry["version"]: entry for entry in history}
     if history and history[-1]["token"] != document["token"]:
         yield "its last write is not in its history"
-    if len(instants) == document["version"]:
+    if _is_whole(document):
         ran = [entry["message_id"] for entry in history if _ran(entry)]
         if ran != document["data"].get("applied", []):
             yield f"its history says {ran}, its data {document['data'].get('applied')}"
+
+
+def _writes(document: Document) -> list[Document]:
+    """Return what the history says of each write.
+
+    That which ends a saga also says what then comes to nothing.
+    """
+    history = document["history"]
+    ended = {entry["version"] for entry in history if entry["kind"] != "dropped"}
+    return [
+        entry for entry in history if entry["kind"] != "dropped" or entry["version"] not in ended
+    ]
+
+
+def _is_whole(document: Document) -> bool:
+    """Tell whether the history reaches back to the first write."""
+    return any(entry["version"] == 1 for entry in document["history"])
 
 
 def _ran(entry: Document) -> bool:
@@ -162,7 +179,8 @@ def _check_accepted(
     applied = Counter[str](document["data"].get("applied", []))
     completed = document["state"] == "done"
     seen = {entry["message_id"] for entry in document["history"]}
-    complete = len(document["history"]) == document["version"]
+    complete = _is_whole(document)
+    dropped = {entry["message_id"] for entry in document["history"] if entry["kind"] == "dropped"}
     for message, times in applied.items():
         if times > 1:
             yield f"{message} was applied {times} times"
@@ -172,8 +190,11 @@ def _check_accepted(
             yield f"{told} and is not applied"
         if one.kind in _KEPT and complete and one.message not in seen:
             yield f"{told} and has vanished"
-        if one.kind in _KEPT and completed and not applied[one.message]:
-            yield f"{told} and never applied"
+        if one.kind in _KEPT and complete and not applied[one.message]:
+            if completed:
+                yield f"{told} and never applied"
+            elif one.message not in dropped and document["status"] == "finished":
+                yield f"{told}, and is neither applied nor told to have come to nothing"
         if one.kind == "duplicate" and complete and one.message not in seen:
             yield f"{told} and had never come before"
         if one.kind == "finished" and document["status"] != "finished":
@@ -236,8 +257,7 @@ def _check_undone(document: Document, effects: list[Carried]) -> Iterator[str]:
         entry["step"] for entry in document["history"] if entry["step"] in _UNDOES and _ran(entry)
     ]
     recorded = {entry["step"]: entry["status"] for entry in document["compensations"]}
-    complete = len(document["history"]) == document["version"]
-    if complete and list(recorded) != steps:
+    if _is_whole(document) and list(recorded) != steps:
         yield f"it has done {steps}, and recorded is how to undo {list(recorded)}"
     undone = document["data"].get("undone", [])
     done = {effect.command: effect for effect in effects}

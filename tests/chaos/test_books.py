@@ -154,6 +154,32 @@ def test_what_came_twice_is_one_effect_and_no_violation() -> None:
     assert check(again) == []
 
 
+def _with_kept(evidence: Evidence) -> Evidence:
+    """Return the evidence of a saga that kept an event which came to nothing when it ended."""
+    document = evidence.documents[0]
+    last = document["history"][-1]
+    event = {**last, "message_id": "late", "event": "Noted", "step": "parked"}
+    kept = event | {"kind": "parked", "target": last["source"], "token": "token parked"}
+    document["history"].insert(-1, kept)
+    last["version"], kept["version"] = last["version"] + 1, last["version"]
+    dropped = event | {"kind": "dropped", "version": last["version"], "source": last["target"]}
+    document["history"].insert(-1, dropped)
+    told = Acceptance(message="late", errand="e0", kind="deferred", version=kept["version"])
+    return evolve(
+        evidence,
+        documents=({**document, "version": last["version"]},),
+        accepted=(*evidence.accepted, told),
+    )
+
+
+def test_what_was_kept_may_come_to_nothing_when_the_saga_ends_if_the_history_says_so() -> None:
+    evidence = _with_kept(undone())
+    assert check(evidence) == []
+    evidence.documents[0]["history"].pop(-2)
+    (problem,) = check(evidence)
+    assert "neither applied nor told to have come to nothing" in problem
+
+
 def test_suspended_saga_is_at_rest_where_someone_sees_it() -> None:
     evidence = completed()
     document = {**evidence.documents[0], "status": "suspended", "state": "delivering"}
