@@ -29,8 +29,8 @@ from benchmarks.orders import (
 )
 from examples import orders as example
 from sagaflow import Context, MemoryRepository, Orchestrator, SystemClock
+from sagaflow._definition.context import Effects
 from sagaflow._engine.decision import choose
-from sagaflow.context import Effects
 
 Handler = Callable[[OrderData, Any, list[object]], Awaitable[None]]
 
@@ -45,7 +45,7 @@ def bare(*, number: int) -> Measurement:
     async def run(order: Order) -> None:
         saga, state = OrderSaga(), None
         for event, message_id in zip(order.events, order.message_ids, strict=True):
-            row = choose(table, None if state is None else state.name, saga, event)
+            row = choose(table, None if state is None else state.name, lambda: saga, event)
             if row is None:
                 raise RuntimeError(f"no transition for {event!r}")
             ctx = Context(

@@ -11,17 +11,25 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 from sagaflow._codec.data import decode_saga
 from sagaflow._codec.documents import Bookkeeping, DocumentChange, Push
 from sagaflow._codec.elements import Document, encode_lease
+from sagaflow._codec.instance import Instance
+from sagaflow._codec.selection import (
+    Selection,
+    Summary,
+    Tally,
+    Trait,
+    Unreadable,
+    id_of,
+    summary_of,
+)
 from sagaflow._codec.upgrade import read_record
+from sagaflow._concurrency.event_loops import PerLoop
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.state import State
-from sagaflow._loops import PerLoop
-from sagaflow._shown import shown
-from sagaflow.clock import Clock, SystemClock
-from sagaflow.exceptions import SagaflowError
-from sagaflow.ids import SagaId, check_id
-from sagaflow.instance import Instance
-from sagaflow.record import Lease, Status, has_expired
-from sagaflow.survey import Selection, Summary, Tally, Trait, Unreadable, id_of, summary_of
+from sagaflow._model.clock import Clock, SystemClock
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.record import Lease, Status, has_expired
+from sagaflow._model.shown import shown
 
 __all__ = [
     "Bookkeeping",

@@ -12,8 +12,8 @@ from typing import IO, Any, Final
 
 import click
 
+from sagaflow._model.errors import SagaflowError
 from sagaflow.commands.secrets import keeping_secrets, redacted
-from sagaflow.exceptions import SagaflowError
 
 _INTERRUPTED: Final = 130
 _LOG_LINES: Final = 5

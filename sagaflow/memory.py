@@ -14,12 +14,12 @@ from bson import ObjectId
 from sagaflow._codec.data import fields_of
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document, encode_lease
+from sagaflow._codec.selection import Selection, Summary, summary_of
 from sagaflow._definition.saga import Saga
+from sagaflow._model.clock import Clock
+from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.record import Lease, Status, has_expired
 from sagaflow.abc import SagaRepository
-from sagaflow.clock import Clock
-from sagaflow.ids import SagaId, check_id
-from sagaflow.record import Lease, Status, has_expired
-from sagaflow.survey import Selection, Summary, summary_of
 
 _Key = tuple[type, object]
 _UNCHANGING: Final = frozenset(

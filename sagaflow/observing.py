@@ -12,13 +12,13 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import define, field, frozen
 
-from sagaflow._codec.size import document_size
-from sagaflow._codec.values import decode_dynamic, encode_dynamic
-from sagaflow._log import about, get_logger
-from sagaflow._shown import shown
-from sagaflow.exceptions import RepositoryError, SagaflowError
-from sagaflow.ids import SagaId
-from sagaflow.record import SuspensionReason
+from sagaflow._forms.size import document_size
+from sagaflow._forms.values import decode_dynamic, encode_dynamic
+from sagaflow._model.errors import RepositoryError, SagaflowError
+from sagaflow._model.ids import SagaId
+from sagaflow._model.log import about, get_logger
+from sagaflow._model.record import SuspensionReason
+from sagaflow._model.shown import shown
 
 __all__ = [
     "Activity",

@@ -13,43 +13,43 @@ import anyio
 from anyio.abc import TaskGroup
 from svcs import Registry
 
+from sagaflow._codec.instance import Instance
 from sagaflow._codec.messages import MessageTypes
+from sagaflow._concurrency.cancellation import failure
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
 from sagaflow._engine.correlation import correlate
-from sagaflow._strangers import failure
-from sagaflow.abc import Bus, SagaRepository
-from sagaflow.aside import checked
-from sagaflow.clock import Clock, SystemClock
-from sagaflow.commits import Commits
-from sagaflow.deciding import Deciding
-from sagaflow.envelope import Envelope, current_envelope
-from sagaflow.exceptions import (
+from sagaflow._engine.outcome import Outcome
+from sagaflow._model.clock import Clock, SystemClock
+from sagaflow._model.envelope import Envelope, current_envelope
+from sagaflow._model.errors import (
     NewerSchemaError,
     OrchestratorClosedError,
     SagaflowError,
     ServerUnavailableError,
     UnknownStateError,
 )
-from sagaflow.handling import Event, Handling, stored_headers
-from sagaflow.health import Health, Survey
-from sagaflow.hot import HotSagas
-from sagaflow.ids import SagaId, check_id
-from sagaflow.instance import Instance
-from sagaflow.lanes import Lane
-from sagaflow.leases import Leases
-from sagaflow.mailbox import Mailboxes
+from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.policy import Limits, RetryPolicy
+from sagaflow._runtime.aside import checked
+from sagaflow._runtime.cache import HotSagas
+from sagaflow._runtime.deciding import Deciding
+from sagaflow._runtime.delivery import Processing
+from sagaflow._runtime.due import Working
+from sagaflow._runtime.health import Health, Survey
+from sagaflow._runtime.invoke import Event, Handling, stored_headers
+from sagaflow._runtime.lanes import Lane
+from sagaflow._runtime.leases import Leases
+from sagaflow._runtime.mailbox import Mailboxes
+from sagaflow._runtime.operations import Cancellation, Operations
+from sagaflow._runtime.outbox import Relay
+from sagaflow._runtime.removals import Removals
+from sagaflow._runtime.sagas import checked_sagas, saga_for
+from sagaflow._runtime.store import Commits
+from sagaflow._runtime.sweep import Workers
+from sagaflow._runtime.trace import Trace
+from sagaflow.abc import Bus, SagaRepository
 from sagaflow.observing import Observer, observers_of
-from sagaflow.operations import Cancellation, Operations
-from sagaflow.outcome import Outcome
-from sagaflow.policy import Limits, RetryPolicy
-from sagaflow.processing import Processing
-from sagaflow.relay import Relay
-from sagaflow.removals import Removals
-from sagaflow.sagas import checked_sagas, saga_for
-from sagaflow.trace import Trace
-from sagaflow.workers import Workers
-from sagaflow.working import Working
 
 SagaT = TypeVar("SagaT", bound=Saga)
 

@@ -20,6 +20,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
+from sagaflow._model.redaction import redact
 from sagaflow.observing import (
     Activity,
     ActivityKind,
@@ -32,7 +33,6 @@ from sagaflow.observing import (
     StoreIsBack,
     Suspended,
 )
-from sagaflow.redaction import redact
 
 __all__ = ["OpenTelemetryObserver"]
 

@@ -1,155 +1,57 @@
-"""Imports point downwards only; those for typing only and those in functions count, too."""
+"""The house: imports between rooms point downwards only, and run in no circle anywhere.
+
+A room is a folder or a module directly in the package. Imports for typing only and those in
+functions count, too.
+"""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-# From the bottom up: a module imports from lower layers only. The facade has the name "".
-LAYERS: list[set[str]] = [
-    {"redaction", "_texts"},
-    {"_new", "_shown", "_instants"},
-    {"exceptions", "_definition", "_engine", "_codec", "commands", "demo", "inspection"},
-    {"_strangers", "ids", "clock", "policy", "_definition.origin"},
-    {"envelope", "_codec.reading", "_log", "_definition.state", "_definition.messages"},
-    {"context", "_definition.table", "_definition.arguments"},
-    {"_codec.declared", "_codec.form", "_codec.size", "_codec.values"},
-    {"_codec.collections", "_codec.scalars"},
-    {"_codec.instances"},
-    {"_codec.sameness"},
-    {"_codec.unions"},
-    {"_codec.forms"},
-    {"_codec.kept"},
-    {"record"},
-    {"_loops", "room", "survey", "mongo.uris"},
-    {"_definition.chain", "_definition.graph"},
-    {"_definition.timeout", "_definition.migrations"},
-    {"_definition.sources"},
-    {"_definition.build"},
-    {"_definition.body"},
-    {"_definition.evolution"},
-    {"_definition.saga"},
-    {"outcome", "instance"},
-    {"_engine.backoff", "_engine.correlation", "_engine.work"},
-    {"_engine.decision", "_engine.writing"},
-    {"_engine.conclusion"},
-    {"_engine.failure"},
-    {"_codec.elements"},
-    {"observing"},
-    {"_codec.data", "_codec.documents", "_codec.messages"},
-    {"_codec.upgrade"},
-    {"diagrams.text", "diagrams.order", "diagrams.model"},
-    {"diagrams.layout", "diagrams.mermaid", "diagrams.dot", "diagrams.trail"},
-    {"diagrams.svg"},
-    {"diagrams"},
-    {"inspection.finding", "inspection.shown"},
-    {"inspection.definition", "inspection.compatibility", "inspection.explanation"},
-    {"mongo.indexes", "mongo.survey"},
-    {"abc", "aside", "hot", "trace"},
-    {
-        "memory",
-        "bus",
-        "commits",
-        "handling",
-        "mongo.batches",
-        "mongo.drivers",
-        "mongo.embedded",
-        "lanes",
-        "sagas",
-    },
-    {"leases", "offers", "refusals", "removals", "mongo.errors", "mongo.statements"},
-    {"mailbox"},
-    {"mongo.writes"},
-    {
-        "mongo.repository",
-        "health",
-        "relay",
-        "workers",
-        "working",
-    },
-    {"deciding", "operations"},
-    {"processing"},
-    {"orchestrator", "mongo", "otel"},
-    {
-        "testing._clock",
-        "testing._contract.records",
-        "testing._expected",
-        "testing._participants",
-    },
-    {"testing._contract.kit"},
-    {
-        "testing._contract.copies",
-        "testing._contract.documents",
-        "testing._contract.ids",
-        "testing._contract.queries",
-        "testing._contract.simultaneous",
-        "testing._contract.surveys",
-        "testing._contract.transitions",
-        "testing._contract.work",
-    },
-    {"testing._contract"},
-    {"testing._stage"},
-    {"testing._report"},
-    {"testing._checks"},
-    {"testing._saga_test"},
-    {"testing._exploring"},
-    {"testing._exploring.instruments", "testing._exploring.source", "testing._exploring.steps"},
-    {"testing._exploring.examples", "testing._exploring.findings", "testing._exploring.world"},
-    {"testing._exploring.process"},
-    {"testing._exploring.runner"},
-    {"testing._exploring.checks"},
-    {"testing._exploring.telling"},
-    {"testing._exploring.search"},
-    {"testing._exploring.explore", "testing._exploring.rules"},
-    {"testing._exploring.machine"},
-    {"testing"},
-    {""},
-    {"demo.example", "demo.plan", "demo.server"},
-    {"demo.books", "demo.settings"},
-    {"demo.participants", "demo.reconcile", "demo.record"},
-    {"demo.shop"},
-    {"demo.worker"},
-    {"demo.crash"},
-    {"demo.run"},
-    {"demo.report"},
-    {"commands.ids", "commands.secrets", "commands.output", "commands.targets"},
-    {"commands.connection", "commands.options"},
-    {"commands.damaged"},
-    {
-        "commands.check",
-        "commands.demo",
-        "commands.explain",
-        "commands.graph",
-        "commands.indexes",
-        "commands.ls",
-        "commands.operate",
-        "commands.show",
-        "commands.stats",
-    },
+# From the ground up: a room imports from lower floors only. The facade has the name "".
+FLOORS: list[set[str]] = [
+    {"_model"},
+    {"_concurrency", "_forms", "exceptions"},
+    {"_definition"},
+    {"_codec", "_engine"},
+    {"abc", "diagrams", "inspection", "observing"},
+    {"_runtime", "bus", "memory", "mongo", "otel"},
+    {"orchestrator"},
+    {"", "testing"},
+    {"demo"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]
-LAYER_OF = {module: number for number, modules in enumerate(LAYERS) for module in modules}
-KNOWS_ASYNCIO = "_strangers"
-"""Only asyncio can tell whether its `Task.cancel` was called: anyio knows its own scopes only."""
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 DRIVERS = {"pymongo", "motor", "secantus", "secantusdb"}
 IMPURE = {"anyio", "asyncio", "random", "time"}
-PURE = {"_definition", "_engine", "diagrams", "inspection", "survey"}
+PURE = {"_definition", "_engine", "_forms", "_model", "diagrams", "inspection"}
+KNOWS_ASYNCIO = "_concurrency.cancellation"
+"""Of the core only: anyio does not tell what `asyncio.Task.cancel` has asked for."""
+MOST_FLOORS = 12
+MOST_ENTRIES = 24
+"""Directly in the package, those for Python and for checkers included."""
+
+
+def package() -> Path:
+    spec = find_spec("sagaflow")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
 
 
 @cache
 def sources() -> dict[str, str]:
     """Return the text of every module of the package, by its name without `sagaflow.`."""
-    spec = find_spec("sagaflow")
-    assert spec is not None
-    assert spec.origin is not None
-    root = Path(spec.origin).parent
-    found: dict[str, str] = {}
+    root, found = package(), dict[str, str]()
     for path in root.rglob("*.py"):
         parts = path.relative_to(root).with_suffix("").parts
         if parts[0] != "examples":  # the wheel carries them along; they are users of the facade
@@ -172,42 +74,80 @@ def imports(text: str) -> list[str]:
     return found
 
 
+def module_of(imported: str, modules: Mapping[str, str]) -> str:
+    """Return the module of the package that holds an imported name."""
+    name = imported.removeprefix("sagaflow.")
+    return name if name in modules or "." not in name else name.rpartition(".")[0]
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
 def faults(modules: Mapping[str, str]) -> Iterator[str]:
     """Yield every import that points in the wrong direction."""
     for module, text in modules.items():
-        if module not in LAYER_OF:
-            yield f"{module} has no layer"
+        room = room_of(module)
+        if room not in FLOOR_OF:
+            yield f"{module} is in no room that has a floor"
             continue
-        package = module.partition(".")[0]
         for imported in imports(text):
-            root, _, rest = imported.partition(".")
+            root = imported.partition(".")[0]
             if root == "":
                 yield f"{module} has a relative import, {imported}"
             elif imported == "sagaflow":
                 yield f"{module} imports the facade"
             elif root == "sagaflow":
-                known = rest in modules or "." not in rest
-                target = rest if known else rest.rpartition(".")[0]
-                if LAYER_OF.get(target, len(LAYERS)) >= LAYER_OF[module]:
-                    yield f"{module} imports {target}, which is not below it"
-            elif root in DRIVERS and package != "mongo":
+                target = room_of(module_of(imported, modules))
+                if target != room and FLOOR_OF.get(target, len(FLOORS)) >= FLOOR_OF[room]:
+                    yield f"{module} imports {imported}, which is not below it"
+            elif root in DRIVERS and room != "mongo":
                 yield f"{module} imports a driver, {root}"
-            elif root == "asyncio" and package != "mongo" and module != KNOWS_ASYNCIO:
+            elif root == "asyncio" and room != "mongo" and module != KNOWS_ASYNCIO:
                 yield f"{module} imports asyncio"
-            elif root in IMPURE and package in PURE:
+            elif root in IMPURE and room in PURE:
                 yield f"{module} is pure but imports {root}"
 
 
-def test_module_that_knows_asyncio_exists() -> None:
-    assert "import asyncio" in sources()[KNOWS_ASYNCIO]
+def needs(modules: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return which modules of the package each module imports."""
+    return {
+        module: {
+            module_of(imported, modules)
+            for imported in imports(text)
+            if imported.startswith("sagaflow.")
+        }
+        for module, text in modules.items()
+    }
+
+
+def circle(modules: Mapping[str, str]) -> list[str]:
+    """Return modules that import one another in a circle, if there are such."""
+    try:
+        TopologicalSorter(needs(modules)).prepare()
+    except CycleError as exc:
+        found: list[str] = exc.args[1]
+        return found
+    return []
 
 
 def test_imports_point_downwards_only() -> None:
     assert list(faults(sources())) == []
 
 
-def test_no_module_has_two_layers() -> None:
-    assert sum(map(len, LAYERS)) == len(LAYER_OF)
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    assert circle(sources()) == []
+
+
+def test_house_is_no_higher_than_a_person_can_climb() -> None:
+    assert len(FLOORS) <= MOST_FLOORS
+    assert sum(map(len, FLOORS)) == len(FLOOR_OF)
+    assert set(FLOOR_OF) == {room_of(module) for module in sources()}
+
+
+def test_few_things_stand_directly_in_the_package() -> None:
+    entries = [path.name for path in package().iterdir() if path.name != "__pycache__"]
+    assert len([name for name in entries if name != "examples"]) <= MOST_ENTRIES, sorted(entries)
 
 
 @pytest.mark.parametrize(
@@ -215,18 +155,18 @@ def test_no_module_has_two_layers() -> None:
     [
         ("_engine.decision", "import sagaflow.orchestrator", "orchestrator, which is not below"),
         ("_engine.decision", "from sagaflow.orchestrator import Orchestrator", "is not below it"),
+        ("_engine.decision", "from sagaflow._codec.data import x", "_codec.data.x, which is not"),
         ("_codec.values", "from sagaflow import orchestrator", "imports the facade"),
-        ("context", "from sagaflow._definition import saga", "_definition.saga, which is not"),
-        ("outcome", "from sagaflow.instance import Instance", "instance, which is not below it"),
-        ("record", "from sagaflow.record import SagaRecord", "record, which is not below it"),
+        ("_model.ids", "from sagaflow._definition import saga", "_definition.saga, which is not"),
+        ("memory", "from sagaflow.mongo import MongoRepository", "which is not below it"),
         ("orchestrator", "import sagaflow", "imports the facade"),
         ("cli", "from sagaflow import Saga", "imports the facade"),
         ("cli", "def main():\n    import sagaflow as s", "imports the facade"),
         ("cli", "from sagaflow import *", "imports the facade"),
         ("cli", "import sagaflow.no_such_module", "which is not below it"),
-        ("ids", "if TYPE_CHECKING:\n    from sagaflow.record import X", "record, which is not"),
-        ("ids", "def f():\n    from sagaflow.record import X", "record, which is not below it"),
-        ("ids", "from . import record", "has a relative import"),
+        ("_model.ids", "if TYPE_CHECKING:\n    from sagaflow.abc import X", "abc.X, which is not"),
+        ("_model.ids", "def f():\n    from sagaflow.abc import X", "abc.X, which is not below"),
+        ("_model.ids", "from . import record", "has a relative import"),
         ("_definition.saga", "import anyio", "is pure but imports anyio"),
         ("_definition.saga", "from time import monotonic", "is pure but imports time"),
         ("_engine.backoff", "import random", "is pure but imports random"),
@@ -235,12 +175,11 @@ def test_no_module_has_two_layers() -> None:
         ("diagrams.layout", "import random", "is pure but imports random"),
         ("inspection.explanation", "import time", "is pure but imports time"),
         ("orchestrator", "import asyncio", "imports asyncio"),
-        ("bus", "async def f():\n    from asyncio import sleep", "imports asyncio"),
+        ("bus.memory", "async def f():\n    from asyncio import sleep", "imports asyncio"),
         ("memory", "from pymongo import MongoClient", "imports a driver, pymongo"),
         ("demo.run", "import motor.motor_asyncio", "imports a driver, motor"),
         ("_definition.graph", "import secantus", "imports a driver, secantus"),
-        ("brand_new", "", "has no layer"),
-        ("mongo.brand_new", "", "has no layer"),
+        ("brand_new", "", "is in no room"),
     ],
 )
 def test_fault_is_found(module: str, text: str, fault: str) -> None:
@@ -256,7 +195,13 @@ def test_fault_is_found(module: str, text: str, fault: str) -> None:
         ("orchestrator", "import random\nfrom sagaflow._definition import saga, state"),
         ("cli", "from sagaflow.orchestrator import Orchestrator"),
         ("", "from sagaflow.orchestrator import Orchestrator as Orchestrator"),
+        ("_model.brand_new", "from sagaflow._model.ids import SagaId"),
     ],
 )
 def test_import_that_is_allowed(module: str, text: str) -> None:
     assert list(faults({**sources(), module: text})) == []
+
+
+def test_circle_is_found() -> None:
+    text = "from sagaflow._model.record import SagaRecord\n"
+    assert {"_model.ids", "_model.record"} <= set(circle({**sources(), "_model.ids": text}))

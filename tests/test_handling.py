@@ -29,8 +29,8 @@ from sagaflow._codec.messages import MessageTypes
 from sagaflow._definition.table import TransitionRow
 from sagaflow._engine.conclusion import Run, Scheduled, Undoing
 from sagaflow._engine.writing import Sent
-from sagaflow.handling import Event, Handling, read_saga
-from sagaflow.record import SagaRecord
+from sagaflow._model.record import SagaRecord
+from sagaflow._runtime.invoke import Event, Handling, read_saga
 from sagaflow.testing import ManualClock
 
 pytestmark = pytest.mark.anyio

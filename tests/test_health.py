@@ -20,10 +20,10 @@ from sagaflow import (
     SagaRepository,
     ServerUnavailableError,
 )
-from sagaflow.commits import Commits
-from sagaflow.health import Survey
+from sagaflow._codec.selection import Selection, Summary
+from sagaflow._runtime.health import Survey
+from sagaflow._runtime.store import Commits
 from sagaflow.observing import Backlog
-from sagaflow.survey import Selection, Summary
 from sagaflow.testing import ManualClock
 from tests.observing.shop import Order, Paid, Placed, Told, shop
 from tests.semantics.support import Passing, RecordingBus

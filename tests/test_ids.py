@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from sagaflow import ids
-from sagaflow.ids import Unique
+from sagaflow._model import ids
+from sagaflow._model.ids import Unique
 
 FORKS = """
 import os
-from sagaflow.ids import Unique
+from sagaflow._model.ids import Unique
 
 make = Unique()
 make()

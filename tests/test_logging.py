@@ -75,7 +75,7 @@ async def test_event_that_nobody_takes(
         ("Order", "o", "Paid", "m-1", None),
         ("Order", "o", "SoldOut", 3, 1),
     ]
-    assert {record.name for record in caplog.records} == {"sagaflow.processing"}
+    assert {record.name for record in caplog.records} == {"sagaflow.delivery"}
 
 
 async def test_event_of_no_saga(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
@@ -104,7 +104,7 @@ async def test_handler_that_keeps_failing(
         await orders.run_due()
     assert [(record.name, told(record)) for record in caplog.records] == [
         ("sagaflow.deciding", ("Order", "o", "Paid", "m-2", 1)),
-        ("sagaflow.working", ("Order", "o", "Paid", "m-2", 2)),
+        ("sagaflow.due", ("Order", "o", "Paid", "m-2", 2)),
     ]
 
 
@@ -118,7 +118,7 @@ async def test_message_that_is_refused(
     saga, correlation_id, event, message_id, version = told(record)
     assert (saga, correlation_id, event, version) == ("Order", "o", "Pay", 1)
     assert message_id == bus.attempts[0].message_id
-    assert record.name == "sagaflow.relay"
+    assert record.name == "sagaflow.outbox"
 
 
 async def test_records_hold_no_content_of_messages(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sagaflow.mailbox import Fate, Letter, Mailbox
-from sagaflow.removals import Removals
+from sagaflow._runtime.mailbox import Fate, Letter, Mailbox
+from sagaflow._runtime.removals import Removals
 from tests.contract.records import Parcel
 from tests.engine.support import record
 

@@ -18,8 +18,8 @@ from sagaflow import (
 from sagaflow import memory as module
 from sagaflow._codec.documents import Bookkeeping
 from sagaflow._codec.elements import Document
-from sagaflow.record import Lease, Status
-from sagaflow.survey import Selection
+from sagaflow._codec.selection import Selection
+from sagaflow._model.record import Lease, Status
 from sagaflow.testing import ManualClock
 from tests.codec.test_messages import saga_with
 from tests.contract.records import (

@@ -29,8 +29,8 @@ from sagaflow import (
 )
 from sagaflow._codec.data import decode_saga, encode_saga
 from sagaflow._codec.messages import MessageTypes
-from sagaflow._shown import shown
-from sagaflow.redaction import HIDDEN, is_secret, safe_repr, secret_fields
+from sagaflow._model.redaction import HIDDEN, is_secret, safe_repr, secret_fields
+from sagaflow._model.shown import shown
 from sagaflow.testing import ManualClock
 
 CARD = "4111-1111-1111-1111"

@@ -29,10 +29,10 @@ from sagaflow import (
 )
 from sagaflow._codec.documents import Bookkeeping, decode_record, encode_record
 from sagaflow._codec.messages import MessageTypes
-from sagaflow.commits import Commits
-from sagaflow.envelope import current_envelope
-from sagaflow.record import Lease, SagaRecord
-from sagaflow.relay import Relay
+from sagaflow._model.envelope import current_envelope
+from sagaflow._model.record import Lease, SagaRecord
+from sagaflow._runtime.outbox import Relay
+from sagaflow._runtime.store import Commits
 from sagaflow.testing import ManualClock
 from tests.semantics.support import Passing
 

@@ -14,9 +14,9 @@ from bson import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagaflow._log import Repeats, get_logger
-from sagaflow._shown import shown
-from sagaflow._texts import LINE, TRACEBACK, cleaned, line_of, name_of, text_of, traceback_of
+from sagaflow._model.log import Repeats, get_logger
+from sagaflow._model.shown import shown
+from sagaflow._model.texts import LINE, TRACEBACK, cleaned, line_of, name_of, text_of, traceback_of
 from sagaflow.testing import ManualClock
 
 ALL = st.text(st.characters(exclude_categories=()), max_size=60)

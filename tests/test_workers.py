@@ -24,10 +24,10 @@ from sagaflow import (
     initially,
 )
 from sagaflow._codec.documents import encode_record
-from sagaflow.commits import Commits
-from sagaflow.record import Lease, SagaRecord, evolve
+from sagaflow._model.record import Lease, SagaRecord, evolve
+from sagaflow._runtime.store import Commits
+from sagaflow._runtime.sweep import Workers
 from sagaflow.testing import ManualClock
-from sagaflow.workers import Workers
 from tests.semantics.support import Passing
 
 pytestmark = pytest.mark.anyio
@@ -575,9 +575,9 @@ async def test_workers_are_alive_while_their_sweep_goes_round(
         assert workers.are_alive()
         begun = anyio.current_time()
         with monkeypatch.context() as later:
-            later.setattr("sagaflow.workers.anyio.current_time", lambda: begun + 99)
+            later.setattr("sagaflow._runtime.sweep.anyio.current_time", lambda: begun + 99)
             assert workers.are_alive()
-            later.setattr("sagaflow.workers.anyio.current_time", lambda: begun + 101)
+            later.setattr("sagaflow._runtime.sweep.anyio.current_time", lambda: begun + 101)
             assert not workers.are_alive()
         tasks.cancel_scope.cancel()
     assert not workers.are_alive()

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TypeVar
 
-from sagaflow._codec.instances import Field, assign
-from sagaflow._codec.kept import check_kept, saga_fields
-from sagaflow._codec.values import UnfitValueError, cannot_decode, cannot_encode
+from sagaflow._definition.kept import check_kept, saga_fields
 from sagaflow._definition.saga import Saga
+from sagaflow._forms.instances import Field, assign
+from sagaflow._forms.values import UnfitValueError, cannot_decode, cannot_encode
 
 SagaT = TypeVar("SagaT", bound=Saga)
 

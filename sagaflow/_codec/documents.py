@@ -37,12 +37,12 @@ from sagaflow._codec.reading import (
     perhaps,
     text_in,
 )
-from sagaflow._codec.sameness import changed
-from sagaflow._codec.size import document_size
-from sagaflow._shown import shown
-from sagaflow.exceptions import DamagedDocumentError
-from sagaflow.ids import SagaId
-from sagaflow.record import SagaRecord, Status
+from sagaflow._forms.sameness import changed
+from sagaflow._forms.size import document_size
+from sagaflow._model.errors import DamagedDocumentError
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import SagaRecord, Status
+from sagaflow._model.shown import shown
 
 HISTORY_SIZE: Final = 64
 """How many writes a saga remembers."""

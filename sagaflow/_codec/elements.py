@@ -15,7 +15,7 @@ from sagaflow._codec.reading import (
     perhaps,
     text_in,
 )
-from sagaflow.record import (
+from sagaflow._model.record import (
     Failing,
     HistoryEntry,
     HistoryKind,

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from types import FunctionType
 from typing import Any, Final, cast
 
-from sagaflow._codec.forms import form_of
-from sagaflow._codec.values import cannot_decode, cannot_encode
-from sagaflow._definition.messages import is_message_class, mentioned_messages
+from sagaflow._definition.messages import mentioned_messages
 from sagaflow._definition.saga import Saga
-from sagaflow._shown import shown
-from sagaflow.exceptions import SagaDefinitionError, SerializationError
-from sagaflow.record import StoredMessage
+from sagaflow._forms.forms import form_of
+from sagaflow._forms.instances import is_message_class
+from sagaflow._forms.values import cannot_decode, cannot_encode
+from sagaflow._model.errors import SagaDefinitionError, SerializationError
+from sagaflow._model.record import StoredMessage
+from sagaflow._model.shown import shown
 
 
 class MessageTypes:

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from bson import Code, ObjectId
 
-from sagaflow._shown import shown
-from sagaflow.ids import SagaId, check_id
+from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.shown import shown
 
 T = TypeVar("T")
 _IDS = (str, int, UUID, ObjectId)

@@ -12,12 +12,19 @@ from typing import Any, cast
 
 from sagaflow._codec.data import encode_saga, migrated_saga
 from sagaflow._codec.documents import decode_record
+from sagaflow._concurrency.cancellation import failure
 from sagaflow._definition.evolution import Step
 from sagaflow._definition.saga import Saga, definition_of
-from sagaflow._strangers import failure
-from sagaflow._texts import line_of
-from sagaflow.exceptions import NewerSchemaError, SerializationError, UnknownStateError
-from sagaflow.record import RecordedCompensation, SagaRecord, Status, Timer, TimerKind, evolve
+from sagaflow._model.errors import NewerSchemaError, SerializationError, UnknownStateError
+from sagaflow._model.record import (
+    RecordedCompensation,
+    SagaRecord,
+    Status,
+    Timer,
+    TimerKind,
+    evolve,
+)
+from sagaflow._model.texts import line_of
 
 
 def read_record(

@@ -15,17 +15,17 @@ from typing import Any, ClassVar, Final, get_origin
 import attrs
 from attrs import frozen
 
-from sagaflow._codec.declared import undetermined, written_annotations
-from sagaflow._codec.kept import check_kept, saga_fields
 from sagaflow._definition.arguments import EVENT_HANDLER, TIMEOUT_HANDLER, handler_problem
 from sagaflow._definition.build import Layer
 from sagaflow._definition.chain import Finished, Link
 from sagaflow._definition.graph import findings
+from sagaflow._definition.kept import check_kept, saga_fields
 from sagaflow._definition.migrations import Migration
 from sagaflow._definition.origin import SagaBody
 from sagaflow._definition.state import State
 from sagaflow._definition.table import TransitionTable
-from sagaflow.exceptions import SagaDefinitionError
+from sagaflow._forms.declared import undetermined, written_annotations
+from sagaflow._model.errors import SagaDefinitionError
 
 _METHODS: Final = (
     FunctionType,

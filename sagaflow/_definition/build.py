@@ -22,7 +22,7 @@ from sagaflow._definition.migrations import Migration, migration_of
 from sagaflow._definition.origin import Origin
 from sagaflow._definition.state import State
 from sagaflow._definition.table import Action, Correlator, TransitionRow, TransitionTable
-from sagaflow.exceptions import SagaDefinitionError
+from sagaflow._model.errors import SagaDefinitionError
 
 _Key: TypeAlias = tuple[State | None, type | None, timedelta | None, bool]
 

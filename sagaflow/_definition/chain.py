@@ -16,11 +16,11 @@ from sagaflow._definition.arguments import (
     check_handler,
     check_state,
 )
+from sagaflow._definition.context import Context
 from sagaflow._definition.origin import Origin
 from sagaflow._definition.state import State
 from sagaflow._definition.table import Action, Correlator, Guard
-from sagaflow.context import Context
-from sagaflow.exceptions import SagaDefinitionError
+from sagaflow._model.errors import SagaDefinitionError
 
 EventT = TypeVar("EventT")
 EventT_co = TypeVar("EventT_co", covariant=True)

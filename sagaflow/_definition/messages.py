@@ -1,15 +1,14 @@
-"""What may be a message, and which messages a handler's code mentions."""
+"""Which messages a handler's code mentions."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dis import get_instructions
 from functools import lru_cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Final
 
-import attrs
+from sagaflow._forms.instances import is_message_class
 
 _CLOSURE: Final = frozenset({"LOAD_DEREF"})
 _GLOBAL: Final = frozenset({"LOAD_GLOBAL"})
@@ -17,15 +16,6 @@ _ATTRIBUTE: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _HAVE_NAMES: Final = (ModuleType, type)
 _REMEMBERED: Final = 4096
 _BETWEEN: Final = frozenset({"CACHE", "EXTENDED_ARG", "PUSH_NULL"})
-
-
-def is_message_class(candidate: object) -> bool:
-    """Tell whether *candidate* is an attrs class or a dataclass, so that it can be stored."""
-    return isinstance(candidate, type) and (
-        "__attrs_attrs__" in vars(candidate)  # the usual case, at once
-        or attrs.has(candidate)
-        or dataclasses.is_dataclass(candidate)
-    )
 
 
 def mentioned_messages(function: FunctionType) -> Iterator[type]:

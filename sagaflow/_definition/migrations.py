@@ -11,7 +11,7 @@ from attrs import frozen
 
 from sagaflow._definition.chain import lost
 from sagaflow._definition.origin import Origin
-from sagaflow.exceptions import SagaDefinitionError
+from sagaflow._model.errors import SagaDefinitionError
 
 MigrationFunction: TypeAlias = Callable[[dict[str, Any]], dict[str, Any] | None]
 FunctionT = TypeVar("FunctionT", bound=MigrationFunction)

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from attrs import field, frozen
 
-from sagaflow.exceptions import SagaDefinitionError
+from sagaflow._model.errors import SagaDefinitionError
 
 _HERE: Final = str(Path(__file__).parent)
 

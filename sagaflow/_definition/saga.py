@@ -24,7 +24,7 @@ from sagaflow._definition.build import Layer, build_table, read_layer
 from sagaflow._definition.evolution import Evolution, build_evolution
 from sagaflow._definition.origin import SagaBody
 from sagaflow._definition.table import Correlator, TransitionTable
-from sagaflow.redaction import safe_repr
+from sagaflow._model.redaction import safe_repr
 
 _DEFAULT_INBOX: Final = 128
 _DEFAULT_EARLY_EVENTS: Final = timedelta(days=1)

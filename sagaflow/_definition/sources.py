@@ -11,7 +11,7 @@ from sagaflow._definition.chain import Declaration, EventChain, Link, Sources
 from sagaflow._definition.origin import Origin
 from sagaflow._definition.state import State
 from sagaflow._definition.timeout import TimeoutChain
-from sagaflow.ids import SagaId
+from sagaflow._model.ids import SagaId
 
 E1 = TypeVar("E1")
 E2 = TypeVar("E2")

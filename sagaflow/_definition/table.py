@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from attrs import Factory, field, frozen
 
 from sagaflow._definition.state import State
-from sagaflow.ids import SagaId
+from sagaflow._model.ids import SagaId
 
 Guard: TypeAlias = Callable[[Any, Any], bool]
 Correlator: TypeAlias = str | Callable[[Any], SagaId | None]

@@ -9,9 +9,9 @@ import attrs
 
 from sagaflow._definition.arguments import TIMEOUT_HANDLER, check_state
 from sagaflow._definition.chain import Finished, Link
+from sagaflow._definition.context import Context
 from sagaflow._definition.state import State
 from sagaflow._definition.table import Action
-from sagaflow.context import Context
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 SagaT = TypeVar("SagaT")

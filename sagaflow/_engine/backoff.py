@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from sagaflow.clock import to_milliseconds
-from sagaflow.policy import RetryPolicy
-from sagaflow.record import Failing
+from sagaflow._model.clock import to_milliseconds
+from sagaflow._model.policy import RetryPolicy
+from sagaflow._model.record import Failing
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 

@@ -20,8 +20,8 @@ from sagaflow._engine.writing import (
     with_messages,
     written,
 )
-from sagaflow.ids import SagaId
-from sagaflow.record import (
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import (
     Failing,
     HistoryKind,
     ParkedEvent,

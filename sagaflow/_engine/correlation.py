@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from sagaflow._concurrency.cancellation import failure
 from sagaflow._definition.table import Correlator, TransitionTable
-from sagaflow._strangers import failure
-from sagaflow._texts import line_of
-from sagaflow.exceptions import SagaflowError
-from sagaflow.ids import SagaId, check_id
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.texts import line_of
 
 
 def correlate(

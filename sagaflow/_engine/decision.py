@@ -10,10 +10,10 @@ from attrs import frozen
 
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import Action, TransitionRow, TransitionTable
+from sagaflow._engine.outcome import OutcomeKind
 from sagaflow._engine.work import Machine, has_timer_before, next_offer
-from sagaflow.exceptions import SagaDefinitionError
-from sagaflow.outcome import OutcomeKind
-from sagaflow.record import SagaRecord, Status
+from sagaflow._model.errors import SagaDefinitionError
+from sagaflow._model.record import SagaRecord, Status
 
 
 @frozen

@@ -29,9 +29,9 @@ from sagaflow._engine.writing import (
     without_parked,
     written,
 )
-from sagaflow.ids import SagaId
-from sagaflow.policy import RetryPolicy
-from sagaflow.record import (
+from sagaflow._model.ids import SagaId
+from sagaflow._model.policy import RetryPolicy
+from sagaflow._model.record import (
     Failing,
     HistoryKind,
     SagaRecord,

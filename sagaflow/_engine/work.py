@@ -9,7 +9,7 @@ from attrs import frozen
 
 from sagaflow._definition.saga import Options
 from sagaflow._definition.table import Action, TransitionTable
-from sagaflow.record import (
+from sagaflow._model.record import (
     Failing,
     ParkedEvent,
     RecordedCompensation,

@@ -10,9 +10,9 @@ from attrs import frozen
 
 from sagaflow._definition.state import State
 from sagaflow._engine.work import Machine, earliest, next_work
-from sagaflow.clock import to_milliseconds
-from sagaflow.ids import SagaId
-from sagaflow.record import (
+from sagaflow._model.clock import to_milliseconds
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import (
     HistoryEntry,
     HistoryKind,
     Lease,

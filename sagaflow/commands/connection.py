@@ -15,12 +15,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from sagaflow._codec.documents import decode_record
 from sagaflow._codec.upgrade import read_record
 from sagaflow._definition.saga import Saga
+from sagaflow._model.errors import DamagedDocumentError, NewerSchemaError
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import SagaRecord, has_expired
 from sagaflow.commands.ids import not_found
-from sagaflow.exceptions import DamagedDocumentError, NewerSchemaError
-from sagaflow.ids import SagaId
 from sagaflow.mongo import MongoRepository
 from sagaflow.mongo.uris import impatient
-from sagaflow.record import SagaRecord, has_expired
 
 T = TypeVar("T")
 

@@ -7,17 +7,17 @@ from typing import Final
 
 import click
 
-from sagaflow.commands.connection import ask
-from sagaflow.commands.ids import json_id, show_id
-from sagaflow.commands.output import as_json, columns
-from sagaflow.commands.targets import load_saga
-from sagaflow.exceptions import (
+from sagaflow._codec.selection import Unreadable
+from sagaflow._model.errors import (
     DamagedDocumentError,
     NewerSchemaError,
     UnknownStateError,
 )
+from sagaflow.commands.connection import ask
+from sagaflow.commands.ids import json_id, show_id
+from sagaflow.commands.output import as_json, columns
+from sagaflow.commands.targets import load_saga
 from sagaflow.mongo import MongoRepository
-from sagaflow.survey import Unreadable
 
 _HEADING: Final = ("ID", "WHY", "PROBLEM")
 

@@ -10,13 +10,13 @@ import click
 from attrs import evolve
 
 from sagaflow._definition.saga import Saga, definition_of
+from sagaflow._model.record import HistoryEntry
 from sagaflow.commands.connection import ask, load
 from sagaflow.commands.ids import parse_id, show_id
 from sagaflow.commands.options import id_type, saga, stored
 from sagaflow.commands.targets import load_saga
 from sagaflow.diagrams import Diagram, Trail, diagram_of, to_dot, to_mermaid, to_svg, trail_of
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import HistoryEntry
 
 _FORMATS: Final[Mapping[str, Callable[[Diagram], str]]] = {
     "mermaid": to_mermaid,

@@ -9,8 +9,8 @@ from uuid import UUID
 from bson import ObjectId
 from bson.errors import InvalidId
 
-from sagaflow.exceptions import SagaflowError
-from sagaflow.ids import SagaId, check_id
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.ids import SagaId, check_id
 
 KINDS: Final[Mapping[str, Callable[[str], SagaId]]] = {
     "str": str,

@@ -10,18 +10,18 @@ from typing import Final
 import click
 from attrs import evolve
 
+from sagaflow._codec.selection import UNFINISHED, Selection, Summary
 from sagaflow._definition.saga import Saga, definition_of
-from sagaflow._instants import about, instant, relative
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.record import Status
+from sagaflow._model.spans import about, instant, relative
 from sagaflow.commands.connection import ask
 from sagaflow.commands.damaged import list_damaged
 from sagaflow.commands.ids import json_id, show_id
 from sagaflow.commands.options import as_span, in_json, saga, stored
 from sagaflow.commands.output import as_json, columns, iso
 from sagaflow.commands.targets import load_saga
-from sagaflow.exceptions import SagaflowError
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import Status
-from sagaflow.survey import UNFINISHED, Selection, Summary
 
 _OVERDUE: Final = timedelta(minutes=1)
 _HEADING: Final = ("ID", "STATE", "STATUS", "VERSION", "CHANGED", "AGE", "DUE")

@@ -15,20 +15,20 @@ import click
 
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
-from sagaflow._instants import relative
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.ids import SagaId
+from sagaflow._model.policy import Limits
+from sagaflow._model.record import OutgoingMessage, SagaRecord, Status, StepStatus
+from sagaflow._model.spans import relative
+from sagaflow._runtime.operations import Cancellation
 from sagaflow.commands.connection import ask, load
 from sagaflow.commands.ids import parse_id, show_id
 from sagaflow.commands.options import one_saga, stored
 from sagaflow.commands.output import plain
 from sagaflow.commands.targets import load_saga
-from sagaflow.exceptions import SagaflowError
-from sagaflow.ids import SagaId
 from sagaflow.inspection.shown import shown_error
 from sagaflow.mongo import MongoRepository
-from sagaflow.operations import Cancellation
 from sagaflow.orchestrator import Orchestrator
-from sagaflow.policy import Limits
-from sagaflow.record import OutgoingMessage, SagaRecord, Status, StepStatus
 
 _MOST: Final = 2**31
 _NO_LIMITS: Final = Limits(

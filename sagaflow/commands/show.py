@@ -9,17 +9,17 @@ import click
 from attrs import frozen
 
 from sagaflow._codec.data import decode_saga
-from sagaflow._instants import about, instant, relative
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import HistoryEntry, SagaRecord, StepStatus
+from sagaflow._model.spans import about, instant, relative
 from sagaflow.commands.connection import Loaded, ask, look
 from sagaflow.commands.ids import json_id, parse_id, show_id
 from sagaflow.commands.options import in_json, one_saga, stored
 from sagaflow.commands.output import as_json, columns, iso, parts_of, plain, section
 from sagaflow.commands.targets import load_saga
-from sagaflow.exceptions import SagaflowError
-from sagaflow.ids import SagaId
 from sagaflow.inspection.shown import shown_error, shown_fields
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import HistoryEntry, SagaRecord, StepStatus
 
 
 @frozen

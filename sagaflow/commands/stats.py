@@ -10,16 +10,16 @@ from typing import Final
 import click
 from attrs import evolve, frozen
 
+from sagaflow._codec.selection import UNFINISHED, Part, Selection, Summary, Trait
 from sagaflow._definition.saga import Saga, definition_of
-from sagaflow._instants import about
+from sagaflow._model.record import Status
+from sagaflow._model.spans import about
 from sagaflow.commands.connection import ask
 from sagaflow.commands.ids import json_id, show_id
 from sagaflow.commands.options import in_json, stored
 from sagaflow.commands.output import as_json, columns, iso, plain, section
 from sagaflow.commands.targets import load_sagas
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import Status
-from sagaflow.survey import UNFINISHED, Part, Selection, Summary, Trait
 
 _STATUSES: Final = (*UNFINISHED, Status.FINISHED)
 

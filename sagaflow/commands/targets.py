@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from sagaflow._definition.saga import Saga
-from sagaflow.exceptions import SagaflowError
+from sagaflow._model.errors import SagaflowError
 
 
 def load_saga(target: str) -> type[Saga]:

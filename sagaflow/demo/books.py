@@ -9,8 +9,8 @@ from typing import Final
 
 from attrs import define, field, frozen
 
+from sagaflow._model.ids import SagaId
 from sagaflow.abc import SagaRepository
-from sagaflow.ids import SagaId
 
 _NOTHING: Final = Decimal(0)
 

@@ -15,10 +15,10 @@ from typing import Final, Self
 import attrs
 from attrs import define, frozen
 
+from sagaflow._model.errors import SagaflowError
 from sagaflow.demo.server import Server
 from sagaflow.demo.settings import Settings, Watcher
 from sagaflow.demo.worker import Job
-from sagaflow.exceptions import SagaflowError
 
 KILLS: Final = 5
 """How often the process is killed."""

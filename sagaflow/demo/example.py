@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from sagaflow.exceptions import SagaflowError
+from sagaflow._model.errors import SagaflowError
 
 __all__ = ["DIRECTORIES", "OrderSaga", "load", "orders"]
 

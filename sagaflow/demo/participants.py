@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from decimal import Decimal
 
+from sagaflow._model.envelope import Envelope
 from sagaflow.abc import Bus
 from sagaflow.demo.books import Entry, Ledger
 from sagaflow.demo.example import orders
 from sagaflow.demo.plan import Order, Refusal
-from sagaflow.envelope import Envelope
 
 
 class Participant:

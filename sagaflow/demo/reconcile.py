@@ -7,10 +7,10 @@ from decimal import Decimal
 
 from attrs import frozen
 
+from sagaflow._codec.instance import Instance
+from sagaflow._model.record import Status, StepStatus
 from sagaflow.demo.books import Books
 from sagaflow.demo.example import orders
-from sagaflow.instance import Instance
-from sagaflow.record import Status, StepStatus
 
 Number = Decimal | int
 

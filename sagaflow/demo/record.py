@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import attrs
 
+from sagaflow._model.errors import SagaflowError
 from sagaflow.abc import SagaRepository
 from sagaflow.demo.example import orders
 from sagaflow.demo.settings import Settings
-from sagaflow.exceptions import SagaflowError
 
 _COLLECTION: Final = "sagaflow_demo"
 _ID: Final = "settings"

@@ -10,13 +10,13 @@ from typing import Final, cast
 import anyio
 from attrs import frozen
 
+from sagaflow._model.errors import SagaflowError
 from sagaflow.abc import SagaRepository, closing
-from sagaflow.bus import MemoryBus
+from sagaflow.bus.memory import MemoryBus
 from sagaflow.demo.books import Ledger
 from sagaflow.demo.example import orders
 from sagaflow.demo.participants import take_part
 from sagaflow.demo.plan import Order
-from sagaflow.exceptions import SagaflowError
 from sagaflow.orchestrator import Orchestrator
 
 _PATIENCE: Final = timedelta(seconds=5)

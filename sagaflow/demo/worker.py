@@ -17,10 +17,10 @@ from typing import Any, BinaryIO, TextIO
 import anyio
 from attrs import asdict, frozen
 
+from sagaflow._model.errors import SagaflowError
 from sagaflow.demo.books import Ledger
 from sagaflow.demo.plan import Order, plan
 from sagaflow.demo.shop import Shop, cause_of
-from sagaflow.exceptions import SagaflowError
 from sagaflow.mongo import MongoRepository
 
 Tell = Callable[[str, object], None]

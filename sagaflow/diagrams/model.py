@@ -12,7 +12,7 @@ from enum import Enum
 from attrs import frozen
 
 from sagaflow._definition.table import Action, TransitionRow, TransitionTable
-from sagaflow._instants import span
+from sagaflow._model.spans import span
 
 _ANY = "any state"
 _WITHIN = {Action.STAY: "stays", Action.IGNORE: "ignored", Action.DEFER: "deferred"}

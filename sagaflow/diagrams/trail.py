@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sagaflow._definition.table import TransitionRow, TransitionTable
+from sagaflow._model.record import TRANSITIONS, HistoryEntry, HistoryKind
 from sagaflow.diagrams.model import Step, Trail
-from sagaflow.record import TRANSITIONS, HistoryEntry, HistoryKind
 
 
 def trail_of(

@@ -7,11 +7,11 @@ from typing import Final
 
 from attrs import evolve, frozen
 
+from sagaflow._codec.selection import Part, Trait
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.table import TransitionTable
+from sagaflow._model.record import Status, TimerKind
 from sagaflow.inspection.finding import Finding
-from sagaflow.record import Status, TimerKind
-from sagaflow.survey import Part, Trait
 
 _EXAMPLES: Final = 3
 _MESSAGE_REMEDY: Final = (

@@ -12,9 +12,7 @@ from sagaflow._codec.upgrade import unknown_state
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.table import Action, TransitionRow
 from sagaflow._engine.work import Machine, next_offer, pending
-from sagaflow._instants import about, instant, relative, span
-from sagaflow.inspection.shown import shown_error
-from sagaflow.record import (
+from sagaflow._model.record import (
     TRANSITIONS,
     Failing,
     SagaRecord,
@@ -25,6 +23,8 @@ from sagaflow.record import (
     Timer,
     TimerKind,
 )
+from sagaflow._model.spans import about, instant, relative, span
+from sagaflow.inspection.shown import shown_error
 
 _REASONS: Final = {
     SuspensionReason.HANDLER: "a handler kept failing",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from sagaflow.ids import SagaId
+from sagaflow._model.ids import SagaId
 
 
 @frozen(kw_only=True)

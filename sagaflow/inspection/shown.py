@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import attrs
 
 from sagaflow._definition.saga import Saga
-from sagaflow._shown import shown
-from sagaflow.redaction import HIDDEN, secret_fields
+from sagaflow._model.redaction import HIDDEN, secret_fields
+from sagaflow._model.shown import shown
 
 
 def shown_fields(saga: Saga) -> Mapping[str, str]:

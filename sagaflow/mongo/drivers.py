@@ -29,8 +29,8 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-from sagaflow._loops import PerLoop
-from sagaflow.exceptions import SagaflowError
+from sagaflow._concurrency.event_loops import PerLoop
+from sagaflow._model.errors import SagaflowError
 
 Document = dict[str, Any]
 Request: TypeAlias = InsertOne[Document] | UpdateOne

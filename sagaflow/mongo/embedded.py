@@ -13,7 +13,7 @@ from threading import Timer
 from types import TracebackType
 from typing import Final, Self
 
-from sagaflow.exceptions import SagaflowError
+from sagaflow._model.errors import SagaflowError
 
 # Runs in the child. It ends with its parent, however that ends: its standard input is closed then.
 # Ctrl-C reaches it as well as its parent, which needs it a little longer. It stands alone: as a

@@ -18,8 +18,8 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
-from sagaflow._strangers import failure
-from sagaflow.exceptions import (
+from sagaflow._concurrency.cancellation import failure
+from sagaflow._model.errors import (
     RepositoryError,
     SagaflowError,
     SerializationError,

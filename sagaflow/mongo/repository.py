@@ -16,21 +16,21 @@ from pymongo.database import Database
 from sagaflow._codec.data import fields_of
 from sagaflow._codec.documents import Bookkeeping, DocumentChange, decode_id
 from sagaflow._codec.elements import Document, encode_lease
-from sagaflow._codec.size import field_sizes
+from sagaflow._codec.selection import Selection, Summary, Trait, Unreadable, summary_of, trait
+from sagaflow._concurrency.event_loops import PerLoop
 from sagaflow._definition.saga import Saga
-from sagaflow._loops import PerLoop
+from sagaflow._forms.size import field_sizes
+from sagaflow._model.clock import Clock
+from sagaflow._model.errors import RepositoryError, SerializationError
+from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.record import Lease, Status
 from sagaflow.abc import SagaRepository, closing, unreadable_of
-from sagaflow.clock import Clock
-from sagaflow.exceptions import RepositoryError, SerializationError
-from sagaflow.ids import SagaId, check_id
 from sagaflow.mongo.drivers import driver_for, running_on_trio
 from sagaflow.mongo.errors import TooLargeError, told, translated
 from sagaflow.mongo.indexes import indexes_of
 from sagaflow.mongo.statements import is_traceable, note_of, removal_of, transition
 from sagaflow.mongo.survey import ANY_STATE, SUMMARY_FIELDS, listing, living, surveys
 from sagaflow.mongo.writes import Writes
-from sagaflow.record import Lease, Status
-from sagaflow.survey import Selection, Summary, Trait, Unreadable, summary_of, trait
 
 _HOT_FIELDS: Final = (
     "version",

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
-from sagaflow.ids import SagaId
+from sagaflow._model.ids import SagaId
 from sagaflow.mongo.batches import Fate, UnknownFateError
 
 Trace: TypeAlias = Callable[[Mapping[str, Any]], bool | None]

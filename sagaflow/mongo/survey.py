@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from sagaflow._codec.elements import Document
-from sagaflow.record import Status, StepStatus
-from sagaflow.survey import ARRAYS, SHARED, Part, Selection
+from sagaflow._codec.selection import ARRAYS, SHARED, Part, Selection
+from sagaflow._model.record import Status, StepStatus
 
 SUMMARY_FIELDS: Final[tuple[str, ...]] = (
     "state",

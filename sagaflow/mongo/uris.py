@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Any, Final
 
-from sagaflow.exceptions import SagaflowError
+from sagaflow._model.errors import SagaflowError
 
 _SELECTION_TIMEOUT: Final = timedelta(seconds=5)
 _OWN_TIMEOUT: Final = re.compile(r"[?&;]serverSelectionTimeoutMS=\d", re.IGNORECASE)

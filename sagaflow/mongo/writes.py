@@ -9,7 +9,7 @@ from pymongo import InsertOne, UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from sagaflow._codec.elements import Document
-from sagaflow.ids import SagaId
+from sagaflow._model.ids import SagaId
 from sagaflow.mongo.batches import Batches, Fate, UnknownFateError
 from sagaflow.mongo.drivers import Driver, encoded_size
 from sagaflow.mongo.statements import TRACES, Statement, fates_of

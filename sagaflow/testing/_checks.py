@@ -10,13 +10,13 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
+from sagaflow._codec.instance import Instance
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
-from sagaflow.envelope import COMMAND, EVENT
-from sagaflow.exceptions import SagaflowError
-from sagaflow.instance import Instance
-from sagaflow.outcome import Outcome, OutcomeKind
-from sagaflow.record import RecordedCompensation, Status
+from sagaflow._engine.outcome import Outcome, OutcomeKind
+from sagaflow._model.envelope import COMMAND, EVENT
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.record import RecordedCompensation, Status
 from sagaflow.testing._clock import ManualClock
 from sagaflow.testing._expected import (
     Containing,

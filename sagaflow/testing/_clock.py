@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sagaflow.clock import to_milliseconds
-from sagaflow.exceptions import SagaflowError
+from sagaflow._model.clock import to_milliseconds
+from sagaflow._model.errors import SagaflowError
 
 
 class ManualClock:

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeAlias, Typ
 
 from attrs import define, evolve, field, frozen
 
-from sagaflow._definition.messages import is_message_class
-from sagaflow._shown import shown
-from sagaflow.clock import Clock
-from sagaflow.envelope import COMMAND, EVENT, MESSAGE_KIND
-from sagaflow.exceptions import SagaflowError
-from sagaflow.ids import SagaId
+from sagaflow._forms.instances import is_message_class
+from sagaflow._model.clock import Clock
+from sagaflow._model.envelope import COMMAND, EVENT, MESSAGE_KIND
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.ids import SagaId
+from sagaflow._model.shown import shown
 
 MessageT = TypeVar("MessageT")
 

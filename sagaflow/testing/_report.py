@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import attrs
 
-from sagaflow.instance import Instance
-from sagaflow.outcome import OutcomeKind
-from sagaflow.record import Failing, Status
+from sagaflow._codec.instance import Instance
+from sagaflow._engine.outcome import OutcomeKind
+from sagaflow._model.record import Failing, Status
 from sagaflow.testing._participants import Told
 from sagaflow.testing._stage import Stage, Taken
 

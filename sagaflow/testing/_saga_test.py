@@ -14,10 +14,10 @@ from svcs import Registry
 
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.ids import SagaId
+from sagaflow._model.policy import RetryPolicy
 from sagaflow.abc import SagaRepository
-from sagaflow.exceptions import SagaflowError
-from sagaflow.ids import SagaId
-from sagaflow.policy import RetryPolicy
 from sagaflow.testing._checks import SagaChecks
 from sagaflow.testing._clock import ManualClock
 from sagaflow.testing._report import explained

@@ -12,19 +12,16 @@ from svcs import Registry
 
 from sagaflow._codec.data import encode_saga
 from sagaflow._codec.documents import encode_record
+from sagaflow._codec.instance import Instance
 from sagaflow._codec.messages import MessageTypes
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.state import State
 from sagaflow._engine.correlation import correlate
-from sagaflow.abc import SagaRepository, closing
-from sagaflow.exceptions import SagaflowError
-from sagaflow.ids import SagaId
-from sagaflow.instance import Instance
-from sagaflow.memory import MemoryRepository
-from sagaflow.orchestrator import Orchestrator
-from sagaflow.outcome import Outcome, OutcomeKind
-from sagaflow.policy import RetryPolicy
-from sagaflow.record import (
+from sagaflow._engine.outcome import Outcome, OutcomeKind
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.ids import SagaId
+from sagaflow._model.policy import RetryPolicy
+from sagaflow._model.record import (
     HistoryEntry,
     HistoryKind,
     RecordedCompensation,
@@ -34,6 +31,9 @@ from sagaflow.record import (
     Timer,
     TimerKind,
 )
+from sagaflow.abc import SagaRepository, closing
+from sagaflow.memory import MemoryRepository
+from sagaflow.orchestrator import Orchestrator
 from sagaflow.testing._clock import ManualClock
 from sagaflow.testing._participants import Participants, Told
 

@@ -23,11 +23,11 @@ from sagaflow._engine import conclusion, decision, work, writing
 from sagaflow._engine.conclusion import Source
 from sagaflow._engine.work import Fire, Machine
 from sagaflow._engine.writing import Write
-from sagaflow.commits import Commits
+from sagaflow._model.record import RecordedCompensation, SagaRecord, StepStatus
+from sagaflow._model.record import evolve as with_changes
+from sagaflow._runtime.outbox import Relay
+from sagaflow._runtime.store import Commits
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import RecordedCompensation, SagaRecord, StepStatus
-from sagaflow.record import evolve as with_changes
-from sagaflow.relay import Relay
 
 Patch: TypeAlias = pytest.MonkeyPatch
 

@@ -20,7 +20,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient
 
 from sagaflow import Clock, Orchestrator, RetryPolicy, SagaflowError, SystemClock
-from sagaflow.ids import SagaId
+from sagaflow._model.ids import SagaId
 from sagaflow.mongo import MongoRepository
 from tests.chaos.errand import EVENTS, Errand, NewErrand, StumbleError
 from tests.chaos.plan import Setting

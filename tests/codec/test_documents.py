@@ -17,8 +17,8 @@ from sagaflow._codec.documents import (
     encode_record,
 )
 from sagaflow._codec.elements import Document, decode_history, encode_history
-from sagaflow._codec.size import document_size
-from sagaflow.record import HistoryKind, SagaRecord, Status, StepStatus
+from sagaflow._forms.size import document_size
+from sagaflow._model.record import HistoryKind, SagaRecord, Status, StepStatus
 from tests.contract.records import (
     FAILING,
     NOW,

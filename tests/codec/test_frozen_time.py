@@ -15,7 +15,7 @@ from attrs import field, frozen
 from freezegun import freeze_time
 
 from sagaflow import Context, MemoryRepository, Orchestrator, Saga, State, during, initially
-from sagaflow._codec.forms import form_of
+from sagaflow._forms.forms import form_of
 
 RUNTIMES = ["anyio", "asyncio", "trio"]
 

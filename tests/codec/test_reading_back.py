@@ -22,8 +22,8 @@ from sagaflow import (
     during,
     initially,
 )
-from sagaflow._codec.forms import form_of
-from sagaflow._codec.values import UnfitValueError
+from sagaflow._forms.forms import form_of
+from sagaflow._forms.values import UnfitValueError
 from tests.codec.test_values import through_bson
 
 T = TypeVar("T")

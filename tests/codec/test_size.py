@@ -6,7 +6,7 @@ import pytest
 from bson import encode
 
 from sagaflow import SerializationError
-from sagaflow._codec.size import document_size, field_sizes
+from sagaflow._forms.size import document_size, field_sizes
 
 
 def test_size_is_what_bson_takes() -> None:

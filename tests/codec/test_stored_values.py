@@ -25,7 +25,7 @@ from sagaflow import (
     during,
     initially,
 )
-from sagaflow._codec.forms import form_of
+from sagaflow._forms.forms import form_of
 from sagaflow.testing import ManualClock
 from tests.codec.test_values import assert_same
 from tests.codec.types import (

@@ -22,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagaflow import SerializationError
-from sagaflow._codec.forms import form_of
-from sagaflow._codec.values import cannot_decode, cannot_encode, decode_dynamic, encode_dynamic
-from sagaflow.redaction import Secret
+from sagaflow._forms.forms import form_of
+from sagaflow._forms.values import cannot_decode, cannot_encode, decode_dynamic, encode_dynamic
+from sagaflow._model.redaction import Secret
 from tests.codec.types import (
     A_UUID,
     AN_OBJECT_ID,

@@ -17,8 +17,7 @@ from click.testing import CliRunner, Result
 
 from sagaflow import SagaId, Status
 from sagaflow._codec.documents import encode_record
-from sagaflow.cli import main
-from sagaflow.record import (
+from sagaflow._model.record import (
     Failing,
     HistoryEntry,
     HistoryKind,
@@ -32,6 +31,7 @@ from sagaflow.record import (
     Timer,
     TimerKind,
 )
+from sagaflow.cli import main
 
 LOAN = "tests.commands.sagas:Loan"
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from sagaflow.record import StoredMessage
+from sagaflow._model.record import StoredMessage
 from tests.commands.support import LOAN, Stored, good, invoke, loan, opened, outgoing, refused
 
 ORDERS = "examples.orders:OrderSaga"

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from sagaflow import SagaId, Status
 from sagaflow._codec.documents import encode_record
-from sagaflow.record import StepStatus
+from sagaflow._model.record import StepStatus
 from tests.commands.support import (
     AGO,
     ERROR,

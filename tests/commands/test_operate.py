@@ -10,8 +10,8 @@ import pytest
 from attrs import evolve
 
 from sagaflow import MemoryBus, Orchestrator, Status
+from sagaflow._model.record import Lease, Suspension, SuspensionReason
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import Lease, Suspension, SuspensionReason
 from tests.commands import sagas
 from tests.commands.support import (
     AGO,

@@ -11,7 +11,7 @@ from attrs import evolve
 from sagaflow import MemoryRepository, SagaId
 from sagaflow._codec.documents import Bookkeeping, DocumentChange, Push
 from sagaflow._codec.elements import Document
-from sagaflow.record import Lease
+from sagaflow._model.record import Lease
 
 
 class Mistaken(MemoryRepository):

@@ -16,10 +16,10 @@ from attrs.exceptions import FrozenInstanceError
 from bson import ObjectId
 
 from sagaflow import Context, State
-from sagaflow.context import AddedCompensation, Effects, Outgoing
-from sagaflow.envelope import COMMAND, EVENT
-from sagaflow.exceptions import SagaflowError, SerializationError
-from sagaflow.ids import SagaId
+from sagaflow._definition.context import AddedCompensation, Effects, Outgoing
+from sagaflow._model.envelope import COMMAND, EVENT
+from sagaflow._model.errors import SagaflowError, SerializationError
+from sagaflow._model.ids import SagaId
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from sagaflow import exceptions
-from sagaflow.exceptions import (
+from sagaflow._model.errors import (
     AmbiguousSagaError,
     BusError,
     CompensationError,

@@ -7,7 +7,8 @@ from typing import Any
 from attrs import frozen
 
 from examples import orders
-from sagaflow._definition.messages import is_message_class, mentioned_messages
+from sagaflow._definition.messages import mentioned_messages
+from sagaflow._forms.instances import is_message_class
 from tests.definition import support
 from tests.definition.support import Paid, Shipped
 

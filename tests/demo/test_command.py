@@ -17,12 +17,12 @@ import pymongo
 import pytest
 from click.testing import CliRunner, Result
 
+from sagaflow._model.envelope import Envelope
 from sagaflow.cli import main
 from sagaflow.demo import participants, shop
 from sagaflow.demo.books import Entry
 from sagaflow.demo.example import orders
 from sagaflow.demo.participants import Payment, Shipping
-from sagaflow.envelope import Envelope
 
 needs_embedded = pytest.mark.skipif(
     "SAGAFLOW_TEST_MONGODB_URI" in os.environ, reason="another server is tested"

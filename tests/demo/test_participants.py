@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from sagaflow.bus import MemoryBus
+from sagaflow._model.envelope import Envelope
+from sagaflow.bus.memory import MemoryBus
 from sagaflow.demo.books import Books, Ledger
 from sagaflow.demo.example import orders
 from sagaflow.demo.participants import take_part
 from sagaflow.demo.plan import Order, Refusal
-from sagaflow.envelope import Envelope
 from sagaflow.memory import MemoryRepository
 
 pytestmark = pytest.mark.anyio

@@ -8,13 +8,13 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from sagaflow.bus import MemoryBus
+from sagaflow._codec.instance import Instance
+from sagaflow.bus.memory import MemoryBus
 from sagaflow.demo.books import Books, Ledger
 from sagaflow.demo.example import orders
 from sagaflow.demo.participants import take_part
 from sagaflow.demo.plan import Order, Refusal
 from sagaflow.demo.reconcile import Equation, StoredOrder, reconcile
-from sagaflow.instance import Instance
 from sagaflow.memory import MemoryRepository
 from sagaflow.orchestrator import Orchestrator
 from tests.demo.support import (

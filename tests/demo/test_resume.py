@@ -15,14 +15,14 @@ import pymongo
 import pytest
 from click.testing import CliRunner
 
-from sagaflow.bus import MemoryBus
+from sagaflow._model.envelope import Envelope
+from sagaflow.bus.memory import MemoryBus
 from sagaflow.cli import main
 from sagaflow.demo.books import Entry, Ledger
 from sagaflow.demo.example import orders
 from sagaflow.demo.record import begin
 from sagaflow.demo.run import work_here
 from sagaflow.demo.settings import Settings, Watcher
-from sagaflow.envelope import Envelope
 from sagaflow.memory import MemoryRepository
 from sagaflow.orchestrator import Orchestrator
 from sagaflow.testing import ManualClock

@@ -24,7 +24,7 @@ from sagaflow._definition.saga import Options
 from sagaflow._engine.conclusion import Run
 from sagaflow._engine.work import Machine
 from sagaflow._engine.writing import Write
-from sagaflow.record import Failing, SagaRecord, TimerKind
+from sagaflow._model.record import Failing, SagaRecord, TimerKind
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -9,7 +9,7 @@ import pytest
 
 from sagaflow import RetryPolicy
 from sagaflow._engine.backoff import bound, delays, failed_again, is_too_old
-from sagaflow.record import Failing
+from sagaflow._model.record import Failing
 
 FIRST, LONGEST = timedelta(seconds=1), timedelta(seconds=10)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -20,8 +20,8 @@ from sagaflow._engine.conclusion import (
 from sagaflow._engine.failure import failed
 from sagaflow._engine.work import Fire, Offer, Undo, pending
 from sagaflow._engine.writing import Sent
-from sagaflow.policy import RetryPolicy
-from sagaflow.record import Lease, SagaRecord, TimerKind
+from sagaflow._model.policy import RetryPolicy
+from sagaflow._model.record import Lease, SagaRecord, TimerKind
 from tests.engine.support import (
     HOUR,
     LATER,

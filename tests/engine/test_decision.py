@@ -20,7 +20,7 @@ from sagaflow import (
 from sagaflow._definition.saga import Options
 from sagaflow._engine.decision import Park, Settled, choose, settle, timeout_row
 from sagaflow._engine.work import Machine
-from sagaflow.record import SagaRecord
+from sagaflow._model.record import SagaRecord
 
 
 @frozen

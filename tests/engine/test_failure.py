@@ -20,7 +20,7 @@ from sagaflow._engine.failure import (
 )
 from sagaflow._engine.work import Fire, Machine, Offer, Undo, Work, next_work
 from sagaflow._engine.writing import Write
-from sagaflow.record import Failing, RecordedCompensation, SagaRecord, TimerKind
+from sagaflow._model.record import Failing, RecordedCompensation, SagaRecord, TimerKind
 from tests.engine.support import (
     HOUR,
     LATER,

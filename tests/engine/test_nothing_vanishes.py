@@ -20,7 +20,7 @@ from sagaflow._engine.failure import (
     undeliverable,
 )
 from sagaflow._engine.work import Fire, Offer
-from sagaflow.record import SagaRecord, TimerKind
+from sagaflow._model.record import SagaRecord, TimerKind
 from tests.engine.support import (
     HOUR,
     NOW,

@@ -23,7 +23,7 @@ from sagaflow._engine.work import (
     next_work,
 )
 from sagaflow._engine.writing import is_leased_to_others, scheduled_for_work
-from sagaflow.record import Lease, SagaRecord
+from sagaflow._model.record import Lease, SagaRecord
 from tests.engine.support import (
     HOUR,
     LATER,

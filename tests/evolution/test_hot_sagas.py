@@ -17,7 +17,7 @@ from sagaflow import (
 )
 from sagaflow._codec.documents import DocumentChange
 from sagaflow._codec.elements import Document
-from sagaflow.ids import SagaId
+from sagaflow._model.ids import SagaId
 from sagaflow.testing import ManualClock
 from tests.evolution.sagas import MINUTE, NAME, Failed, New, Old, Paid, Placed, Shipped
 from tests.evolution.test_old_workers import Charge, Charging

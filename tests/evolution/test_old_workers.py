@@ -16,7 +16,7 @@ from sagaflow import (
     Orchestrator,
     SagaRepository,
 )
-from sagaflow.record import Lease
+from sagaflow._model.record import Lease
 from sagaflow.testing import ManualClock
 from tests.evolution.sagas import MINUTE, NAME, New, Old, Paid, Placed, Shipped
 from tests.semantics.support import PausesAfterRead, stored, stored_bytes

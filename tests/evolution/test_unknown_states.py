@@ -27,7 +27,7 @@ from sagaflow import (
     initially,
     migrates,
 )
-from sagaflow.survey import Part
+from sagaflow._codec.selection import Part
 from sagaflow.testing import ManualClock
 from tests.semantics.support import stored, stored_bytes
 

@@ -16,7 +16,7 @@ from bson.int64 import Int64
 
 from sagaflow import NewerSchemaError, Saga, SerializationError, State, Status, initially, migrates
 from sagaflow._codec.upgrade import upgraded
-from sagaflow.record import SagaRecord
+from sagaflow._model.record import SagaRecord
 from tests.evolution.sagas import Placed
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

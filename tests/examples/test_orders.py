@@ -38,7 +38,7 @@ from sagaflow import (
     Status,
     StepStatus,
 )
-from sagaflow.context import Effects
+from sagaflow._definition.context import Effects
 from sagaflow.testing import ManualClock
 
 pytestmark = pytest.mark.anyio

@@ -16,9 +16,9 @@ from sagaflow import (
     initially,
     migrates,
 )
+from sagaflow._codec.selection import Part, Trait
 from sagaflow.inspection.compatibility import unmanageable
 from sagaflow.inspection.finding import Finding
-from sagaflow.survey import Part, Trait
 from tests.commands import sagas
 from tests.commands.sagas import Loan
 

@@ -8,10 +8,7 @@ from attrs import evolve
 
 from examples.orders import OrderSaga
 from sagaflow import Saga, Status
-from sagaflow._instants import about, relative, span
-from sagaflow.inspection.explanation import Explanation, explain
-from sagaflow.inspection.shown import shown_error
-from sagaflow.record import (
+from sagaflow._model.record import (
     Failing,
     HistoryKind,
     Lease,
@@ -24,6 +21,9 @@ from sagaflow.record import (
     Timer,
     TimerKind,
 )
+from sagaflow._model.spans import about, relative, span
+from sagaflow.inspection.explanation import Explanation, explain
+from sagaflow.inspection.shown import shown_error
 from tests.commands import sagas
 from tests.commands.sagas import Loan
 from tests.commands.support import AGO, ERROR, NOW, failed_event, loan, opened, outgoing, past

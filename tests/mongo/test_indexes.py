@@ -12,8 +12,8 @@ import pymongo
 import pytest
 
 from sagaflow import MemoryBus, Orchestrator
+from sagaflow._model.record import Lease
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import Lease
 from sagaflow.testing import ManualClock
 from tests.contract.records import NOW, PARCEL, SECOND, Parcel, document, plain_change
 from tests.mongo.support import Commands, repository_of

@@ -27,9 +27,9 @@ from sagaflow import (
     initially,
 )
 from sagaflow._codec.documents import Bookkeeping, encode_record
+from sagaflow._model.record import Lease
 from sagaflow.abc import closing
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import Lease
 from sagaflow.testing import ManualClock
 from tests.contract.records import (
     NOW,

@@ -22,7 +22,6 @@ from sagaflow import (
     during,
     during_any,
     initially,
-    removals,
 )
 from sagaflow.mongo import MongoRepository
 from sagaflow.mongo.writes import AT_ONCE, MOST
@@ -205,7 +204,7 @@ async def test_start_and_three_events_with_messages_while_the_orchestrator_runs(
     commands: Commands,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(removals, "_LINGER", 3600.0)
+    monkeypatch.setattr("sagaflow._runtime.removals._LINGER", 3600.0)
     async with orchestrator:
         for _ in range(4):
             await orchestrator.handle(Weighed("o"))
@@ -222,7 +221,7 @@ async def test_removals_of_many_sagas_share_their_writes(
     commands: Commands,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(removals, "_LINGER", 3600.0)
+    monkeypatch.setattr("sagaflow._runtime.removals._LINGER", 3600.0)
     async with orchestrator:
         for number in range(20):
             await orchestrator.handle(Weighed(f"o-{number}"))

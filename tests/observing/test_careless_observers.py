@@ -18,8 +18,9 @@ from sagaflow import (
     SagaRepository,
     SuspensionReason,
 )
-from sagaflow.commits import Commits
-from sagaflow.health import Survey
+from sagaflow._model.policy import Limits
+from sagaflow._runtime.health import Survey
+from sagaflow._runtime.store import Commits
 from sagaflow.observing import (
     Activity,
     ActivityKind,
@@ -33,7 +34,6 @@ from sagaflow.observing import (
     Suspended,
     observers_of,
 )
-from sagaflow.policy import Limits
 from sagaflow.testing import ManualClock
 from tests.observing.shop import Order, Placed, Told, shop
 from tests.semantics.support import stored
@@ -267,7 +267,7 @@ async def test_telling_goes_on_whatever_a_look_comes_upon(
         ),
         sagas=(Order,),
     )
-    monkeypatch.setattr("sagaflow.health.anyio.sleep", no_time)
+    monkeypatch.setattr("sagaflow._runtime.health.anyio.sleep", no_time)
     observers = observers_of(Observer())
     assert observers is not None
     with pytest.raises(Over):

@@ -459,7 +459,7 @@ async def test_cancelled_activity_is_told_and_stays_cancelled(clock: ManualClock
 async def test_without_observers_nothing_is_made_that_could_be_told(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sagaflow.trace.Activity", None)  # to make one would fail
+    monkeypatch.setattr("sagaflow._runtime.trace.Activity", None)  # to make one would fail
     repository = MemoryRepository(clock=clock)
     orders = Orchestrator([Order], repository, clock=clock, bus=shop(), observer=())
     async with orders:

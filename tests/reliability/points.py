@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from sagaflow import MemoryBus
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
-from sagaflow.envelope import COMMAND, MESSAGE_KIND
-from sagaflow.ids import SagaId
+from sagaflow._model.envelope import COMMAND, MESSAGE_KIND
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import Lease
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import Lease
 
 Document = dict[str, Any]
 

@@ -26,8 +26,8 @@ from sagaflow import (
     UnknownOutcomeError,
 )
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
+from sagaflow._model.record import Lease
 from sagaflow.mongo import MongoRepository
-from sagaflow.record import Lease
 from tests.reliability.books import Books, audit, employ_participants, unfinished
 from tests.reliability.proxy import DONE, Fault, Harm, Proxy
 from tests.reliability.shop import Counted, Opened, Reverted, ShopOrder, Tally, total_of

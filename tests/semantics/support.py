@@ -15,7 +15,7 @@ from bson.codec_options import CodecOptions
 from sagaflow import Saga, SagaId, SagaRepository, UnknownOutcomeError
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
-from sagaflow.record import Lease
+from sagaflow._model.record import Lease
 
 
 async def stored(

@@ -30,9 +30,9 @@ from sagaflow import (
     initially,
 )
 from sagaflow._codec.documents import decode_record
-from sagaflow._codec.size import document_size
-from sagaflow.hot import HotSagas
-from sagaflow.room import FEW_ENTRIES, MOST_STORED, RESERVE, slimmed
+from sagaflow._forms.size import document_size
+from sagaflow._runtime.cache import HotSagas
+from sagaflow._runtime.headroom import FEW_ENTRIES, MOST_STORED, RESERVE, slimmed
 from sagaflow.testing import ManualClock
 from tests.semantics.support import RecordingBus, stored
 

@@ -23,15 +23,13 @@ from sagaflow import (
     SagaRepository,
     ServerUnavailableError,
     State,
-    commits,
     compensates,
     during,
     initially,
-    mailbox,
 )
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
-from sagaflow._codec.size import document_size
+from sagaflow._forms.size import document_size
 from sagaflow.testing import ManualClock
 from tests.semantics.support import Passing, RecordingBus, stored
 
@@ -41,7 +39,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow machine must not be taken for a slow handler."""
-    monkeypatch.setattr(mailbox, "_PATIENCE", 5.0)
+    monkeypatch.setattr("sagaflow._runtime.mailbox._PATIENCE", 5.0)
 
 
 @frozen
@@ -433,7 +431,7 @@ async def test_cancelled_event_that_is_being_written_takes_nobody_with_it(
 async def test_slow_handler_does_not_keep_those_before_it_from_being_stored(
     repository: SagaRepository, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mailbox, "_PATIENCE", 0.01)
+    monkeypatch.setattr("sagaflow._runtime.mailbox._PATIENCE", 0.01)
     slow = Slow(repository)
     orchestrator = await begun(slow, clock)
     goes_on = anyio.Event()
@@ -538,7 +536,7 @@ async def test_saga_with_a_thousand_steps_is_not_measured_again_for_each(
         measured.append(document_size(document))
         return measured[-1]
 
-    monkeypatch.setattr(commits, "document_size", noted)
+    monkeypatch.setattr("sagaflow._runtime.store.document_size", noted)
     orchestrator = await begun(MemoryRepository(clock=clock), clock)
     for number in range(200):
         await orchestrator.handle(Counted("c", number))

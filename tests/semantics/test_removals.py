@@ -20,7 +20,6 @@ from sagaflow import (
     State,
     during,
     initially,
-    removals,
 )
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow.testing import ManualClock
@@ -106,7 +105,7 @@ class Noting(Passing):
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is removed only because time passes, unless a test says so."""
-    monkeypatch.setattr(removals, "_LINGER", 3600.0)
+    monkeypatch.setattr("sagaflow._runtime.removals._LINGER", 3600.0)
 
 
 @pytest.fixture
@@ -144,7 +143,7 @@ async def test_next_event_removes_what_was_sent(
 async def test_without_a_next_event_it_is_removed_soon(
     noting: Noting, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(removals, "_LINGER", 0.001)
+    monkeypatch.setattr("sagaflow._runtime.removals._LINGER", 0.001)
     bus = RecordingBus()
     async with Orchestrator([Till], noting, clock=clock, bus=bus) as orchestrator:
         await orchestrator.handle(Opened("t"))

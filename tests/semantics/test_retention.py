@@ -23,8 +23,8 @@ from sagaflow import (
     initially,
 )
 from sagaflow._codec.documents import Bookkeeping, decode_record, encode_change
-from sagaflow.record import SagaRecord
-from sagaflow.survey import Selection
+from sagaflow._codec.selection import Selection
+from sagaflow._model.record import SagaRecord
 from sagaflow.testing import ManualClock
 from tests.semantics.support import Passing, stored
 

@@ -25,11 +25,10 @@ from sagaflow import (
     during,
     during_any,
     initially,
-    removals,
 )
 from sagaflow._codec.elements import Document
-from sagaflow.commits import Commits
-from sagaflow.record import Lease
+from sagaflow._model.record import Lease
+from sagaflow._runtime.store import Commits
 from sagaflow.testing import ManualClock
 from tests.semantics.support import Published, RecordingBus, stored
 
@@ -491,7 +490,9 @@ async def test_outbox_of_a_busy_saga_is_bounded_on_each_store(
     repository: SagaRepository, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(globals(), "ROUNDS", 20)
-    monkeypatch.setattr(removals, "_LINGER", 3600.0)  # the next writes alone see to it
+    monkeypatch.setattr(
+        "sagaflow._runtime.removals._LINGER", 3600.0
+    )  # the next writes alone see to it
     bus, sizes = MemoryBus(), list[int]()
 
     @bus.subscribe(Book)
@@ -583,7 +584,7 @@ async def test_removal_does_not_wait_for_a_pause(
 ) -> None:
     """The next message comes before what was accepted has lingered for long enough."""
     del anyio_backend
-    monkeypatch.setattr(removals, "_LINGER", 0.003)
+    monkeypatch.setattr("sagaflow._runtime.removals._LINGER", 0.003)
 
     class Several(Saga, name="Several", correlate_by="trip"):
         over = State(final=True)
@@ -729,8 +730,8 @@ async def test_timer_of_a_saga_that_a_process_without_background_sends_for_is_le
         due = clock.now() + timedelta(milliseconds=10)
         with anyio.fail_after(10):
             while True:
-                found = lease_of(await stored(repository, Trip, "t"))
-                if found is not None and found.until == due:
+                held = lease_of(await stored(repository, Trip, "t"))
+                if held is not None and held.until == due:
                     break
                 await anyio.sleep(0.002)
         clock.advance(timedelta(milliseconds=10))

@@ -32,9 +32,9 @@ from sagaflow import (
     initially,
 )
 from sagaflow._codec.elements import Document
+from sagaflow._model.record import Lease
 from sagaflow.mongo.drivers import CODEC_OPTIONS
 from sagaflow.observing import Fact
-from sagaflow.record import Lease
 from sagaflow.testing import ManualClock
 from tests.semantics.support import Passing
 

@@ -40,7 +40,7 @@ from sagaflow import (
     initially,
     migrates,
 )
-from sagaflow._strangers import failure, is_cancelled
+from sagaflow._concurrency.cancellation import failure, is_cancelled
 from sagaflow.observing import Activity, Fact
 from sagaflow.testing import ManualClock
 

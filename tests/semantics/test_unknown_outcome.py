@@ -16,7 +16,6 @@ from sagaflow import (
     SagaRepository,
     ServerUnavailableError,
     UnknownOutcomeError,
-    commits,
 )
 from sagaflow._codec.documents import DocumentChange
 from sagaflow._codec.elements import Document
@@ -174,7 +173,7 @@ async def test_outcome_that_cannot_be_found_out_is_an_error(
 @pytest.fixture
 def short_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not try for half a minute to find out what became of a write."""
-    monkeypatch.setattr(commits, "_RESOLUTION_TIME", timedelta(milliseconds=20))
+    monkeypatch.setattr("sagaflow._runtime.store._RESOLUTION_TIME", timedelta(milliseconds=20))
 
 
 async def test_write_that_another_overtook_meanwhile_is_still_found(

@@ -9,19 +9,20 @@ from typing import Any, Final
 import pytest
 from attrs import evolve
 
-from sagaflow import MemoryRepository, commits, processing
+from sagaflow import MemoryRepository
 from sagaflow._codec import documents
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
 from sagaflow._engine import conclusion, decision, work, writing
 from sagaflow._engine.conclusion import Source
 from sagaflow._engine.work import Fire, Machine
-from sagaflow.commits import Commits
-from sagaflow.ids import SagaId
-from sagaflow.processing import Delivery, Processing
-from sagaflow.record import SagaRecord
-from sagaflow.relay import Relay
-from sagaflow.removals import Removals
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import SagaRecord
+from sagaflow._runtime import delivery, store
+from sagaflow._runtime.delivery import Delivery, Processing
+from sagaflow._runtime.outbox import Relay
+from sagaflow._runtime.removals import Removals
+from sagaflow._runtime.store import Commits
 from tests.simulation.test_simulation import simulate
 
 SEEDS: Final = 150
@@ -116,7 +117,7 @@ def time_of_a_tombstone_not_begun_when_all_was_sent(patch: Patch) -> None:
     def careless(record: SagaRecord, *_: object) -> datetime | None:
         return record.expire_at
 
-    patch.setattr(commits, "kept_until", careless)
+    patch.setattr(store, "kept_until", careless)
 
 
 def duplicates_not_recognised(patch: Patch) -> None:
@@ -179,7 +180,7 @@ def due_timers_overtaken_by_events(patch: Patch) -> None:
         return False
 
     patch.setattr(decision, "has_timer_before", careless)
-    patch.setattr(processing, "has_timer_before", careless)
+    patch.setattr(delivery, "has_timer_before", careless)
 
 
 def waiting_events_forgotten_at_the_end(patch: Patch) -> None:

@@ -37,9 +37,9 @@ from sagaflow._codec.documents import Bookkeeping, DocumentChange, decode_record
 from sagaflow._codec.elements import Document
 from sagaflow._definition.saga import definition_of
 from sagaflow._engine.work import Machine, earliest
-from sagaflow.clock import to_milliseconds
-from sagaflow.ids import SagaId
-from sagaflow.record import Lease
+from sagaflow._model.clock import to_milliseconds
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import Lease
 from tests.simulation.trip import (
     BookFlight,
     BookHotel,

@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 from sagaflow._codec.documents import Bookkeeping
+from sagaflow._model.errors import RepositoryError, SerializationError
+from sagaflow._model.record import Lease
 from sagaflow.abc import SagaRepository
-from sagaflow.exceptions import RepositoryError, SerializationError
 from sagaflow.orchestrator import Orchestrator
-from sagaflow.record import Lease
 from sagaflow.testing._contract.kit import Contract, promise, raises
 from sagaflow.testing._contract.records import (
     NOW,

@@ -10,11 +10,11 @@ from uuid import UUID
 from bson import ObjectId
 from bson.int64 import Int64
 
+from sagaflow._engine.outcome import OutcomeKind
+from sagaflow._model.errors import CorrelationError
+from sagaflow._model.ids import SagaId
 from sagaflow.abc import SagaRepository
-from sagaflow.exceptions import CorrelationError
-from sagaflow.ids import SagaId
 from sagaflow.orchestrator import Orchestrator
-from sagaflow.outcome import OutcomeKind
 from sagaflow.testing._contract.kit import Contract, promise, raises
 from sagaflow.testing._contract.records import (
     PARCEL,

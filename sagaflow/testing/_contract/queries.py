@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 from sagaflow._codec.documents import encode_record
+from sagaflow._codec.instance import Instance
 from sagaflow._definition.state import State
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.record import Status
 from sagaflow.abc import SagaRepository
-from sagaflow.exceptions import SagaflowError
-from sagaflow.instance import Instance
-from sagaflow.record import Status
 from sagaflow.testing._contract.kit import Contract, promise, raises
 from sagaflow.testing._contract.records import (
     NOW,

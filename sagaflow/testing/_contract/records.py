@@ -17,13 +17,12 @@ from sagaflow._codec.documents import (
     encode_record,
 )
 from sagaflow._codec.elements import Document
+from sagaflow._definition.context import Context
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.sources import during, initially
 from sagaflow._definition.state import State
-from sagaflow.abc import SagaRepository
-from sagaflow.context import Context
-from sagaflow.ids import SagaId
-from sagaflow.record import (
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import (
     Failing,
     HistoryEntry,
     Lease,
@@ -39,6 +38,7 @@ from sagaflow.record import (
     Timer,
     TimerKind,
 )
+from sagaflow.abc import SagaRepository
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """Where the clock of the tests stands."""

@@ -10,8 +10,8 @@ import anyio
 from attrs import evolve
 
 from sagaflow._codec.documents import Bookkeeping, DocumentChange, encode_change, encode_record
+from sagaflow._model.record import SagaRecord
 from sagaflow.abc import SagaRepository
-from sagaflow.record import SagaRecord
 from sagaflow.testing._contract.kit import Contract, promise
 from sagaflow.testing._contract.records import (
     NOW,

@@ -9,16 +9,16 @@ from uuid import UUID
 from attrs import evolve
 
 from sagaflow._codec.documents import encode_record
-from sagaflow.abc import SagaRepository
-from sagaflow.exceptions import (
+from sagaflow._codec.selection import Part, Selection, Summary, Trait
+from sagaflow._model.errors import (
     DamagedDocumentError,
     NewerSchemaError,
     SerializationError,
     UnknownStateError,
 )
-from sagaflow.ids import SagaId
-from sagaflow.record import Status, StoredMessage, SuspensionReason, TimerKind
-from sagaflow.survey import Part, Selection, Summary, Trait
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import Status, StoredMessage, SuspensionReason, TimerKind
+from sagaflow.abc import SagaRepository
 from sagaflow.testing._contract.kit import Contract, promise
 from sagaflow.testing._contract.records import (
     NOW,

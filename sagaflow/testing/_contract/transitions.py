@@ -12,8 +12,8 @@ from sagaflow._codec.documents import (
     encode_change,
     encode_record,
 )
+from sagaflow._model.record import Status, StepStatus, StoredMessage
 from sagaflow.abc import SagaRepository
-from sagaflow.record import Status, StepStatus, StoredMessage
 from sagaflow.testing._contract.kit import Contract, promise
 from sagaflow.testing._contract.records import (
     FAILING,

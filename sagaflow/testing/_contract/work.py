@@ -10,9 +10,9 @@ from attrs import evolve
 
 from sagaflow._codec.documents import Bookkeeping, encode_record
 from sagaflow._codec.elements import encode_failing
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import Lease
 from sagaflow.abc import SagaRepository
-from sagaflow.ids import SagaId
-from sagaflow.record import Lease
 from sagaflow.testing._contract.kit import Contract, promise
 from sagaflow.testing._contract.records import (
     FAILING,

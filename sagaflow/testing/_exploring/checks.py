@@ -10,9 +10,9 @@ from sagaflow._definition.chain import Finished
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import Action, TransitionRow
 from sagaflow._engine.correlation import correlate
+from sagaflow._engine.outcome import OutcomeKind
 from sagaflow._engine.writing import ENDED
-from sagaflow.outcome import OutcomeKind
-from sagaflow.record import (
+from sagaflow._model.record import (
     TRANSITIONS,
     HistoryEntry,
     HistoryKind,

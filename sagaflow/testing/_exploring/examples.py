@@ -14,12 +14,12 @@ from uuid import UUID
 
 import attrs
 
-from sagaflow._definition.messages import is_message_class
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import TransitionTable
 from sagaflow._engine.correlation import correlate
-from sagaflow.exceptions import SagaflowError
-from sagaflow.ids import SagaId
+from sagaflow._forms.instances import is_message_class
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.ids import SagaId
 
 _START: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 _VALUES: Final[Mapping[Any, object]] = {

@@ -11,7 +11,7 @@ from attrs import evolve
 from svcs import Registry
 
 from sagaflow._definition.saga import Saga
-from sagaflow.exceptions import SagaflowError
+from sagaflow._model.errors import SagaflowError
 from sagaflow.testing._clock import ManualClock
 from sagaflow.testing._exploring.checks import Checks
 from sagaflow.testing._exploring.examples import checked, made_up

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, field
 
 from sagaflow._definition.saga import Saga
-from sagaflow.exceptions import SagaflowError
+from sagaflow._model.errors import SagaflowError
 
 
 class InjectedError(SagaflowError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from svcs import Registry
 
 from sagaflow._definition.saga import Saga
-from sagaflow.exceptions import SagaflowError
+from sagaflow._model.errors import SagaflowError
 from sagaflow.testing._exploring.explore import NOBODY, subject_of, world_of
 from sagaflow.testing._exploring.world import Invariant, Participants
 

@@ -10,10 +10,10 @@ from attrs import define, field
 
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
-from sagaflow.envelope import Envelope
-from sagaflow.ids import SagaId
+from sagaflow._model.envelope import Envelope
+from sagaflow._model.ids import SagaId
+from sagaflow._model.record import HistoryKind
 from sagaflow.memory import MemoryRepository
-from sagaflow.record import HistoryKind
 from sagaflow.testing._clock import ManualClock
 from sagaflow.testing._exploring.world import Sent
 

@@ -14,13 +14,13 @@ from svcs import Registry
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import Action
 from sagaflow._engine.correlation import correlate
-from sagaflow.envelope import Envelope
-from sagaflow.exceptions import SagaflowError
-from sagaflow.ids import SagaId
+from sagaflow._engine.outcome import Outcome, OutcomeKind
+from sagaflow._model.envelope import Envelope
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.ids import SagaId
+from sagaflow._model.policy import RetryPolicy
+from sagaflow._model.record import TRANSITIONS, SagaRecord, Status
 from sagaflow.orchestrator import Orchestrator
-from sagaflow.outcome import Outcome, OutcomeKind
-from sagaflow.policy import RetryPolicy
-from sagaflow.record import TRANSITIONS, SagaRecord, Status
 from sagaflow.testing._exploring.instruments import InjectedError, Instruments, instrumented
 from sagaflow.testing._exploring.process import (
     Death,

@@ -13,7 +13,7 @@ from uuid import UUID
 import attrs
 from attrs import define, field
 
-from sagaflow._definition.messages import is_message_class
+from sagaflow._forms.instances import is_message_class
 
 _PLAIN: Final = (bool, int, float, str, bytes, type(None), type(...))
 _TIMES: Final = (dt.date, dt.time, dt.timedelta, dt.tzinfo)

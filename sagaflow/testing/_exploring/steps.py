@@ -7,7 +7,7 @@ from typing import TypeAlias
 from attrs import field, frozen
 from attrs.validators import ge
 
-from sagaflow.ids import SagaId
+from sagaflow._model.ids import SagaId
 
 
 @frozen(kw_only=True)

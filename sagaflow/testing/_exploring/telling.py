@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from sagaflow._definition.saga import Saga
-from sagaflow.record import Status, TimerKind
+from sagaflow._model.record import Status, TimerKind
 from sagaflow.testing._exploring.checks import Problem
 from sagaflow.testing._exploring.findings import Finding, FindingKind, Happened
 from sagaflow.testing._exploring.source import Source

@@ -1,0 +1,1 @@
+"""What belongs to a runtime: its event loops and its cancellations."""

@@ -1,0 +1,1 @@
+"""How the values of a declared type are stored, and read back."""

@@ -1,0 +1,1 @@
+"""What everything speaks of: ids, records, envelopes, errors, time."""

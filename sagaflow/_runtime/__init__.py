@@ -1,0 +1,1 @@
+"""The shell: what is read, run, written and sent around the engine."""

@@ -1,0 +1,298 @@
+"""Does what a saga has to do: undoes steps, fires timers, offers parked events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import assert_never
+
+import anyio
+from attrs import frozen
+
+from sagaflow._concurrency.cancellation import failure
+from sagaflow._definition.saga import Saga
+from sagaflow._definition.table import Action, TransitionRow
+from sagaflow._engine.backoff import failed_again
+from sagaflow._engine.conclusion import COMPENSATION, concluded, dropped, parked, undone
+from sagaflow._engine.conclusion import described as handled
+from sagaflow._engine.decision import choose, timeout_row
+from sagaflow._engine.failure import attempts_of, failed, timed_out
+from sagaflow._engine.work import Fire, Offer, Undo, Work, next_work
+from sagaflow._engine.writing import Write
+from sagaflow._model.errors import (
+    LimitExceededError,
+    RepositoryError,
+    SerializationError,
+)
+from sagaflow._model.ids import SagaId
+from sagaflow._model.log import about, get_logger
+from sagaflow._model.policy import RetryPolicy
+from sagaflow._model.record import (
+    Failing,
+    ParkedEvent,
+    SagaRecord,
+    StoredMessage,
+    TimerKind,
+    evolve,
+)
+from sagaflow._model.texts import traceback_of
+from sagaflow._runtime.invoke import Event, Handling, read_saga
+from sagaflow._runtime.store import Commits
+from sagaflow._runtime.trace import SILENT, Trace
+
+logger = get_logger(__name__)
+
+_Key = tuple[str, type, SagaId]
+
+_at_work: ContextVar[tuple[_Key, ...]] = ContextVar("sagas_at_work", default=())
+"""The sagas whose work the current task does."""
+
+
+@frozen(kw_only=True)
+class Working:
+    """Does the work of a saga, each piece stored before the next.
+
+    A failure is stored as well: the work is tried again later, with growing delays, until it has
+    failed for too long; then its saga is suspended, and only that.
+    """
+
+    commits: Commits
+    handling: Handling
+    retry: RetryPolicy
+    random: Callable[[], float]
+    trace: Trace = SILENT
+
+    async def advance(self, saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
+        """Do what is due, until nothing is, and return the saga as it is then.
+
+        Goes on where another process has changed the saga meanwhile.
+        """
+        machine = self.commits.machine(saga_type)
+        pauses = self.commits.conflict_delays()
+        while True:
+            work = next_work(record, machine, self.commits.clock.now())
+            if work is None:
+                return record
+            after = await self._done(saga_type, record, work)
+            if after is not None:
+                record = after
+                continue
+            await anyio.sleep(next(pauses).total_seconds())
+            newer = await self.commits.load(saga_type, record.correlation_id, None)
+            if newer is None:
+                return record
+            record = newer
+
+    async def undo_next(self, saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
+        """Do what is due of a compensation, and leave everything else."""
+        machine = self.commits.machine(saga_type)
+        pauses = self.commits.conflict_delays()
+        while True:
+            work = next_work(record, machine, self.commits.clock.now())
+            if not isinstance(work, Undo):
+                return record
+            after = await self._done(saga_type, record, work)
+            if after is not None:
+                record = after
+                continue
+            # Another process was faster, or the write was lost on its way.
+            await anyio.sleep(next(pauses).total_seconds())
+            newer = await self.commits.load(saga_type, record.correlation_id, None)
+            if newer is None:
+                return record
+            record = newer
+
+    def is_within(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
+        """Tell whether the current task does work of that saga: what it asks for comes after it."""
+        return _key(saga_type, correlation_id) in _at_work.get()
+
+    def failing(self, error: Exception, write: Write) -> Failing:
+        """Return how work has failed that failed for the first time."""
+        return failed_again(None, traceback_of(error), write.now, self.retry, self.random())
+
+    async def _done(
+        self, saga_type: type[Saga], record: SagaRecord, work: Work
+    ) -> SagaRecord | None:
+        """Do *work* and store it, or that it failed; None if another write came first."""
+        with self.trace.work(saga_type, record, work, self.commits.clock.now()) as telling:
+            if isinstance(work, Undo):
+                headers = self.trace.carried(work.entry.headers)
+                work = Undo(evolve(work.entry, headers=headers))
+            after = await self._stored(saga_type, record, work)
+            telling.ended(after)
+            return after
+
+    async def _stored(
+        self, saga_type: type[Saga], record: SagaRecord, work: Work
+    ) -> SagaRecord | None:
+        if record.fault is None:
+            after = await self._attempt(saga_type, record, work)
+        else:  # not even the names in it can be relied on
+            after = self._failed(saga_type, record, work, record.fault)
+        try:
+            stored = await self.commits.update(saga_type, record, after)
+        except (LimitExceededError, SerializationError) as exc:  # refused: it counts as a failure
+            after = self._failed(saga_type, record, work, exc)
+            stored = await self.commits.update(saga_type, record, after)
+        return after if stored else None
+
+    async def _attempt(self, saga_type: type[Saga], record: SagaRecord, work: Work) -> SagaRecord:
+        """Return the saga as it is after *work*, or after its failure."""
+        machine = self.commits.machine(saga_type)
+        token = _at_work.set((*_at_work.get(), _key(saga_type, record.correlation_id)))
+        try:
+            match work:
+                case Undo():
+                    return await self._undo(saga_type, record, work)
+                case Fire(timer) if timer.kind is TimerKind.DEFAULT:
+                    return timed_out(record, work, machine, self.commits.write())
+                case Fire(timer) if timer.event is None:
+                    return await self._time_out(saga_type, record, work)
+                case Fire(timer):
+                    assert timer.event is not None  # noqa: S101 - for the type checkers
+                    return await self._offer(saga_type, record, work, timer.event, timer.headers)
+                case Offer(event):
+                    return await self._offer(saga_type, record, work, event.message, event.headers)
+                case _:
+                    assert_never(work)
+        except RepositoryError:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - user code; stored where an operator sees it
+            return self._failed(saga_type, record, work, failure(exc))
+        finally:
+            _at_work.reset(token)
+
+    def _failed(
+        self, saga_type: type[Saga], record: SagaRecord, work: Work, exc: Exception
+    ) -> SagaRecord:
+        self.trace.failed(exc)
+        after = failed(
+            record,
+            work,
+            traceback_of(exc),
+            self.retry,
+            self.random(),
+            self.commits.machine(saga_type),
+            self.commits.write(),
+        )
+        logger.error(
+            "%s %r: %s failed (attempt %d): %s; %s",
+            saga_type.table.saga,
+            record.correlation_id,
+            _name(work),
+            attempts_of(work),
+            exc,
+            "it is tried again" if after.suspension is None else "the saga is suspended",
+            exc_info=exc,
+            extra=_about(saga_type, record, work),
+        )
+        return after
+
+    async def _undo(self, saga_type: type[Saga], record: SagaRecord, work: Undo) -> SagaRecord:
+        table = saga_type.table
+        saga = read_saga(saga_type, record)
+        goal = table.state(record.goal or record.state)
+        assert goal is not None  # noqa: S101 - what leads to an unknown state is left alone
+        data, sent = await self.handling.undo(saga, work.entry, record)
+        machine = self.commits.machine(saga_type)
+        return undone(record, work.entry, data, sent, goal, machine, self.commits.write())
+
+    async def _time_out(self, saga_type: type[Saga], record: SagaRecord, work: Fire) -> SagaRecord:
+        timer = work.timer
+        row = timeout_row(saga_type.table, record, timer.name, timer.delay)
+        if row is None:
+            return self._dropped(saga_type, record, work, "no longer declared")
+        event = Event(
+            body=None,
+            correlation_id=record.correlation_id,
+            message_id=timer.id,
+            headers=timer.headers,
+        )
+        return await self._take(saga_type, record, work, row, read_saga(saga_type, record), event)
+
+    async def _offer(
+        self,
+        saga_type: type[Saga],
+        record: SagaRecord,
+        work: Fire | Offer,
+        message: StoredMessage,
+        headers: object,
+    ) -> SagaRecord:
+        table = saga_type.table
+        body = self.handling.decode(message, record, table.saga)
+        subject = work.timer.id if isinstance(work, Fire) else work.event.id
+        arisen = work.timer.due if isinstance(work, Fire) else work.event.parked_at
+        event = Event(
+            body=body, correlation_id=record.correlation_id, message_id=subject, headers=headers
+        )
+        copy = partial(read_saga, saga_type, record)
+        saga = copy()
+        row = choose(table, record.state, copy, body)
+        if row is None:
+            return self._dropped(saga_type, record, work, "unhandled")
+        if row.action is Action.IGNORE:
+            return self._dropped(saga_type, record, work, "ignored")
+        if row.action is Action.DEFER:
+            write = self.commits.write()
+            again = ParkedEvent(id=subject, message=message, headers=headers, parked_at=arisen)
+            return parked(record, again, work, self.commits.machine(saga_type), write)
+        return await self._take(saga_type, record, work, row, saga, event)
+
+    async def _take(
+        self,
+        saga_type: type[Saga],
+        record: SagaRecord,
+        work: Fire | Offer,
+        row: TransitionRow,
+        saga: Saga,
+        event: Event,
+    ) -> SagaRecord:
+        run = await self.handling.run(row, saga, event, record)
+        machine = self.commits.machine(saga_type)
+        return concluded(record, run, work, machine, self.commits.write())
+
+    def _dropped(
+        self, saga_type: type[Saga], record: SagaRecord, work: Fire | Offer, why: str
+    ) -> SagaRecord:
+        self.trace.dropped(why)
+        if why != "ignored":
+            logger.warning(
+                "%s %r: %s is %s in state %s; it was dropped",
+                saga_type.table.saga,
+                record.correlation_id,
+                _name(work),
+                why,
+                record.state,
+                extra=_about(saga_type, record, work),
+            )
+        machine = self.commits.machine(saga_type)
+        return dropped(record, work, why, machine, self.commits.write())
+
+
+def _key(saga_type: type[Saga], correlation_id: SagaId) -> _Key:
+    return saga_type.table.saga, type(correlation_id), correlation_id
+
+
+def _about(saga_type: type[Saga], record: SagaRecord, work: Work) -> dict[str, object]:
+    if isinstance(work, Undo):
+        event, message_id = COMPENSATION, work.entry.message_id
+    else:
+        event, message_id = handled(work)
+    return about(
+        saga_type.table.saga,
+        record.correlation_id,
+        event=event,
+        message_id=message_id,
+        version=record.version,
+    )
+
+
+def _name(work: Work) -> str:
+    match work:
+        case Undo(entry):
+            return f"undoing {entry.step!r}"
+        case Fire(timer):
+            return f"the timer {timer.name!r}"
+        case Offer(event):
+            return f"the parked {event.message.type} {event.id!r}"

@@ -1,0 +1,72 @@
+"""How much a write may take, so that a full saga can still be undone, suspended and operated on."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from attrs import evolve as evolved
+
+from sagaflow._model.record import Failing, HistoryKind, SagaRecord, evolve
+from sagaflow._model.texts import cleaned
+
+RESERVE: Final = 1024 * 1024
+"""How many bytes beyond `Limits.most_bytes` are kept for undoing."""
+MOST_STORED: Final = 15 * 1024 * 1024
+"""From how many bytes on what can be missed makes room: MongoDB's own limit is 16 MiB."""
+FEW_ENTRIES: Final = 4
+"""How many entries of the history stay then."""
+_FEW_CHARACTERS: Final = 200
+
+
+class Room(Enum):
+    """What a write is for. Its value is how many bytes beyond `Limits.most_bytes` it may take."""
+
+    HANDLER = 0
+    """An event: it is refused, or fails, if the saga would become too large."""
+    UNDOING = RESERVE
+    """A step that is undone: what sends money back must not be refused by what filled the saga."""
+    SUSPENSION = RESERVE * 2
+    """A failure, a suspension, an operator's decision: never refused, or nobody would see it."""
+
+
+_ROOM: Final = {
+    HistoryKind.COMPENSATION: Room.UNDOING,
+    HistoryKind.DROPPED: Room.UNDOING,
+    HistoryKind.ATTEMPT: Room.SUSPENSION,
+    HistoryKind.SUSPENDED: Room.SUSPENSION,
+    HistoryKind.OPERATOR: Room.SUSPENSION,
+}
+
+
+def room_of(after: SagaRecord) -> Room:
+    """Return what the write is for that makes *after*: what it adds to the history says so."""
+    rooms = [_ROOM.get(entry.kind, Room.HANDLER) for entry in after.history]
+    return max(rooms, key=_size, default=Room.HANDLER)
+
+
+def _size(room: Room) -> int:
+    return room.value
+
+
+def slimmed(record: SagaRecord) -> SagaRecord:
+    """Return *record* with the texts of its errors cut to what is needed."""
+    suspension = record.suspension
+    return evolve(
+        record,
+        sending=_cut(record.sending),
+        suspension=None
+        if suspension is None
+        else evolved(suspension, error=cleaned(suspension.error, _FEW_CHARACTERS)),
+        timers=tuple(evolved(timer, failing=_cut(timer.failing)) for timer in record.timers),
+        parked=tuple(evolved(event, failing=_cut(event.failing)) for event in record.parked),
+        compensations=tuple(
+            evolved(entry, failing=_cut(entry.failing)) for entry in record.compensations
+        ),
+    )
+
+
+def _cut(failing: Failing | None) -> Failing | None:
+    return (
+        None if failing is None else evolved(failing, error=cleaned(failing.error, _FEW_CHARACTERS))
+    )

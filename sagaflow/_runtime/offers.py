@@ -1,0 +1,133 @@
+"""Offers messages to the bus, each within a limit of time, and notes where no answer comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+import anyio
+from attrs import Factory, define, field
+
+from sagaflow._model.clock import Clock
+from sagaflow._model.errors import BusError
+from sagaflow._model.ids import SagaId
+from sagaflow.abc import Bus
+
+
+@define
+class _Destination:
+    """Where the messages of one class go.
+
+    :ivar under_way: how many are offered at the moment.
+    :ivar silent_since: since when the bus has said nothing to what it is offered.
+    :ivar hung_at: when one was given up, if the bus has said nothing since.
+    """
+
+    under_way: int = 0
+    silent_since: datetime | None = None
+    hung_at: datetime | None = None
+
+
+@define(kw_only=True)
+class Offers:
+    """Offers messages to the bus.
+
+    :ivar timeout: how long one may take until it is accepted or refused.
+    :ivar memory: for how long after that it counts that one took longer; it is offered again by
+        then.
+    """
+
+    bus: Bus | None
+    timeout: timedelta
+    clock: Clock
+    memory: timedelta
+    _at_once: Callable[[type, SagaId], bool] | None = field(
+        default=Factory(lambda self: getattr(self.bus, "delivers_at_once", None), takes_self=True),
+        init=False,
+    )
+    _destinations: dict[str, _Destination] = field(factory=dict[str, _Destination], init=False)
+
+    def is_answered_at_once(self, message_type: type, correlation_id: SagaId) -> bool:
+        """Tell whether the bus waits for nothing before it answers."""
+        return self._at_once is not None and self._at_once(message_type, correlation_id)
+
+    async def offer(
+        self,
+        body: object,
+        name: str,
+        *,
+        correlation_id: SagaId,
+        message_id: str,
+        headers: Mapping[str, object],
+    ) -> None:
+        """Give a message to the bus.
+
+        :param name: under which its class is stored.
+        :raises BusError: if the bus takes too long.
+        :raises Exception: whatever the bus raises.
+        """
+        bus = self.bus
+        assert bus is not None  # noqa: S101 - who offers has one
+        if self.is_answered_at_once(type(body), correlation_id):
+            await bus.publish(
+                body, correlation_id=correlation_id, message_id=message_id, headers=headers
+            )
+            return
+        destination = self._begin(name)
+        hung, answered = False, False
+        try:
+            with anyio.move_on_after(self.timeout.total_seconds()) as limit:
+                await bus.publish(
+                    body, correlation_id=correlation_id, message_id=message_id, headers=headers
+                )
+            hung = limit.cancelled_caught
+            answered = not hung
+        except Exception:
+            answered = True
+            raise
+        finally:
+            self._end(destination, answered=answered, hung=hung)
+        if hung:
+            raise BusError(
+                f"the bus has neither accepted nor refused it within {self.timeout}, and one "
+                "message may take no longer (Orchestrator(send_timeout=...)); the attempt was "
+                "cancelled"
+            )
+
+    def silent_since(self) -> datetime | None:
+        """Return since when nothing of some class is accepted or refused; None if all is well.
+
+        That is so if it lasts for half of the time that one may take, or one took longer.
+        """
+        now = self.clock.now()
+        return min(
+            (
+                since
+                for one in self._destinations.values()
+                if (since := one.silent_since) is not None
+                and (
+                    (one.under_way and now - since >= self.timeout / 2)
+                    or (one.hung_at is not None and now - one.hung_at <= self.memory)
+                )
+            ),
+            default=None,
+        )
+
+    def _begin(self, name: str) -> _Destination:
+        destination = self._destinations.get(name)
+        if destination is None:
+            destination = self._destinations[name] = _Destination()
+        destination.under_way += 1
+        if destination.silent_since is None:
+            destination.silent_since = self.clock.now()
+        return destination
+
+    def _end(self, destination: _Destination, *, answered: bool, hung: bool) -> None:
+        destination.under_way -= 1
+        if answered:
+            destination.hung_at = None
+            destination.silent_since = self.clock.now() if destination.under_way else None
+        elif hung:
+            destination.hung_at = self.clock.now()
+        elif not destination.under_way and destination.hung_at is None:
+            destination.silent_since = None

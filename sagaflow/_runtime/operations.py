@@ -1,0 +1,180 @@
+"""What an operator can do to one saga: each an audited conditional write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from sagaflow._definition.saga import Saga
+from sagaflow._definition.state import State
+from sagaflow._engine.failure import cancelled, resumed, skipped
+from sagaflow._engine.work import Machine
+from sagaflow._engine.writing import is_leased_to_others
+from sagaflow._model.errors import ConcurrencyError, OperationError, UnknownStateError
+from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.record import OutgoingMessage, SagaRecord, Status, StepStatus, has_expired
+from sagaflow._runtime.outbox import Relay
+from sagaflow._runtime.store import Commits
+
+_ATTEMPTS = 50
+_TRIES_AGAIN = ("retry", "resume")
+"""What may be done to a saga whose migration fails: it may have been mended."""
+_SAY_THEMSELVES = ("skip", "cancel")
+"""What looks itself at the states that the class does not know: an end can be given instead."""
+
+
+@frozen(kw_only=True)
+class Cancellation:
+    """What cancelling a saga comes to: what it had said so far, and what becomes of that.
+
+    :ivar state: the state that it ends in.
+    :ivar undone: the steps that are undone before, in this order.
+    :ivar withdrawn: messages that the bus never took, and is not given any more.
+    :ivar under_way: messages that are being handed to the bus at this moment, or may be, by this
+        process or another. They are offered no more, but may still arrive.
+    :ivar kept: messages that undo steps and still have to leave.
+    :ivar sent: how many messages have left it before. What they ask for may still be done, and an
+        answer to it finds the saga ended.
+    """
+
+    state: str
+    undone: tuple[str, ...]
+    withdrawn: tuple[OutgoingMessage, ...]
+    under_way: tuple[OutgoingMessage, ...]
+    kept: tuple[OutgoingMessage, ...]
+    sent: int
+
+
+@frozen(kw_only=True)
+class Operations:
+    """Lifts a suspension, or ends a saga. What follows from it is work for whoever calls."""
+
+    commits: Commits
+    relay: Relay
+
+    async def resume(self, saga_type: type[Saga], correlation_id: SagaId, action: str) -> None:
+        """Lift a suspension: what failed is tried again, and what came later after it.
+
+        :raises OperationError: if there is no such saga, or it is not suspended.
+        """
+        machine = self.commits.machine(saga_type)
+
+        def change(record: SagaRecord) -> SagaRecord:
+            self._check_suspended(saga_type, record, action)
+            return resumed(record, action, machine, self.commits.write())
+
+        await self._change(saga_type, correlation_id, action, change)
+
+    async def skip(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+        """Lift a suspension and leave out what failed.
+
+        :raises OperationError: if there is no such saga, it is not suspended, or it is on its way
+            to a state that its class no longer has.
+        :raises UnknownStateError: if it is in such a state.
+        """
+        machine = self.commits.machine(saga_type)
+
+        def change(record: SagaRecord) -> SagaRecord:
+            self._check_suspended(saga_type, record, "skip")
+            goal = None if record.goal is None else machine.table.state(record.goal)
+            if record.goal is not None and goal is None:  # it could never end
+                raise OperationError(
+                    f"{machine.table.saga} {correlation_id!r}: cannot skip, since its compensation "
+                    f"leads to the state {record.goal!r}, which the class no longer has: put it "
+                    "back, or cancel the saga"
+                )
+            self._known(machine, record)
+            return skipped(record, goal, machine, self.commits.write())
+
+        await self._change(saga_type, correlation_id, "skip", change)
+
+    async def cancel(
+        self, saga_type: type[Saga], correlation_id: SagaId, state: State | None
+    ) -> Cancellation:
+        """Have a saga undo what it has done, and end; withdraw what the bus never took.
+
+        :param state: the final state it ends in; the one it is in by default.
+        :return: what becomes of what it has said.
+        :raises OperationError: if there is no such saga or state, or it has ended.
+        :raises UnknownStateError: if it would end in a state that the class does not know.
+        """
+        machine = self.commits.machine(saga_type)
+        if state is not None and (machine.table.state(state.name) is None or not state.final):
+            finals = ", ".join(known.name for known in machine.table.states if known.final)
+            raise OperationError(
+                f"{machine.table.saga} cannot end in {state.name!r}; its final states: {finals}"
+            )
+
+        def change(record: SagaRecord) -> SagaRecord:
+            if record.finished_at is not None:
+                raise self._refused(saga_type, record, "cancel", "it has ended")
+            goal = state or self._known(machine, record)
+            return cancelled(record, goal, machine, self.commits.write())
+
+        before, after = await self._change(saga_type, correlation_id, "cancel", change)
+        return self._told(saga_type, before, after)
+
+    def _told(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> Cancellation:
+        """Stop what this process sends for a saga that was cancelled, and say what is known."""
+        taken, under_way = self.relay.withdraw(saga_type, before)
+        if is_leased_to_others(before, self.commits.owner, self.commits.clock.now()):
+            under_way = frozenset(message.id for message in before.outbox) - taken
+        left = [m for m in before.outbox if m.undoes is None and m.id not in taken]
+        pending = (e.step for e in reversed(after.compensations) if e.status is StepStatus.PENDING)
+        return Cancellation(
+            state=after.state if after.goal is None else after.goal,
+            undone=tuple(pending),
+            withdrawn=tuple(message for message in left if message.id not in under_way),
+            under_way=tuple(message for message in left if message.id in under_way),
+            kept=tuple(message for message in after.outbox if message.id not in taken),
+            sent=before.sequence - len(before.outbox) + len(taken),
+        )
+
+    async def _change(
+        self,
+        saga_type: type[Saga],
+        correlation_id: SagaId,
+        action: str,
+        change: Callable[[SagaRecord], SagaRecord],
+    ) -> tuple[SagaRecord, SagaRecord]:
+        """Apply *change*, however often others are faster; return the saga before and after."""
+        saga = saga_type.table.saga
+        for _ in range(_ATTEMPTS):
+            record = await self.commits.load(
+                saga_type, check_id(correlation_id), None, any_state=action in _SAY_THEMSELVES
+            )
+            if (
+                record is None
+                or record.status is Status.EMBRYO
+                or has_expired(record.expire_at, self.commits.clock.now())
+            ):
+                raise OperationError(
+                    f"{saga} {correlation_id!r}: there is no such saga to {action}"
+                )
+            if record.fault is not None and action not in _TRIES_AGAIN:
+                raise record.fault
+            after = change(record)
+            if await self.commits.update(saga_type, record, after):
+                return record, after
+        raise ConcurrencyError(saga, correlation_id, _ATTEMPTS, 0)
+
+    def _known(self, machine: Machine, record: SagaRecord) -> State:
+        """Return the state of a saga, or refuse one that its class does not know."""
+        state = machine.table.state(record.state)
+        if state is None:
+            raise UnknownStateError(machine.table.saga, record.correlation_id, record.state)
+        return state
+
+    def _check_suspended(self, saga_type: type[Saga], record: SagaRecord, action: str) -> None:
+        if record.suspension is None:
+            raise self._refused(saga_type, record, action, f"it is {record.status.value}")
+
+    def _refused(
+        self, saga_type: type[Saga], record: SagaRecord, action: str, why: str
+    ) -> OperationError:
+        saga = saga_type.table.saga
+        return OperationError(
+            f"{saga} {record.correlation_id!r}: cannot {action}, since {why}"
+            + ("" if action == "cancel" else "; only a suspended saga can be put back to work")
+        )

@@ -1,0 +1,384 @@
+"""Reads and writes records: one conditional write each, whose outcome is always found out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import uuid4
+
+import anyio
+from attrs import define, field
+
+from sagaflow._codec.documents import (
+    Bookkeeping,
+    decode_record,
+    encode_change,
+    encode_record,
+)
+from sagaflow._codec.elements import encode_failing, encode_lease
+from sagaflow._codec.upgrade import read_record
+from sagaflow._definition.saga import Saga, definition_of
+from sagaflow._engine.backoff import delays
+from sagaflow._engine.work import Machine
+from sagaflow._engine.writing import WITHOUT_EFFECT, Write, kept_until
+from sagaflow._forms.size import document_size, field_sizes
+from sagaflow._model.clock import Clock
+from sagaflow._model.errors import (
+    LeftAloneError,
+    LimitExceededError,
+    RepositoryError,
+    UnknownOutcomeError,
+)
+from sagaflow._model.ids import SagaId, Unique
+from sagaflow._model.log import about, get_logger
+from sagaflow._model.policy import Limits
+from sagaflow._model.record import Failing, HistoryKind, Lease, SagaRecord, evolve
+from sagaflow._runtime.aside import Aside
+from sagaflow._runtime.cache import HotSagas, removed
+from sagaflow._runtime.headroom import FEW_ENTRIES, MOST_STORED, Room, room_of, slimmed
+from sagaflow._runtime.trace import SILENT, Trace
+from sagaflow.abc import SagaRepository
+
+logger = get_logger(__name__)
+
+_NOTHING: Final = nullcontext()
+_FIRST_RETRY: Final = timedelta(milliseconds=2)
+_LONGEST_RETRY: Final = timedelta(milliseconds=250)
+_RESOLUTION_TIME: Final = timedelta(seconds=30)
+
+
+def _nobody(saga_type: type[Saga], record: SagaRecord) -> None:
+    """Is told of what was stored while nobody listens."""
+
+
+@define(kw_only=True)
+class Commits:
+    """What one orchestrator reads and writes.
+
+    :ivar owner: what its leases are known by.
+    :ivar new_id: makes up what nobody else does.
+    :ivar lease: how long others leave work to it.
+    :ivar hot: the sagas that it has used last, perhaps no longer as they are stored.
+    :ivar on_stored: called with each record that was stored.
+    :ivar aside: the sagas that it leaves alone.
+    :ivar outage_since: since when the store is known to fail; None if it does not.
+    """
+
+    repository: SagaRepository
+    clock: Clock
+    limits: Limits
+    random: Callable[[], float]
+    lease: timedelta
+    class_of: Callable[[str], type | None]
+    hot: HotSagas = field(factory=lambda: HotSagas(0))
+    owner: str = field(factory=lambda: uuid4().hex)
+    new_id: Callable[[], str] = field(factory=Unique)
+    on_stored: Callable[[type[Saga], SagaRecord], None] = field(default=_nobody)
+    trace: Trace = SILENT
+    aside: Aside = field(factory=Aside, init=False)
+    outage_since: datetime | None = field(default=None, init=False)
+    _machines: dict[type[Saga], Machine] = field(factory=dict[type[Saga], Machine], init=False)
+
+    def machine(self, saga_type: type[Saga]) -> Machine:
+        """Return a saga class as the engine needs it."""
+        found = self._machines.get(saga_type)
+        if found is None:
+            definition = definition_of(saga_type)
+            found = Machine(definition.table, definition.options, self.class_of)
+            self._machines[saga_type] = found
+        return found
+
+    def report_outage(self, error: RepositoryError) -> None:
+        """Log that the store fails, once for each outage.
+
+        A saga that is left alone says nothing of the store: it is set aside.
+        """
+        if isinstance(error, LeftAloneError):
+            self.aside.add(error, self.clock.now())
+        elif self.outage_since is None:
+            self.outage_since = self.clock.now()
+            self.trace.store_fails(error)
+            logger.error(
+                "the store fails; work is tried again until it is back: %s", error, extra=about()
+            )
+
+    def report_recovery(self) -> None:
+        """Log that the store answers again, if it did not."""
+        if self.outage_since is not None:
+            self.outage_since = None
+            self.trace.store_is_back()
+            logger.warning("the store is back: work goes on", extra=about())
+
+    def write(self) -> Write:
+        """Return what tells the next write from any other."""
+        return Write(token=self.new_id(), now=self.clock.now(), owner=self.owner, lease=self.lease)
+
+    def write_of(self, record: SagaRecord) -> Write:
+        """Return the write that is to store *record*, which has been decided on already."""
+        return Write(token=record.token, now=record.updated_at, owner=self.owner, lease=self.lease)
+
+    def conflict_delays(self) -> Iterator[timedelta]:
+        """Return how long to wait after each lost race."""
+        return delays(_FIRST_RETRY, _LONGEST_RETRY, self.random)
+
+    async def load(
+        self,
+        saga_type: type[Saga],
+        correlation_id: SagaId,
+        message_id: SagaId | None,
+        *,
+        any_state: bool = False,
+    ) -> SagaRecord | None:
+        """Read a saga: for one message, or as a whole.
+
+        :param any_state: also one in a state that the class does not know.
+        :raises LeftAloneError: if it is damaged, or for other code.
+        """
+        document = await self.repository.load_document(
+            saga_type.table.saga, correlation_id, message_id=message_id
+        )
+        return None if document is None else read_record(saga_type, document, any_state=any_state)
+
+    async def load_hot(self, saga_type: type[Saga], correlation_id: SagaId) -> SagaRecord | None:
+        """Read a saga with its whole inbox and without its history, and remember it.
+
+        :raises LeftAloneError: if it is damaged, or for other code.
+        """
+        saga = saga_type.table.saga
+        document = await self.repository.load_recent(saga, correlation_id)
+        self.hot.drop(saga, correlation_id)
+        if document is None:
+            return None
+        record = read_record(saga_type, document)
+        if self.hot.most:
+            self.hot.keep(saga, record, document_size(document))
+        return record
+
+    async def insert(self, saga_type: type[Saga], record: SagaRecord) -> bool:
+        """Store a new saga, and tell whether its id was free.
+
+        :raises LimitExceededError: if it is too large; nothing was stored.
+        """
+        saga = saga_type.table.saga
+        with self.trace.commit(saga_type, None, record) as telling:
+            document = encode_record(record)
+            size = self._check(saga, record, document_size(document))
+            stored = await self._committed(
+                saga_type, record, lambda: self.repository.insert_document(saga, document)
+            )
+            telling.ended(stored)
+        if stored:
+            self.hot.keep(saga, evolve(record, history=()), size)
+        return stored
+
+    async def update(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> bool:
+        """Store a changed saga, and tell whether no other write came first.
+
+        :raises LimitExceededError: if it became too large; nothing was stored.
+        """
+        with self.trace.commit(saga_type, before, after) as telling:
+            stored = await self._update(saga_type, before, after)
+            telling.ended(stored)
+            return stored
+
+    async def _update(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> bool:
+        saga = saga_type.table.saga
+        inbox_size = definition_of(saga_type).options.inbox_size
+        change = encode_change(before.stored or before, after, inbox_size=inbox_size)
+        if room_of(after) is Room.SUSPENSION and document_size(encode_record(after)) > MOST_STORED:
+            after = slimmed(after)
+            change = encode_change(
+                before.stored or before, after, inbox_size=inbox_size, history_size=FEW_ENTRIES
+            )
+        known = self.hot.version_of(saga, before)
+        before_it = None if known is None else known.size
+        bound = None if before_it is None or change.growth is None else before_it + change.growth
+        size = self._check(saga, after, bound)
+        stored = False
+        try:
+            stored = await self._committed(
+                saga_type, after, lambda: self.repository.update_document(saga, change)
+            )
+        finally:
+            # What was noted meanwhile is noted of the version before.
+            noted = self.hot.take(saga, before)
+        is_known = known is not None and before.incarnation == after.incarnation
+        if stored and is_known and noted is not None:
+            inbox, left = (*noted.record.inbox, *after.inbox)[-inbox_size:], after.outbox
+            gone = removed(before, noted.record)
+            if gone:
+                left = tuple(message for message in left if message.id not in gone)
+            self.hot.keep(saga, evolve(after, outbox=left, inbox=inbox, history=()), size)
+        return stored
+
+    async def bookkeep(
+        self,
+        saga_type: type[Saga],
+        record: SagaRecord,
+        *,
+        sent: tuple[str, ...] = (),
+        sending: Failing | None = None,
+        wake: datetime | None,
+        lease: Lease | None = None,
+    ) -> bool:
+        """Note about a saga what was sent, whatever its version is, and when it is due.
+
+        Gives up its lease, unless there is to be one. Tells whether it still has the version of
+        *record*; otherwise, only the messages were removed.
+
+        Once a saga that has ended has nothing left to send, its time as a tombstone begins. No
+        version has more messages than what was read of it: only transitions add some. So if those
+        of *record* have left, and it still has that version, all have.
+        """
+        saga = saga_type.table.saga
+        values: dict[str, object] = {
+            "sending": encode_failing(sending),
+            "wake": wake,
+            "lease": encode_lease(lease),
+        }
+        expire_at = record.expire_at
+        if record.finished_at is not None:
+            left = tuple(message for message in record.outbox if message.id not in sent)
+            ended = evolve(record, outbox=left, expire_at=None if sent else expire_at)
+            expire_at = kept_until(ended, self.machine(saga_type), self.clock.now())
+            values["expire_at"] = expire_at
+        note = Bookkeeping(
+            correlation_id=record.correlation_id,
+            incarnation=record.incarnation,
+            version=record.version,
+            sent=sent,
+            set={name: value for name, value in values.items() if value is not None},
+            unset=tuple(name for name, value in values.items() if value is None),
+        )
+        noted = await self.repository.bookkeep(saga, note)
+        is_latest = self.hot.version_of(saga, record) is not None
+        if not is_latest:
+            self.hot.note_sent(saga, record, sent)
+        elif noted:
+            self.hot.note_work(
+                saga, record, sent, sending=sending, wake=wake, lease=lease, expire_at=expire_at
+            )
+        else:
+            self.hot.drop(saga, record.correlation_id)  # somebody else has written it
+        return noted
+
+    async def renew(self, saga_type: type[Saga], record: SagaRecord, until: datetime) -> bool:
+        """Store that this process is at work on a saga, and tell whether it was still as known."""
+        note = Bookkeeping(
+            correlation_id=record.correlation_id,
+            incarnation=record.incarnation,
+            version=record.version,
+            set={"lease": encode_lease(Lease(owner=self.owner, until=until))},
+        )
+        return await self.repository.bookkeep(saga_type.table.saga, note)
+
+    def own_lease(self) -> Lease:
+        """Return a lease of this process that begins now."""
+        return Lease(owner=self.owner, until=self.clock.now() + self.lease)
+
+    def shield(self) -> AbstractContextManager[object]:
+        """Return what keeps a cancellation away from writes, if they could be interrupted."""
+        return anyio.CancelScope(shield=True) if self.repository.may_wait else _NOTHING
+
+    async def _committed(
+        self, saga_type: type[Saga], after: SagaRecord, write: Callable[[], Awaitable[bool]]
+    ) -> bool:
+        """Write, shielded: whoever gives up waiting must not leave the outcome unknown."""
+        stored = False
+        with self.shield():
+            try:
+                stored = await write()
+            except UnknownOutcomeError as exc:
+                stored = await self._resolve(saga_type.table.saga, after, exc)
+        if stored:
+            self._report_dropped(saga_type.table.saga, after)
+            self.on_stored(saga_type, after)
+        return stored
+
+    def _report_dropped(self, saga: str, after: SagaRecord) -> None:
+        """Log what was accepted, was waiting, and comes to nothing with this write."""
+        for entry in after.history:
+            if entry.kind is HistoryKind.DROPPED and entry.step in WITHOUT_EFFECT:
+                logger.warning(
+                    "%s %r: %s %r was accepted and waited; it has no effect: %s",
+                    saga,
+                    after.correlation_id,
+                    entry.event,
+                    entry.message_id,
+                    entry.step,
+                    extra=about(
+                        saga,
+                        after.correlation_id,
+                        event=entry.event,
+                        message_id=entry.message_id,
+                        version=entry.version,
+                    ),
+                )
+
+    async def _resolve(self, saga: str, after: SagaRecord, cause: UnknownOutcomeError) -> bool:
+        """Read the saga again to find out whether a write took place, by its commit token."""
+        deadline = anyio.current_time() + _RESOLUTION_TIME.total_seconds()
+        pauses = self.conflict_delays()
+        while True:
+            try:
+                document = await self.repository.load_document(
+                    saga, after.correlation_id, message_id=None
+                )
+                break
+            except RepositoryError:
+                if anyio.current_time() >= deadline:
+                    raise cause from None
+            await anyio.sleep(next(pauses).total_seconds())
+        if document is None:
+            return False
+        record = decode_record(document, saga)
+        if record.incarnation != after.incarnation:
+            return False
+        return any(entry.token == after.token for entry in record.history)
+
+    def _check(self, saga: str, record: SagaRecord, bound: int | None) -> int:
+        """Refuse what is too large; return how many bytes *record* takes, or a bound of that.
+
+        :param bound: no fewer bytes than it takes. As long as that is little enough, its size is
+            not counted: a large saga need not be encoded as a whole for each small change.
+        """
+        limits, room = self.limits, room_of(record)
+        most_bytes = limits.most_bytes + room.value
+        counts = (
+            ("outgoing messages", len(record.outbox), limits.outbox),
+            ("parked events", len(record.parked), limits.parked),
+            ("timers", len(record.timers), limits.timers),
+            ("recorded compensations", len(record.compensations), limits.compensations),
+        )
+        for what, count, most in counts:
+            if count > most and room is not Room.SUSPENSION:
+                raise LimitExceededError(saga, record.correlation_id, what, count, most)
+        if bound is not None and bound <= limits.warn_bytes and bound <= most_bytes:
+            return bound
+        size = document_size(encode_record(record))
+        if size > most_bytes and room is not Room.SUSPENSION:
+            raise LimitExceededError(
+                saga, record.correlation_id, "bytes", size, most_bytes, _largest(record)
+            )
+        if size > limits.warn_bytes:
+            logger.warning(
+                "%s %r has %d bytes; %d are allowed. Keep large content elsewhere",
+                saga,
+                record.correlation_id,
+                size,
+                limits.most_bytes,
+                extra=about(saga, record.correlation_id, version=record.version),
+            )
+        return size
+
+
+def _largest(record: SagaRecord) -> str:
+    """Say which part of a saga takes most."""
+    document = encode_record(record)
+    parts = field_sizes(record.data) | field_sizes(
+        {name: document[name] for name in ("outbox", "parked", "timers", "compensations")}
+    )
+    name, size = max(parts.items(), key=lambda part: part[1])
+    return f"{name!r} alone takes {size:,}: keep large content elsewhere. "

@@ -1,0 +1,5 @@
+"""How messages travel."""
+
+from sagaflow.bus.memory import MemoryBus as MemoryBus
+
+__all__ = ["MemoryBus"]

@@ -1,0 +1,328 @@
+"""A bus within one process."""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, Final, Literal, TypeVar, overload
+
+import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint
+from attrs import define
+
+from sagaflow._concurrency.cancellation import failure
+from sagaflow._model.envelope import (
+    CAUSATION_ID,
+    COMMAND,
+    MESSAGE_KIND,
+    TRACE,
+    Envelope,
+    current_envelope,
+)
+from sagaflow._model.errors import BusError, NoHandlerError
+from sagaflow._model.ids import SagaId, Unique, check_id
+
+MessageT = TypeVar("MessageT")
+
+_Key = tuple[type, SagaId]
+
+_PLAIN: Final[tuple[type[object], ...]] = (BuiltinFunctionType, FunctionType, MethodType)
+_TURNS: Final = 16
+"""After how many messages others have their turn, should nothing ever wait."""
+
+_PlainHandler = Callable[[MessageT], Awaitable[None] | None]
+_EnvelopeHandler = Callable[[Envelope[MessageT]], Awaitable[None] | None]
+
+
+@define(eq=False)
+class _Subscription:
+    """Who takes which messages.
+
+    :ivar waits: whether the handler may wait for something; what is a plain function does not.
+    """
+
+    message_type: type
+    handler: Callable[[Any], Any]
+    envelope: bool
+    waits: bool
+
+
+@define(eq=False)
+class _Delivery:
+    """A message on its way, and the messages that its handlers have published."""
+
+    envelope: Envelope[object]
+    parent: _Delivery | None
+    unsettled: int = 1
+    error: BaseException | None = None
+    settled: anyio.Event | None = None
+    turn: anyio.Event | None = None
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Note that this message, or one that it caused, has been handled."""
+        delivery: _Delivery | None = self
+        while delivery is not None:
+            delivery.error = error = delivery.error or error
+            delivery.unsettled -= 1
+            if delivery.unsettled:
+                return
+            if delivery.settled is not None:
+                delivery.settled.set()
+            delivery = delivery.parent
+
+    async def wait(self) -> None:
+        """Wait until this message, and all that it caused, has been handled."""
+        if self.unsettled:
+            self.settled = anyio.Event()
+            await self.settled.wait()
+
+
+_current: ContextVar[_Delivery | None] = ContextVar("current_delivery", default=None)
+
+
+class MemoryBus:
+    """Carries messages to handlers in this process.
+
+    Messages of one correlation id are handled one after another, in the order in which they were
+    published; those of different ids at the same time. `publish` returns once the message has been
+    handled, together with everything that its handlers published, and raises what they raise: what
+    is removed from an outbox then has really been dealt with, also if the process dies later.
+    Within a handler it only queues what has to wait its turn.
+    """
+
+    def __init__(self) -> None:
+        self._subscriptions: list[_Subscription] = []
+        self._takers: dict[type, tuple[_Subscription, ...]] = {}
+        self._queues: dict[_Key, deque[_Delivery]] = {}
+        self._until_pause = _TURNS
+        self._new_id = Unique()
+
+    @overload
+    def subscribe(
+        self, message_type: type[MessageT], handler: _PlainHandler[MessageT], /
+    ) -> _PlainHandler[MessageT]: ...
+
+    @overload
+    def subscribe(
+        self,
+        message_type: type[MessageT],
+        handler: _EnvelopeHandler[MessageT],
+        /,
+        *,
+        envelope: Literal[True],
+    ) -> _EnvelopeHandler[MessageT]: ...
+
+    @overload
+    def subscribe(
+        self, message_type: type[MessageT], /
+    ) -> Callable[[_PlainHandler[MessageT]], _PlainHandler[MessageT]]: ...
+
+    @overload
+    def subscribe(
+        self, message_type: type[MessageT], /, *, envelope: Literal[True]
+    ) -> Callable[[_EnvelopeHandler[MessageT]], _EnvelopeHandler[MessageT]]: ...
+
+    @overload
+    def subscribe(
+        self, message_type: type[Any], handler: Callable[..., Any], /, *, envelope: bool
+    ) -> Any: ...
+
+    def subscribe(
+        self, message_type: type[Any], handler: Any = None, /, *, envelope: bool = False
+    ) -> Any:
+        """Have *handler* called with every message of this class or a subclass.
+
+        Also a decorator: ``@bus.subscribe(ProcessPayment)``.
+
+        :param handler: ``def`` or ``async def``; takes the message.
+        :param envelope: give it the `Envelope` instead: body, id, correlation id, headers.
+        :return: the handler itself.
+        :raises BusError: if these are no class and no callable.
+        """
+        if handler is None:
+            return partial(self._add, message_type, envelope)
+        return self._add(message_type, envelope, handler)
+
+    def _add(self, message_type: object, envelope: bool, handler: object) -> object:  # noqa: FBT001
+        if not isinstance(message_type, type):
+            raise BusError(f"subscribe() takes a class of messages first, not {message_type!r}")
+        if not callable(handler):
+            raise BusError(
+                f"subscribe({message_type.__name__}, ...) takes a handler, not {handler!r}"
+            )
+        kind: type[object] = type(handler)
+        waits = inspect.iscoroutinefunction(handler) or kind not in _PLAIN
+        self._subscriptions.append(_Subscription(message_type, handler, envelope, waits))
+        self._takers.clear()
+        return handler
+
+    def unsubscribe(self, handler: Callable[..., Any], /) -> None:
+        """Stop calling *handler*."""
+        self._subscriptions = [known for known in self._subscriptions if known.handler != handler]
+        self._takers.clear()
+
+    def delivers_at_once(self, message_type: type, correlation_id: SagaId) -> bool:
+        """Tell whether `publish` would not wait for anything, and so cannot be interrupted.
+
+        That is so if every handler is a plain function, and no other message of this correlation
+        id is being handled.
+        """
+        busy = (type(correlation_id), correlation_id) in self._queues
+        return not busy and not any(one.waits for one in self._takers_of(message_type))
+
+    async def publish(
+        self,
+        message: object,
+        /,
+        *,
+        correlation_id: SagaId | None = None,
+        message_id: SagaId | None = None,
+        headers: Mapping[str, object] | None = None,
+    ) -> None:
+        """Have *message* handled by everyone who subscribed to its class.
+
+        What a handler publishes inherits the correlation id and the trace (the headers
+        ``traceparent`` and ``tracestate``) of the message that it handles, and names it as its
+        cause.
+
+        :param correlation_id: the saga that the message belongs to.
+        :param message_id: what receivers recognise duplicates by; made up if it is missing.
+        :param headers: what else travels with it.
+        :raises NoHandlerError: if it is a command of a saga and nobody handles it.
+        :raises Exception: what a handler raised; if there were several, an ExceptionGroup.
+        """
+        cause = current_envelope.get()
+        headers = dict(headers or {})
+        if correlation_id is None and cause is not None:
+            correlation_id = cause.correlation_id
+        if cause is not None and TRACE[0] not in headers:
+            headers |= {name: cause.headers[name] for name in TRACE if name in cause.headers}
+        causation_id: Any = headers.get(CAUSATION_ID, None if cause is None else cause.id)
+        envelope = Envelope(
+            body=message,
+            id=self._new_id() if message_id is None else check_id(message_id, "message id"),
+            correlation_id=None if correlation_id is None else check_id(correlation_id),
+            causation_id=causation_id,
+            headers=headers,
+        )
+        if headers.get(MESSAGE_KIND) == COMMAND and not self._takers_of(type(message)):
+            raise NoHandlerError(type(message))
+        parent = None if cause is None else _current.get()
+        if parent is not None and parent.unsettled == 0:
+            parent = None  # a task that has outlived its delivery publishes on its own
+        delivery = _Delivery(envelope, parent)
+        if parent is not None:
+            parent.unsettled += 1
+        await self._deliver(delivery)
+
+    async def _deliver(self, delivery: _Delivery) -> None:
+        correlation_id = delivery.envelope.correlation_id
+        if correlation_id is None:
+            await self._handle(delivery)
+        else:
+            await self._enqueue(delivery, (type(correlation_id), correlation_id))
+        if delivery.parent is not None:
+            return
+        await delivery.wait()
+        self._until_pause -= 1
+        if not self._until_pause:  # others have their turn as well, though nothing has to wait
+            self._until_pause = _TURNS
+            await cancel_shielded_checkpoint()
+        if delivery.error is not None:
+            raise delivery.error
+
+    async def _enqueue(self, delivery: _Delivery, key: _Key) -> None:
+        """Wait in the queue of a correlation id until it is this delivery's turn, and attend it.
+
+        A queue is attended by one publisher at a time. What a handler publishes into a queue that
+        is attended does not wait, which might be for itself; whoever attends the queue handles it.
+        """
+        queue = self._queues.get(key)
+        if queue is None:
+            self._queues[key] = deque([delivery])
+        else:
+            queue.append(delivery)
+            if delivery.parent is not None:
+                return
+            delivery.turn = anyio.Event()
+            try:
+                await delivery.turn.wait()
+            except BaseException:
+                queue.remove(delivery)
+                if delivery.turn.is_set():
+                    self._pass_on(key)
+                raise
+        await self._attend(key, delivery)
+
+    async def _attend(self, key: _Key, own: _Delivery) -> None:
+        """Handle what is queued, up to this delivery, and further if nobody waits to go on."""
+        queue = self._queues[key]
+        own_handled = False
+        try:
+            while queue:
+                own_handled = own_handled or queue[0] is own
+                await self._handle(queue[0])
+                queue.popleft()
+                if own_handled and self._wake_next(key):
+                    return
+            del self._queues[key]
+        except BaseException:
+            queue.popleft().settle(BusError("the delivery was cancelled"))
+            if not own_handled:
+                queue.remove(own)
+            self._pass_on(key)
+            raise
+
+    def _pass_on(self, key: _Key) -> None:
+        """Leave a queue that is not worked off; what nobody can go on with has failed."""
+        if not self._wake_next(key):
+            for delivery in self._queues.pop(key):
+                delivery.settle(BusError("the delivery was cancelled"))
+
+    def _wake_next(self, key: _Key) -> bool:
+        """Have the first publisher that waits in a queue attend it; tell whether there is one."""
+        for delivery in self._queues[key]:
+            if delivery.turn is not None:  # those that handlers have published have none
+                delivery.turn.set()
+                return True
+        return False
+
+    async def _handle(self, delivery: _Delivery) -> None:
+        envelope_token = current_envelope.set(delivery.envelope)
+        delivery_token = _current.set(delivery)
+        errors: list[Exception] = []
+        try:
+            for subscription in self._takers_of(type(delivery.envelope.body)):
+                given = delivery.envelope if subscription.envelope else delivery.envelope.body
+                try:
+                    result = subscription.handler(given)
+                    if result is not None and inspect.isawaitable(result):
+                        subscription.waits = True
+                        await result
+                except BaseException as exc:  # noqa: BLE001 - goes to whoever published the message
+                    errors.append(failure(exc))
+        finally:
+            _current.reset(delivery_token)
+            current_envelope.reset(envelope_token)
+        if len(errors) > 1:
+            group = f"several handlers failed on {type(delivery.envelope.body).__name__}"
+            delivery.settle(ExceptionGroup(group, errors))
+        else:
+            delivery.settle(errors[0] if errors else None)
+
+    def _takers_of(self, message_type: type) -> tuple[_Subscription, ...]:
+        """Return who takes such messages, each handler once even if it takes several classes."""
+        takers = self._takers.get(message_type)
+        if takers is None:
+            found: list[_Subscription] = []
+            for known in self._subscriptions:
+                if issubclass(message_type, known.message_type) and all(
+                    known.handler != other.handler for other in found
+                ):
+                    found.append(known)
+            takers = self._takers[message_type] = tuple(found)
+        return takers
