@@ -6,12 +6,11 @@ import random
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
-from svcs import Registry
 
 from sagaflow._codec.instance import Instance
 from sagaflow._codec.messages import MessageTypes
@@ -50,6 +49,9 @@ from sagaflow._runtime.sweep import Workers
 from sagaflow._runtime.trace import Trace
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.observing import Observer, observers_of
+
+if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
+    from svcs import Registry
 
 SagaT = TypeVar("SagaT", bound=Saga)
 

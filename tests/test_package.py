@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
 import sys
 from importlib.metadata import metadata, requires, version
 from importlib.resources import files
 from pathlib import Path
+from pkgutil import walk_packages
 
 import pytest
 
@@ -65,3 +67,29 @@ def test_other_module_that_is_missing_is_not_taken_for_the_extra(
     monkeypatch.setitem(sys.modules, "sagaflow.cli", None)
     with pytest.raises(ModuleNotFoundError, match=r"sagaflow\.cli"):
         main()
+
+
+FRAMEWORKS = ("aiohttp", "fastapi", "flask", "pyramid", "starlette")
+
+
+def test_import_needs_no_web_framework_that_happens_to_be_installed(tmp_path: Path) -> None:
+    for name in FRAMEWORKS:  # as one that warns when it is imported, which is an error here
+        tmp_path.joinpath(f"{name}.py").write_text("raise DeprecationWarning(__name__)\n")
+    modules = sorted(
+        module.name
+        for module in walk_packages(sagaflow.__path__, "sagaflow.")
+        if not module.name.startswith(("sagaflow.examples", "sagaflow.__main__"))
+    )
+    assert "sagaflow.testing._exploring.explore" in modules
+    code = f"""
+import sys
+from importlib import import_module
+sys.path.insert(0, {str(tmp_path)!r})
+for name in {modules}:
+    import_module(name)
+print(sorted(sys.modules.keys() & {{"svcs", *{FRAMEWORKS}}}))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import NAMESPACE_OID, uuid5
 
 from attrs import define, field, frozen
-from svcs import Container
 
 from sagaflow._definition.state import State
 from sagaflow._forms.instances import is_message_class
@@ -17,6 +16,9 @@ from sagaflow._model.envelope import COMMAND, EVENT
 from sagaflow._model.errors import SagaflowError, SerializationError
 from sagaflow._model.fresh import new_dict, new_list, new_set
 from sagaflow._model.ids import SagaId
+
+if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
+    from svcs import Container
 
 
 @frozen

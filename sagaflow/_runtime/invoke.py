@@ -6,10 +6,9 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import FunctionType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
-from svcs import Container, Registry
 
 from sagaflow._codec.data import decode_saga, encode_saga
 from sagaflow._codec.messages import MessageTypes
@@ -29,6 +28,9 @@ from sagaflow._model.ids import SagaId
 from sagaflow._model.record import RecordedCompensation, SagaRecord, StoredMessage
 from sagaflow._model.shown import shown
 from sagaflow._runtime.trace import SILENT, Trace
+
+if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
+    from svcs import Registry
 
 _MESSAGE: Final = {"@type": "message"}
 """Marks an argument that is a message. A user's dict with such a key is stored as pairs."""
@@ -246,6 +248,8 @@ class Handling:
             if self.services is None:
                 result = method(*arguments, context())
                 return await result if inspect.isawaitable(result) else result
+            from svcs import Container  # noqa: PLC0415 - it is there, since a registry is
+
             async with Container(self.services) as services:
                 result = method(*arguments, context(services=services))
                 return await result if inspect.isawaitable(result) else result

@@ -7,10 +7,9 @@ from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import anyio
-from svcs import Registry
 
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
@@ -22,6 +21,9 @@ from sagaflow.testing._checks import SagaChecks
 from sagaflow.testing._clock import ManualClock
 from sagaflow.testing._report import explained
 from sagaflow.testing._stage import build_stage
+
+if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
+    from svcs import Registry
 
 SagaT = TypeVar("SagaT", bound=Saga)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from uuid import uuid4
 
 from attrs import define, field, frozen
-from svcs import Registry
 
 from sagaflow._codec.data import encode_saga
 from sagaflow._codec.documents import encode_record
@@ -36,6 +35,9 @@ from sagaflow.memory import MemoryRepository
 from sagaflow.orchestrator import Orchestrator
 from sagaflow.testing._clock import ManualClock
 from sagaflow.testing._participants import Participants, Told
+
+if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
+    from svcs import Registry
 
 SagaT = TypeVar("SagaT", bound=Saga)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
 from attrs import evolve
-from svcs import Registry
 
 from sagaflow._definition.saga import Saga
 from sagaflow._model.errors import SagaflowError
@@ -21,6 +20,9 @@ from sagaflow.testing._exploring.search import Notebook, Search, Subject, happen
 from sagaflow.testing._exploring.steps import Deliver, Step
 from sagaflow.testing._exploring.telling import Teller
 from sagaflow.testing._exploring.world import Invariant, Participants, World, to_come
+
+if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
+    from svcs import Registry
 
 SagaT = TypeVar("SagaT", bound=Saga)
 

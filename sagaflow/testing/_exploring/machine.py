@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from svcs import Registry
-
 from sagaflow._definition.saga import Saga
 from sagaflow._model.errors import SagaflowError
 from sagaflow.testing._exploring.explore import NOBODY, subject_of, world_of
 from sagaflow.testing._exploring.world import Invariant, Participants
+
+if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
+    from svcs import Registry
 
 if TYPE_CHECKING:
     from hypothesis.stateful import RuleBasedStateMachine

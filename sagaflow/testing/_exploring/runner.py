@@ -6,10 +6,9 @@ import logging
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import define, evolve, field, frozen
-from svcs import Registry
 
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import Action
@@ -31,6 +30,9 @@ from sagaflow.testing._exploring.process import (
 )
 from sagaflow.testing._exploring.steps import Advance, Deliver, Retry, Silence, Step
 from sagaflow.testing._exploring.world import Answer, Delivered, Participants, Pending, World
+
+if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
+    from svcs import Registry
 
 AT_ONCE: Final = RetryPolicy(
     first=timedelta(milliseconds=1),
