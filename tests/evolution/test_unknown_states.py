@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import pytest
 from attrs import frozen
 
@@ -18,6 +18,7 @@ from sagaflow import (
     OutcomeKind,
     RetryPolicy,
     Saga,
+    SagaId,
     SagaRepository,
     State,
     Status,
@@ -28,8 +29,9 @@ from sagaflow import (
     migrates,
 )
 from sagaflow._codec.selection import Part
+from sagaflow._model.record import Lease
 from sagaflow.testing import ManualClock
-from tests.semantics.support import stored, stored_bytes
+from tests.semantics.support import Passing, stored, stored_bytes
 
 pytestmark = pytest.mark.anyio
 
@@ -254,10 +256,42 @@ async def test_workers_of_the_old_code_take_nothing_from_the_new(
     await run(New, repository, clock).handle(Paid("o"))
     clock.advance(31 * MINUTE)
     before, soon = await stored_bytes(repository, New, "o"), timedelta(milliseconds=1)
-    async with Orchestrator([Old], repository, clock=clock, poll=soon) as old:
-        while (health := await old.health()).last_sweep is None:
-            await anyio.lowlevel.checkpoint()
-        assert health.newer == 1
+    swept, claimed = anyio.Event(), list[SagaId]()
+
+    class Watched(Passing):
+        sweeps = 0
+
+        async def claim(
+            self,
+            saga: str,
+            correlation_id: SagaId,
+            lease: Lease,
+            now: datetime,
+            *,
+            schema: int | None = None,
+        ) -> bool:
+            claimed.append(correlation_id)
+            return await super().claim(saga, correlation_id, lease, now, schema=schema)
+
+        def due(
+            self,
+            saga: str,
+            now: datetime,
+            *,
+            unclaimed: bool,
+            schema: int | None = None,
+            limit: int | None = None,
+        ) -> AsyncIterator[SagaId]:
+            if self.sweeps:  # the one before has ended
+                swept.set()
+            self.sweeps += 1
+            return super().due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit)
+
+    # Nobody asks for its health before: that too looks at what is due, and sets it aside.
+    async with Orchestrator([Old], Watched(repository), clock=clock, poll=soon) as old:
+        await swept.wait()
+        assert claimed == []
+        assert (await old.health()).newer == 1
         assert await stored_bytes(repository, New, "o") == before
     assert await run(New, repository, clock).run_due() == 1
     found: Any = await stored(repository, New, "o")
