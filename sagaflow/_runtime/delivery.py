@@ -41,7 +41,7 @@ logger = get_logger(__name__)
 class Delivery:
     """An event that is being taken.
 
-    :ivar accepted: when it was handed in: what arose before that comes first.
+    :ivar accepted: when it was its turn for the first time: what arose before that comes first.
     :ivar tasks: where messages are sent if the caller is cancelled or does not wait.
     :ivar wait: whether the caller waits until its messages are sent.
     :ivar keep_failures: store an event whose handler raises, to try it again later, rather than
@@ -106,20 +106,20 @@ class Processing:
         keep_failures: bool,
     ) -> Outcome:
         letter = self.mailboxes.enter(saga_type, event.correlation_id, waits=wait)
-        delivery = Delivery(
-            saga_type=saga_type,
-            event=event,
-            accepted=self.commits.clock.now(),
-            tasks=tasks,
-            wait=wait,
-            keep_failures=keep_failures,
-            letter=letter,
-        )
         attempts, deadline = 0, 0.0
         delays: Iterator[timedelta] | None = None
         try:
+            await letter.turn()
+            delivery = Delivery(
+                saga_type=saga_type,
+                event=event,
+                accepted=self.commits.clock.now(),
+                tasks=tasks,
+                wait=wait,
+                keep_failures=keep_failures,
+                letter=letter,
+            )
             while True:
-                await letter.turn()
                 attempts += 1
                 outcome = await self._attempt(delivery, is_first=attempts == 1)
                 if outcome is not None:
@@ -131,6 +131,7 @@ class Processing:
                     break
                 if letter.has_written:  # those it has written for wait for their turn
                     await anyio.sleep(next(delays).total_seconds())
+                await letter.turn()
         finally:
             letter.leave()
             if letter.unsent is not None:
@@ -255,7 +256,7 @@ class Processing:
         return record, expired, True
 
     def _is_behind(self, delivery: Delivery, record: SagaRecord | None) -> bool:
-        """Tell whether a timer was due before the event came, and can be done now."""
+        """Tell whether a timer was due before it was the event's turn, and can be done now."""
         saga_type, event = delivery.saga_type, delivery.event
         if record is None or not has_timer_before(record, delivery.accepted):
             return False
