@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from sagaflow._definition.messages import mentioned_messages
 from sagaflow._definition.saga import Saga
+from sagaflow._forms.form import Form
 from sagaflow._forms.forms import form_of
 from sagaflow._forms.instances import is_message_class
 from sagaflow._forms.values import cannot_decode, cannot_encode
@@ -32,6 +33,7 @@ class MessageTypes:
     ) -> None:
         self._by_name: dict[str, type] = {}
         self._names: dict[type, str] = {}
+        self._forms: dict[type, Form] = {}
         self._events: list[type] = []
         if isinstance(messages, Mapping):
             named = cast("Mapping[str, type]", messages)
@@ -71,7 +73,7 @@ class MessageTypes:
                         f"'{cls.__module__}.{name}': {name}}})",
                     )
             self._add(cls, name)
-        return StoredMessage(type=name, body=_encode_body(message, cls, f"{path}: {name}"))
+        return StoredMessage(type=name, body=self._encode_body(message, cls, f"{path}: {name}"))
 
     def decode(self, stored: StoredMessage, path: str) -> Any:
         """Return the message whose stored form this is.
@@ -87,7 +89,7 @@ class MessageTypes:
                 f"with Orchestrator(..., messages=[{stored.type}])",
             )
         try:
-            decoded = form_of(cls).decode(stored.body)
+            decoded = self._form_of(cls).decode(stored.body)
         except Exception as exc:
             raise cannot_decode(f"{path}: {stored.type}", exc) from exc
         return decoded
@@ -109,6 +111,27 @@ class MessageTypes:
     def name(self, message_type: type) -> str:
         """Return the name under which messages of this class are stored."""
         return self._names.get(message_type, message_type.__name__)
+
+    def _encode_body(self, message: object, cls: type, path: str) -> Mapping[str, object]:
+        if not is_message_class(cls):
+            raise SerializationError(
+                path, "a message is an instance of an attrs class or a dataclass"
+            )
+        try:
+            encoded: Any = self._form_of(cls).encode(message)
+        except Exception as exc:
+            raise cannot_encode(path, exc) from exc
+        return cast("Mapping[str, object]", encoded)
+
+    def _form_of(self, cls: type) -> Form:
+        """Return the form of a message class, asked for when a message of it is there.
+
+        It may need a name that is not defined yet when the orchestrator is made.
+        """
+        form = self._forms.get(cls)
+        if form is None:
+            form = self._forms[cls] = form_of(cls)
+        return form
 
     def _subclasses(self, name: str) -> list[type]:
         """Return the subclasses of the declared events of that name, in order of definition.
@@ -186,13 +209,3 @@ def _checked_name(name: object) -> str:
 
 def _full_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _encode_body(message: object, cls: type, path: str) -> Mapping[str, object]:
-    if not is_message_class(cls):
-        raise SerializationError(path, "a message is an instance of an attrs class or a dataclass")
-    try:
-        encoded: Any = form_of(cls).encode(message)
-    except Exception as exc:
-        raise cannot_encode(path, exc) from exc
-    return cast("Mapping[str, object]", encoded)

@@ -1,15 +1,19 @@
 """How the values of a declared type are stored, and read back.
 
-One `Form` has both ways, made from one look at the declaration, so whatever a type may hold when
-it is stored is what it holds when it is read. A value of another type is refused: it would be
-stored and could never be read back.
+A converter of cattrs finds for each type what stores it and what reads it, by the kind of the type,
+and keeps both. A `Form` has the two: they are made from one look at the declaration, so whatever a
+type may hold when it is stored is what it holds when it is read. A value of another type is
+refused: it would be stored and could never be read back.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Final, get_origin
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, get_origin
+
+from attrs import frozen
+from cattrs import Converter
 
 from sagaflow._forms.collections import collection, is_collection, is_mapping, mapping
 from sagaflow._forms.declared import (
@@ -22,9 +26,9 @@ from sagaflow._forms.declared import (
     undefined,
     unresolved,
 )
-from sagaflow._forms.form import Form, FormOf
+from sagaflow._forms.form import Decoder, Encoder, Form, FormOf
 from sagaflow._forms.instances import instance, is_message_class
-from sagaflow._forms.scalars import DYNAMIC, PRIMITIVES, enum, literal
+from sagaflow._forms.scalars import dynamic, enum, is_primitive, literal, primitive
 from sagaflow._forms.unions import union
 from sagaflow._forms.values import MOST_LEVELS, TooDeepError, UnfitValueError, levels
 from sagaflow._model.redaction import is_secret, revealed
@@ -37,7 +41,30 @@ _SHALLOW: Final = 15
 arrays, of which `MOST_LEVELS` may be."""
 
 
-_known: dict[Any, Form] = {}
+class Resolved(NamedTuple):
+    """What a declaration means. For this the converter has hooks, not for the type itself.
+
+    Of a class that is made of a builtin one, such as an enum of texts, cattrs would take what it
+    knows of texts before it asks any predicate. And what a predicate raises would be lost, so that
+    aliases are looked through before.
+    """
+
+    type: Any
+    secret: bool = False
+
+
+def _resolved(declared: Any) -> Resolved:
+    if is_secret(declared):
+        return Resolved(_key(plain(revealed(declared))), secret=True)
+    return Resolved(_key(plain(declared)))
+
+
+def _key(declared: Any) -> Any:
+    try:
+        hash(declared)
+    except TypeError:  # something within it is annotated with a list
+        return revealed(declared)
+    return declared
 
 
 def form_of(declared: Any) -> Form:
@@ -47,14 +74,7 @@ def form_of(declared: Any) -> Form:
     :raises NameError: if a name in an annotation within it is not defined, yet.
     """
     try:
-        known = _known.get(declared)
-    except TypeError:  # what is annotated with a list is no key
-        known = None
-    if known is not None:
-        return known
-    started: dict[Any, Form] = {}
-    try:
-        form = _form(declared, started)
+        return _found(_resolved(declared))
     except NameError as exc:
         raise undefined(exc, declared) from exc
     except RecursionError:
@@ -62,30 +82,62 @@ def form_of(declared: Any) -> Form:
             f"{declared} is made of ever more types: let it contain itself for the same type, or "
             "declare an attrs class"
         ) from None
-    _known.update(started)  # only now: nothing that is known leads to what has failed
+
+
+def _form(meant: Resolved, *, keep: bool) -> Form:
+    write: Encoder = _converter.get_unstructure_hook(meant, cache_result=keep)
+    read: Any = _converter.get_structure_hook(meant, cache_result=keep)
+    return Form(write, read.decode)
+
+
+class _Making(threading.local):
+    """All that is made in this thread of the type that was asked for, while it is.
+
+    The converter keeps nothing of that before all of it is complete, so that nothing it keeps leads
+    to what has failed, and no other thread finds what is not complete.
+    """
+
+    forms: dict[Resolved, Form] | None = None
+
+
+_making = _Making()
+_complete: Final[set[Resolved]] = set()
+"""What the converter keeps, which it does not tell."""
+
+
+def _made(meant: Resolved, make: _Make) -> Form:
+    """Return the form of a type that the converter does not know, for either of its ways."""
+    forms = _making.forms
+    if forms is not None:
+        return forms.get(meant) or _begin(meant, make, forms)
+    forms = _making.forms = {}
+    try:
+        made = _begin(meant, make, forms)
+        for part in forms:
+            _form(part, keep=True)
+        _complete.update(forms)
+    finally:
+        _making.forms = None
+    return made
+
+
+def _begin(meant: Resolved, make: _Make, forms: dict[Resolved, Form]) -> Form:
+    # A type may be part of itself, so it is there before it is complete.
+    later = _Later()
+    forms[meant] = Form(later.encode, later.decode)
+    form = forms[meant] = later.form = make(meant.type, _part)
     return form
 
 
-def _form(declared: Any, started: dict[Any, Form]) -> Form:
-    if is_secret(declared):
-        return _guarded(_plain_form(plain(revealed(declared)), started))
-    return _plain_form(plain(declared), started)
+def _part(declared: Any) -> Form:
+    return _found(_resolved(declared))
 
 
-def _plain_form(declared: Any, started: dict[Any, Form]) -> Form:
-    def form_of(part: Any) -> Form:
-        return _form(part, started)
-
-    try:
-        known = _known.get(declared) or started.get(declared)
-    except TypeError:
-        return _made(declared, form_of)
-    if known is None:
-        # A type may be part of itself, so it is known before it is complete.
-        later = _Later()
-        started[declared] = Form(later.encode, later.decode)
-        known = started[declared] = later.form = _made(declared, form_of)
-    return known
+def _found(meant: Resolved) -> Form:
+    begun = _making.forms
+    if begun is None:
+        return _form(meant, keep=True)
+    return begun.get(meant) or _form(meant, keep=meant in _complete)
 
 
 class _Nesting(threading.local):
@@ -122,25 +174,9 @@ class _Later:
         return self.form.decode(stored)
 
 
-def _made(declared: Any, form_of: FormOf) -> Form:
-    if is_dynamic(declared):
-        return DYNAMIC
-    if is_unresolved(declared):
-        raise unresolved(declared)
-    primitive = PRIMITIVES.get(declared)
-    if primitive is not None:
-        return primitive
-    for fits, make in _MAKERS:
-        if fits(declared):
-            return make(declared, form_of)
-    raise TypeError(
-        f"{declared} is not among the types that can be stored; "
-        "declare an attrs class of such types, or keep it outside of the saga"
-    )
-
-
-def _guarded(form: Form) -> Form:
+def _secret(declared: Any, _: FormOf) -> Form:
     """Keep a secret out of the errors about it."""
+    form = _found(Resolved(declared))
 
     def encode_secret(value: object) -> object:
         try:
@@ -160,11 +196,65 @@ def _guarded(form: Form) -> Form:
 _UNFIT_SECRET: Final = "its secret value does not fit its type"  # noqa: S105
 
 
-_MAKERS: Final[tuple[tuple[Callable[[Any], bool], Callable[[Any, FormOf], Form]], ...]] = (
+def _refuse_unresolved(declared: Any, _: FormOf) -> NoReturn:
+    raise unresolved(declared)
+
+
+def _refuse(declared: Any, _: FormOf) -> NoReturn:
+    raise TypeError(
+        f"{declared} is not among the types that can be stored; "
+        "declare an attrs class of such types, or keep it outside of the saga"
+    )
+
+
+_Make: TypeAlias = Callable[[Any, FormOf], Form]
+
+_KINDS: Final[tuple[tuple[Callable[[Any], bool], _Make], ...]] = (
+    (is_dynamic, dynamic),
+    (is_unresolved, _refuse_unresolved),
+    (is_primitive, primitive),
     (is_union, union),
     (is_literal, literal),
     (is_enum, enum),
     (is_mapping, mapping),
     (is_collection, collection),
     (lambda declared: is_message_class(get_origin(declared) or declared), instance),
+    (lambda _: True, _refuse),
 )
+"""The kinds of types, and how the form of one is made. The first that fits is it."""
+
+
+@frozen
+class _Structure:
+    """A decoder as cattrs has them: told what it reads, which ours know."""
+
+    decode: Decoder
+
+    def __call__(self, stored: object, _: object) -> object:
+        return self.decode(stored)
+
+
+def _register(converter: Converter, fits: Callable[[Resolved], bool], make: _Make) -> None:
+    def encoder(meant: Resolved) -> Encoder:
+        return _made(meant, make).encode
+
+    def decoder(meant: Resolved) -> _Structure:
+        return _Structure(_made(meant, make).decode)
+
+    converter.register_unstructure_hook_factory(fits, encoder)
+    converter.register_structure_hook_factory(fits, decoder)
+
+
+def _converter_of_kinds() -> Converter:
+    converter = Converter()
+    for fits, make in reversed(_KINDS):  # cattrs asks the predicate first that came last
+        _register(converter, _of_the_type(fits), make)
+    _register(converter, lambda meant: meant.secret, _secret)
+    return converter
+
+
+def _of_the_type(fits: Callable[[Any], bool]) -> Callable[[Resolved], bool]:
+    return lambda meant: fits(meant.type)
+
+
+_converter: Final = _converter_of_kinds()

@@ -85,8 +85,7 @@ def _encode_path(value: object) -> str:
     return encode_str(str(value))
 
 
-DYNAMIC: Final = Form(encode_dynamic, decode_dynamic)
-PRIMITIVES: Final[Mapping[Any, Form]] = {
+_PRIMITIVES: Final[Mapping[Any, Form]] = {
     None: _as_it_is(types.NoneType),
     types.NoneType: _as_it_is(types.NoneType),
     bool: _as_it_is(bool),
@@ -103,6 +102,21 @@ PRIMITIVES: Final[Mapping[Any, Form]] = {
     ObjectId: _as_it_is(ObjectId),
     Path: Form(_encode_path, _from(str, Path)),
 }
+
+
+def is_primitive(declared: Any) -> bool:
+    """Tell whether *declared* is a type whose values have no parts."""
+    return declared in _PRIMITIVES
+
+
+def primitive(declared: Any, _: FormOf) -> Form:
+    """Return the form of such a type."""
+    return _PRIMITIVES[declared]
+
+
+def dynamic(_declared: Any, _: FormOf) -> Form:
+    """Return the form of plain data, of which nothing is declared."""
+    return Form(encode_dynamic, decode_dynamic)
 
 
 # Enums and literals
