@@ -28,7 +28,7 @@ from sagaflow._model.errors import (
     ServerUnavailableError,
     UnknownStateError,
 )
-from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.ids import SagaId, check_new_id
 from sagaflow._model.policy import Limits, RetryPolicy
 from sagaflow._runtime.aside import checked
 from sagaflow._runtime.cache import HotSagas
@@ -267,7 +267,7 @@ class Orchestrator:
         self._refuse_if_closed()
         saga = saga_for(self._sagas, type(event), saga_type)
         found = correlate(saga.table, event, correlation_id)
-        known = None if message_id is None else check_id(message_id, "message id")
+        known = None if message_id is None else check_new_id(message_id, "message id")
         nested = current_envelope.get() is not None
         return await self._take(
             saga, event, found, known, headers or {}, wait=not nested, keep_failures=False
@@ -451,7 +451,7 @@ class Orchestrator:
                     saga,
                     event,
                     found,
-                    check_id(envelope.id, "message id"),
+                    check_new_id(envelope.id, "message id"),
                     envelope.headers,
                     wait=False,
                     keep_failures=True,

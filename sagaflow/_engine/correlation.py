@@ -5,7 +5,7 @@ from __future__ import annotations
 from sagaflow._concurrency.cancellation import failure
 from sagaflow._definition.table import Correlator, TransitionTable
 from sagaflow._model.errors import SagaflowError
-from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.ids import SagaId, check_new_id
 from sagaflow._model.texts import line_of
 
 
@@ -22,7 +22,7 @@ def correlate(
     :raises SagaflowError: if a correlator itself raises.
     """
     if given is not None:
-        return check_id(given)
+        return check_new_id(given)
     by = table.correlator(type(event))
     usual = None if by == table.correlate_by else table.correlate_by
     has_place = False
@@ -32,8 +32,8 @@ def correlate(
         has_place = has_place or callable(place) or hasattr(event, place)
         found = _asked(table, place, event)
         if found is not None:
-            return check_id(found)
-    return None if has_place or envelope is None else check_id(envelope)
+            return check_new_id(found)
+    return None if has_place or envelope is None else check_new_id(envelope)
 
 
 def _asked(table: TransitionTable, by: Correlator, event: object) -> object:

@@ -23,6 +23,7 @@ from sagaflow._model.clock import to_milliseconds
 from sagaflow._model.errors import SerializationError
 from sagaflow._model.ids import INT64_MAX, INT64_MIN
 from sagaflow._model.shown import shown
+from sagaflow._model.texts import name_of, text_of
 
 TAG: Final = "@type"
 VALUE: Final = "value"
@@ -70,7 +71,7 @@ def faults_of(error: Exception, part: str = "") -> list[tuple[str, str]]:
         return [(part + path, reason) for path, reason in error.faults]
     if isinstance(error, KeyError):
         return [(part, "required field missing")]
-    return [(part, str(error) or type(error).__name__)]
+    return [(part, text_of(error) or name_of(type(error)))]
 
 
 class TooDeepError(UnfitValueError):
@@ -369,7 +370,8 @@ def cannot_encode(path: str, error: Exception) -> SerializationError:
     """
     if isinstance(error, UnfitValueError):
         path += error.path
-    return SerializationError(path, f"cannot be stored: {str(error) or type(error).__name__}")
+    reason = text_of(error) or name_of(type(error))
+    return SerializationError(path, f"cannot be stored: {reason}")
 
 
 def cannot_decode(path: str, error: Exception) -> SerializationError:

@@ -15,17 +15,35 @@ SagaId: TypeAlias = str | int | UUID | ObjectId
 """A correlation id or message id. ``7`` and ``"7"`` are two ids."""
 
 MOST_BYTES: Final = 1024
-"""How long an id may be: the ids of handled messages stay in the saga for a while."""
+"""How long an id may be that comes in: the ids of handled messages stay in the saga for a while."""
+MOST_STORED: Final = 16 * 1024 * 1024
+"""How long one can be that an earlier release has stored: no document is larger."""
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 
 
-def check_id(value: object, what: str = "correlation id") -> SagaId:  # noqa: C901
-    """Return *value* if it may be an id, so that data never reaches a query as an operator.
+def check_new_id(value: object, what: str = "correlation id") -> SagaId:
+    """Return *value* if it may come in as an id: this is asked where events do, and nowhere else.
+
+    What an earlier release has stored with a longer one is worked on, found and removed.
 
     :param what: what the value is meant to be, for the error.
-    :raises CorrelationError: if it is of another type, empty, longer than 1 KiB in UTF-8, or an int
-        of more than 64 bits.
+    :raises CorrelationError: if it can be no id, or is longer than 1 KiB in UTF-8.
+    """
+    known = check_id(value, what)
+    if isinstance(known, str) and len(known) * 4 > MOST_BYTES:
+        size = len(known.encode())
+        if size > MOST_BYTES:
+            raise CorrelationError(what, value, f"it has {size:,} bytes")
+    return known
+
+
+def check_id(value: object, what: str = "correlation id") -> SagaId:  # noqa: C901
+    """Return *value* if it can be an id, so that data never reaches a query as an operator.
+
+    :param what: what the value is meant to be, for the error.
+    :raises CorrelationError: if it is of another type, empty, longer than a document can be, or an
+        int of more than 64 bits.
     """
     if type(value) is str and value and len(value) <= MOST_BYTES and value.isascii():
         return value  # the usual case, at once
@@ -38,7 +56,7 @@ def check_id(value: object, what: str = "correlation id") -> SagaId:  # noqa: C9
             size = len(value.encode())
         except UnicodeEncodeError as exc:
             raise CorrelationError(what, value, "it is not valid Unicode") from exc
-        if size > MOST_BYTES:
+        if size > MOST_STORED:
             raise CorrelationError(what, value, f"it has {size:,} bytes")
         return str.__str__(value)  # a member of an enum is the same id as its value
     if isinstance(value, int):

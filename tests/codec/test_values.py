@@ -685,3 +685,23 @@ def test_what_failed_halfway_leaves_nothing_behind() -> None:
         for declared in (Outer, Inner):
             with pytest.raises(TypeError, match=r"Outer\.phase"):
                 form_of(declared)
+
+
+class SilentError(ValueError):
+    def __str__(self) -> str:
+        raise LookupError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SilentError(), "<its text cannot be had>"),
+        (ValueError("caf\udce9\0"), "caf\\udce9\\x00"),
+        (ValueError("z" * 17_000_000), "z" * 2_000 + "..."),
+        (ValueError(), "ValueError"),
+    ],
+    ids=["no text", "half a character", "17 MB", "empty"],
+)
+def test_whatever_an_error_says_about_a_value_can_be_told(error: Exception, said: str) -> None:
+    assert str(cannot_encode("Order.field", error)) == f"Order.field: cannot be stored: {said}"
+    assert str(cannot_decode("Order.field", error)) == f"Order.field: {said}"
