@@ -24,7 +24,9 @@ from sagaflow import (
     initially,
 )
 from sagaflow._codec.documents import encode_record
+from sagaflow._codec.elements import Document
 from sagaflow._model.record import Lease, SagaRecord, evolve
+from sagaflow._runtime.aside import Aside
 from sagaflow._runtime.store import Commits
 from sagaflow._runtime.sweep import Workers
 from sagaflow.testing import ManualClock
@@ -77,6 +79,7 @@ class World:
     clock: ManualClock = field(factory=lambda: ManualClock(NOW))
     poll: timedelta = timedelta(hours=1)
     concurrency: int = 5
+    most_aside: int = 10
     worked: list[SagaId] = field(factory=list[SagaId])
     arrived: anyio.Event = field(factory=anyio.Event)
     work: Callable[[SagaId], Awaitable[None]] | None = None
@@ -90,6 +93,7 @@ class World:
             lease=MINUTE,
             class_of=lambda _: None,
             owner="this process",
+            aside=Aside(self.most_aside),
         )
         return Workers(
             commits=commits,
@@ -581,3 +585,55 @@ async def test_workers_are_alive_while_their_sweep_goes_round(
             assert not workers.are_alive()
         tasks.cancel_scope.cancel()
     assert not workers.are_alive()
+
+
+# What it passes
+
+
+@pytest.mark.parametrize("most", [0, 3, 10_000])
+@pytest.mark.parametrize("left_alone", [150, 450])
+async def test_no_number_of_damaged_documents_keeps_those_behind_them_from_their_turn(
+    most: int, left_alone: int
+) -> None:
+    """Also if they are more than are remembered and a sweep takes."""
+    world = World(most_aside=most, poll=SWEEPS)
+    for number in range(left_alone):
+        document = {"_id": number, "state": "over", "status": "active", "wake": NOW - MINUTE}
+        await world.repository.insert_document("Job", document)
+    await world.store(record("good", NOW))
+    async with running(world.workers()):
+        with anyio.fail_after(10):
+            await world.until(1)
+    assert world.worked == ["good"]
+
+
+async def test_swept_saga_is_looked_at_once_before_it_is_claimed() -> None:
+    """That is what it costs to leave what other code has stored to that code, from the first on."""
+
+    class Watched(Passing):
+        async def load_document(
+            self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        ) -> Document | None:
+            asked.append(("look", correlation_id))
+            return await super().load_document(saga, correlation_id, message_id=message_id)
+
+        async def claim(
+            self,
+            saga: str,
+            correlation_id: SagaId,
+            lease: Lease,
+            now: datetime,
+            *,
+            schema: int | None = None,
+        ) -> bool:
+            asked.append(("claim", correlation_id))
+            return await super().claim(saga, correlation_id, lease, now, schema=schema)
+
+    asked = list[tuple[str, SagaId]]()
+    world = World(repository=Watched(MemoryRepository()), poll=SWEEPS)
+    await world.store(record("a", NOW), record("b", NOW))
+    async with running(world.workers()):
+        await world.until(2)
+    assert sorted(asked) == [(what, one) for what in ("claim", "look") for one in ("a", "b")]
+    for one in ("a", "b"):
+        assert asked.index(("look", one)) < asked.index(("claim", one))

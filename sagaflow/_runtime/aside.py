@@ -24,7 +24,7 @@ logger = get_logger(__name__)
 FIRST_PAUSE: Final = timedelta(seconds=5)
 LONGEST_PAUSE: Final = timedelta(minutes=10)
 MOST: Final = 10_000
-"""How many are known of each class. What goes beyond that is met again with every look."""
+"""How many are known of each class. What goes beyond that is passed a few at a time."""
 
 _NEWER: Final = "newer"
 
@@ -49,8 +49,11 @@ class Aside:
 
     Each is looked at again with growing pauses, since it may be mended, or the state be left. It is
     logged once: a damaged document by itself, others once for their class and state or schema.
+
+    :ivar most: how many of each class it remembers.
     """
 
+    most: int = MOST
     _pauses: dict[str, dict[_Key, _Pause]] = field(
         factory=dict[str, dict[_Key, _Pause]], init=False
     )
@@ -63,7 +66,7 @@ class Aside:
             return
         known, key = self._pauses.setdefault(error.saga, {}), _key(error.correlation_id)
         before = known.get(key)
-        if before is None and len(known) >= MOST:
+        if before is None and len(known) >= self.most:
             return
         looks = 0 if before is None else before.looks
         pause = bound(FIRST_PAUSE, LONGEST_PAUSE, looks)
@@ -88,6 +91,10 @@ class Aside:
     def count(self, saga: str, kind: type[LeftAloneError] = LeftAloneError) -> int:
         """Return how many of a class are set aside for that reason."""
         return sum(isinstance(pause.error, kind) for pause in self._pauses.get(saga, {}).values())
+
+    def is_full(self, saga: str) -> bool:
+        """Tell whether no more of a class can be remembered."""
+        return len(self._pauses.get(saga, {})) >= self.most
 
     def knows_newer(self, saga: str) -> bool:
         """Tell whether a saga of a newer schema has been met."""

@@ -222,6 +222,7 @@ class Processing:
             )
             if decided.after is None:
                 if certain:
+                    self._report_expired(delivery, expired)
                     return self._without_write(delivery, decided, record)
             elif decided.goes_on and record is not None and letter.box.folds(letter):
                 return await self._fold(delivery, decided, record)
@@ -236,6 +237,7 @@ class Processing:
                 return None
             stored, expired = await self._load(delivery)
             if decided.after is None and is_same(record, stored):
+                self._report_expired(delivery, expired)
                 return self._without_write(delivery, decided, stored)
             record, certain = stored, True
 
@@ -359,6 +361,7 @@ class Processing:
             stored = None
         if stored is None:
             return None
+        self._report_expired(delivery, expired)
         letter.leave()
         own = stored
         if not decided.busy:
@@ -391,6 +394,26 @@ class Processing:
         else:
             await self.relay.send(saga_type, last, delivery.tasks, wait=delivery.wait, lingers=True)
         return own
+
+    def _report_expired(self, delivery: Delivery, expired: SagaRecord | None) -> None:
+        """Log which early events have waited in vain, where one finds them still stored."""
+        if expired is None or expired.status is not Status.EMBRYO:
+            return
+        for early in expired.parked:
+            logger.warning(
+                "%s %r: %s %r came early and was kept, but the saga has not started within "
+                "early_events=; it has no effect",
+                delivery.saga_type.table.saga,
+                delivery.event.correlation_id,
+                early.message.type,
+                early.id,
+                extra=about(
+                    delivery.saga_type.table.saga,
+                    delivery.event.correlation_id,
+                    event=early.message.type,
+                    message_id=early.id,
+                ),
+            )
 
     def _without_write(
         self, delivery: Delivery, decided: Decided, record: SagaRecord | None

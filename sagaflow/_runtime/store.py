@@ -77,7 +77,7 @@ class Commits:
     new_id: Callable[[], str] = field(factory=Unique)
     on_stored: Callable[[type[Saga], SagaRecord], None] = field(default=_nobody)
     trace: Trace = SILENT
-    aside: Aside = field(factory=Aside, init=False)
+    aside: Aside = field(factory=Aside)
     outage_since: datetime | None = field(default=None, init=False)
     _machines: dict[type[Saga], Machine] = field(factory=dict[type[Saga], Machine], init=False)
 

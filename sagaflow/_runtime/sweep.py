@@ -83,6 +83,7 @@ class Workers:
     _busy: set[_Key] = field(factory=set[_Key], init=False)
     _sending: int = field(default=0, init=False)
     _newer: set[type[Saga]] = field(factory=set[type[Saga]], init=False)
+    _passed: dict[type[Saga], int] = field(factory=dict[type[Saga], int], init=False)
     _fails: bool = field(default=False, init=False)
     _bugs: set[tuple[str, type]] = field(factory=set[tuple[str, type]], init=False)
     _finished: anyio.Event = field(factory=anyio.Event, init=False)
@@ -306,32 +307,41 @@ class Workers:
         return found, more
 
     async def _claim_due_of(self, saga_type: type[Saga], tasks: TaskGroup) -> tuple[bool, bool]:
-        """Claim what is due of one class, past what is left alone."""
+        """Claim what is due of one class, past what is left alone.
+
+        Of that only so many are remembered. Further ones are passed a batch at a time, each sweep
+        going on behind those before, until the end is reached: they hold nobody up for ever.
+        """
         saga, now, aside = saga_type.table.saga, self.commits.clock.now(), self.commits.aside
         # All, until one of newer code has been met, so that it is met.
         schema = definition_of(saga_type).options.schema if saga_type in self._newer else None
-        limit = _BATCH + aside.count(saga)
+        passed = self._passed.pop(saga_type, 0)
+        limit = _BATCH + aside.count(saga) + passed
         waiting = self.commits.repository.due(saga, now, unclaimed=True, schema=schema, limit=limit)
         async with closing(waiting) as due:
             batch = [correlation_id async for correlation_id in due]
-        if len(batch) < limit:
+        is_all = len(batch) < limit
+        if is_all:
             aside.keep_only(saga, batch)
         fit: list[SagaId] = []
-        new_aside = 0
-        for one in batch:
-            if aside.rests(saga, one, now):
-                continue
+        damaged = 0
+        awake = [one for one in batch if not aside.rests(saga, one, now)][passed:]
+        for one in awake:
             try:
                 checked(saga, one)
             except DamagedDocumentError as exc:
                 self.commits.report_outage(exc)
-                new_aside += 1
+                damaged += 1
             else:
                 fit.append(one)
         idle = [one for one in fit if (saga_type, type(one), one) not in self._busy]
         claimed, left_alone = await self._claim_all(tasks, saga_type, idle, now)
-        progress = claimed + left_alone + new_aside > 0
-        return claimed > 0, progress and len(batch) == limit
+        left_alone += damaged
+        if aside.is_full(saga) and not is_all:
+            remembered = sum(aside.rests(saga, one, now) for one in awake)
+            self._passed[saga_type] = passed + left_alone - remembered
+            left_alone = remembered
+        return claimed > 0, claimed + left_alone > 0 and not is_all
 
     async def _claim_all(
         self, tasks: TaskGroup, saga_type: type[Saga], idle: list[SagaId], now: datetime

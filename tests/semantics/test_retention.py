@@ -324,3 +324,34 @@ async def test_early_event_that_has_expired_is_not_taken(
     order = await late.find(Order, "o")
     assert order is not None
     assert (order.state, order.parked) == (Order.awaiting, ())
+
+
+@pytest.mark.parametrize(
+    ("after", "kind"),
+    [
+        (Placed("o"), OutcomeKind.STARTED),
+        (Cancelled("o"), OutcomeKind.DEFERRED),
+        (Failed("o"), OutcomeKind.NOT_FOUND),
+    ],
+)
+async def test_next_event_tells_which_early_events_have_expired(
+    after: object,
+    kind: OutcomeKind,
+    repository: SagaRepository,
+    clock: ManualClock,
+    ahead: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whether or not anything is stored in their place; here the store still has them."""
+    early = orchestrated(repository, clock, MemoryBus())
+    for name in ("c-1", "c-2"):
+        await early.handle(Cancelled("o"), message_id=name)
+    ahead.advance(clock.now() + HOUR - ahead.now())
+    late = orchestrated(repository, ahead, MemoryBus())
+    assert (await late.handle(after, message_id="next")).kind is kind
+    lines = [line for line in caplog.records if "came early" in line.message]
+    assert [vars(line)["message_id"] for line in lines] == ["c-1", "c-2"]
+    assert lines[0].message == (
+        "Order 'o': Cancelled 'c-1' came early and was kept, but the saga has not started within "
+        "early_events=; it has no effect"
+    )
