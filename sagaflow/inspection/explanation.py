@@ -68,7 +68,7 @@ def explain(
         here=tuple(_here(saga_type, record, now)),
         waits_for=() if left_alone else tuple(_waits_for(saga_type, record)),
         next=() if left_alone else tuple(_next(record, machine, now)),
-        can=tuple(_can(record)),
+        can=tuple(_can(saga_type, record)),
     )
 
 
@@ -213,12 +213,17 @@ def _counted(waiting: Sized, noun: str) -> str:
     return f"{count} {noun} waits" if count == 1 else f"{count} {noun}s wait"
 
 
-def _can(record: SagaRecord) -> Iterator[tuple[str, str]]:
-    if record.suspension is not None:
+def _can(saga_type: type[Saga], record: SagaRecord) -> Iterator[tuple[str, str]]:
+    left_alone = unknown_state(saga_type, record) is not None
+    if record.suspension is not None and not left_alone:
         yield "resume", "have it tried again by the running workers, with new patience"
         yield "skip", "leave out what failed and go on with what came later"
     if record.finished_at is None and record.status is not Status.EMBRYO:
         undone = sum(entry.status is StepStatus.PENDING for entry in record.compensations)
         steps = "step" if undone == 1 else "steps, last first"
-        undo = f"undo {undone} completed {steps}, and end it"
-        yield "cancel", undo if undone else "end it; there is nothing to undo"
+        end = f"undo {undone} completed {steps}, and end it" if undone else "end it"
+        if left_alone:
+            final = ", ".join(state.name for state in saga_type.table.states if state.final)
+            yield "cancel --state STATE", f"{end} in a state that the class knows: {final}"
+        else:
+            yield "cancel", end if undone else "end it; there is nothing to undo"

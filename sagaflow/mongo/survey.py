@@ -32,6 +32,7 @@ _LIVE: Final[Document] = {
         {"wake": {"$exists": True}},
     ]
 }
+_ALL: Final[Document] = {"$or": [{"state": ANY_STATE}, {"wake": {"$exists": True}}]}
 _GROUPED: Final[Document] = {
     "count": {"$sum": 1},
     "least": {"$min": "$_id"},
@@ -64,8 +65,7 @@ def surveys(now: datetime, *, finished: bool) -> Iterator[tuple[Part, list[Docum
     :param finished: whether to count the states of the others as well.
     """
     kept: Document = {"$match": living(now)}  # apart, so that the index on the state is used
-    all_of: Document = {"$match": {"state": ANY_STATE}}
-    yield Part.STATE, [all_of if finished else {"$match": _LIVE}, kept, _group({})]
+    yield Part.STATE, [{"$match": _ALL if finished else _LIVE}, kept, _group({})]
     has_goal: Document = {"$match": {**_LIVE, "goal": {"$exists": True}}}
     yield Part.GOAL, [has_goal, kept, _group({"name": "$goal"})]
     for part, (array, paths) in ARRAYS.items():

@@ -10,7 +10,7 @@ from bson import Decimal128
 
 from sagaflow import Status
 from sagaflow._codec.documents import encode_record
-from tests.commands.support import AGO, LOAN, Stored, good, loan, opened
+from tests.commands.support import AGO, LOAN, Stored, failed_event, good, loan, opened
 
 SECRET = "4111-1111"
 
@@ -145,6 +145,27 @@ def test_what_is_left_alone_is_explained(mixed: Stored) -> None:
         "  it is left alone, with its timers and messages, for code that knows the state" in found
     )
     assert "  nothing" in found
+
+
+def test_only_what_an_unknown_state_allows_is_offered(mixed: Stored) -> None:
+    found = lines_of(mixed, "explain", LOAN, "lent")
+    offered = found[found.index("what you can do") + 1 :]
+    (line,) = offered
+    assert line == (
+        f"  sagaflow cancel --state STATE {LOAN} lent  undo 1 completed step, and end it "
+        "in a state that the class knows: closed, refused"
+    )
+    refused = mixed.run("cancel", LOAN, "lent", "--yes")
+    assert refused.exit_code == 2
+    good(mixed.run("cancel", "--state", "closed", LOAN, "lent", "--yes"))
+
+
+def test_resuming_a_suspended_one_in_an_unknown_state_is_not_offered(stored: Stored) -> None:
+    stored.put(failed_event("held-up", state="lent"))
+    found = lines_of(stored, "explain", LOAN, "held-up")
+    assert not [line for line in found if "sagaflow resume" in line or "sagaflow skip" in line]
+    for command in ("resume", "skip"):
+        assert stored.run(command, LOAN, "held-up", "--yes").exit_code == 2
 
 
 @pytest.mark.parametrize("command", ["cancel", "retry"])

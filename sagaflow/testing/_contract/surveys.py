@@ -187,11 +187,12 @@ class SurveyContract(Contract):
         await store(repository, document("a") | {"status": "sleeping"})
         await store(repository, document("b") | {"schema": "new"})
         await store(repository, document("c") | {"outbox": [{"id": "m-1"}]})
+        await store(repository, {"_id": "d", "wake": NOW})
         found = await traits(repository, Part.STATE, finished=True)
         assert [(one.state, one.count) for one in found] == [("moving", 2)]
         damaged = await traits(repository, Part.DAMAGED, finished=True)
-        assert sum(one.count for one in damaged) == 3
-        assert {example for one in damaged for example in one.examples} == {"a", "b", "c"}
+        assert sum(one.count for one in damaged) == 4
+        assert {example for one in damaged for example in one.examples} == {"a", "b", "c", "d"}
 
     @promise
     async def test_what_is_left_alone_is_listed_with_why(self, repository: SagaRepository) -> None:
