@@ -68,29 +68,21 @@ class Working:
 
         Goes on where another process has changed the saga meanwhile.
         """
-        machine = self.commits.machine(saga_type)
-        pauses = self.commits.conflict_delays()
-        while True:
-            work = next_work(record, machine, self.commits.clock.now())
-            if work is None:
-                return record
-            after = await self._done(saga_type, record, work)
-            if after is not None:
-                record = after
-                continue
-            await anyio.sleep(next(pauses).total_seconds())
-            newer = await self.commits.load(saga_type, record.correlation_id, None)
-            if newer is None:
-                return record
-            record = newer
+        return await self._go_on(saga_type, record, object)
 
     async def undo_next(self, saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
         """Do what is due of a compensation, and leave everything else."""
+        return await self._go_on(saga_type, record, Undo)
+
+    async def _go_on(
+        self, saga_type: type[Saga], record: SagaRecord, kind: type[object]
+    ) -> SagaRecord:
+        """Do what is due as long as it is of that kind."""
         machine = self.commits.machine(saga_type)
         pauses = self.commits.conflict_delays()
         while True:
             work = next_work(record, machine, self.commits.clock.now())
-            if not isinstance(work, Undo):
+            if work is None or not isinstance(work, kind):
                 return record
             after = await self._done(saga_type, record, work)
             if after is not None:
