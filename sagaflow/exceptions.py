@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sagaflow._model import errors as _errors
 from sagaflow._model.errors import (
     AmbiguousSagaError,
     BusError,
@@ -51,4 +52,4 @@ __all__ = [
 ]
 
 for _name in __all__:  # a traceback names an error by where it can be imported from
-    globals()[_name].__module__ = __name__
+    getattr(_errors, _name).__module__ = __name__

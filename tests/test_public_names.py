@@ -13,9 +13,9 @@ import attrs
 import pytest
 
 import sagaflow
-import sagaflow._model.errors
 import sagaflow.abc
 import sagaflow.diagrams
+import sagaflow.exceptions
 import sagaflow.mongo
 import sagaflow.observing
 import sagaflow.otel

@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 
 import sagaflow
-import sagaflow._model.errors
 import sagaflow.abc
 import sagaflow.diagrams
+import sagaflow.exceptions
 import sagaflow.mongo
 import sagaflow.observing
 import sagaflow.otel

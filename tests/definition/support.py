@@ -11,7 +11,7 @@ from attrs import frozen
 
 from sagaflow import Saga
 from sagaflow._definition.table import TransitionRow
-from sagaflow._model.errors import SagaDefinitionError, SagaflowError
+from sagaflow.exceptions import SagaDefinitionError, SagaflowError
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from bson import ObjectId
 from sagaflow import Context, State
 from sagaflow._definition.context import AddedCompensation, Effects, Outgoing
 from sagaflow._model.envelope import COMMAND, EVENT
-from sagaflow._model.errors import SagaflowError, SerializationError
 from sagaflow._model.ids import SagaId
+from sagaflow.exceptions import SagaflowError, SerializationError
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from sagaflow import exceptions
-from sagaflow._model.errors import (
+from sagaflow.exceptions import (
     AmbiguousSagaError,
     BusError,
     CompensationError,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sagaflow import Context, Saga, State, during, during_any, initially
-from sagaflow._model.errors import SagaDefinitionError
+from sagaflow.exceptions import SagaDefinitionError
 from tests.definition.support import (
     Cancelled,
     Paid,

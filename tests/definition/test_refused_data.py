@@ -10,7 +10,7 @@ from attrs import define as attrs_class
 from attrs import field
 
 from sagaflow import Saga, State, initially
-from sagaflow._model.errors import SagaDefinitionError
+from sagaflow.exceptions import SagaDefinitionError
 from tests.definition.support import Started, assert_refused
 
 

@@ -7,7 +7,7 @@ import pytest
 from sagaflow import Context, Saga, State, during, during_any, initially
 from sagaflow._definition.graph import findings
 from sagaflow._definition.table import Action, TransitionRow, TransitionTable
-from sagaflow._model.errors import SagaDefinitionError
+from sagaflow.exceptions import SagaDefinitionError
 from tests.definition.support import Cancelled, Paid, Shipped, Started, assert_refused, row
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sagaflow import Context, Saga, State, compensates, during, initially
-from sagaflow._model.errors import SagaDefinitionError
+from sagaflow.exceptions import SagaDefinitionError
 from tests.definition.support import Paid, Started, assert_refused, unchecked
 
 TAKES = "a handler takes (self, event, ctx), but this one takes "

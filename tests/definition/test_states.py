@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sagaflow import Saga, State, during, initially
-from sagaflow._model.errors import SagaDefinitionError
+from sagaflow.exceptions import SagaDefinitionError
 from tests.definition.support import Paid, Shipped, Started, assert_refused, row
 
 SHARED = State("shared")

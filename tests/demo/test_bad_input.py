@@ -13,9 +13,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from sagaflow._model.errors import RepositoryError
 from sagaflow.cli import main
 from sagaflow.demo.settings import Watcher
+from sagaflow.exceptions import RepositoryError
 from sagaflow.mongo import MongoRepository
 from sagaflow.mongo.uris import hosts
 

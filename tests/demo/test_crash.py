@@ -18,7 +18,6 @@ import pymongo
 import pytest
 from rich.console import Console
 
-from sagaflow._model.errors import SagaflowError
 from sagaflow.bus.memory import MemoryBus
 from sagaflow.demo import crash
 from sagaflow.demo.crash import Crashes, Process, work_and_crash
@@ -28,6 +27,7 @@ from sagaflow.demo.run import run
 from sagaflow.demo.server import Server, serving
 from sagaflow.demo.settings import Settings, Watcher
 from sagaflow.demo.worker import Job, main, work
+from sagaflow.exceptions import SagaflowError
 from sagaflow.mongo import MongoRepository
 from sagaflow.orchestrator import Orchestrator
 

@@ -12,7 +12,7 @@ from typing import Any
 import pymongo
 import pytest
 
-from sagaflow._model.errors import SagaflowError
+from sagaflow.exceptions import SagaflowError
 from sagaflow.mongo import EmbeddedServer, embedded
 
 pytestmark = pytest.mark.skipif(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sagaflow._model.errors import SagaflowError
 from sagaflow.demo.example import DIRECTORIES, load, orders
+from sagaflow.exceptions import SagaflowError
 
 
 def test_the_demo_uses_the_example_of_the_checkout_or_of_the_wheel() -> None:

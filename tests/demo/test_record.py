@@ -11,12 +11,12 @@ import pymongo
 import pytest
 from click.testing import CliRunner
 
-from sagaflow._model.errors import SagaflowError
 from sagaflow.abc import SagaRepository
 from sagaflow.cli import main
 from sagaflow.demo.example import orders
 from sagaflow.demo.record import begin, resume
 from sagaflow.demo.settings import Settings
+from sagaflow.exceptions import SagaflowError
 from sagaflow.memory import MemoryRepository
 from sagaflow.orchestrator import Orchestrator
 

@@ -8,7 +8,6 @@ import attrs
 import pytest
 
 from sagaflow._model.envelope import Envelope
-from sagaflow._model.errors import RepositoryError, SagaflowError, ServerUnavailableError
 from sagaflow.abc import SagaRepository
 from sagaflow.demo.books import Books, Ledger
 from sagaflow.demo.example import orders
@@ -16,6 +15,7 @@ from sagaflow.demo.participants import Payment
 from sagaflow.demo.run import run, work_here
 from sagaflow.demo.server import Server
 from sagaflow.demo.settings import Settings, Watcher
+from sagaflow.exceptions import RepositoryError, SagaflowError, ServerUnavailableError
 from sagaflow.memory import MemoryRepository
 from sagaflow.orchestrator import Orchestrator
 from tests.demo.support import SERVER, Counting

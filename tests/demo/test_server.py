@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sagaflow._model.errors import SagaflowError
 from sagaflow.demo.server import serving
+from sagaflow.exceptions import SagaflowError
 from sagaflow.mongo.uris import hosts
 
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from sagaflow import MemoryRepository, Orchestrator, RetryPolicy, SagaRepository
-from sagaflow._model.errors import ServerUnavailableError
+from sagaflow.exceptions import ServerUnavailableError
 from sagaflow.observing import Backlog, StoreFails, StoreIsBack
 from sagaflow.otel import OpenTelemetryObserver
 from sagaflow.testing import ManualClock

@@ -20,7 +20,7 @@ from sagaflow import (
     during,
     initially,
 )
-from sagaflow._model.errors import SagaflowError
+from sagaflow.exceptions import SagaflowError
 from sagaflow.testing import ManualClock
 
 pytestmark = pytest.mark.anyio
