@@ -27,6 +27,8 @@ from sagaflow._definition.table import Correlator, TransitionTable
 from sagaflow._model.redaction import safe_repr
 
 _DEFAULT_INBOX: Final = 128
+MOST_INBOX: Final = 4_096
+"""With ids of 1 KiB these take 4 MiB, which MongoDB has room for beside `Limits.most_bytes`."""
 _DEFAULT_EARLY_EVENTS: Final = timedelta(days=1)
 _MOST_CHARACTERS: Final = 171
 """Of a name: with that of its database, of 63 at most, a sharded collection may have 235."""
@@ -190,10 +192,15 @@ def _keywords(
     for keyword, span in spans.items():
         if span is not None and not (isinstance(span, timedelta) and span > timedelta(0)):
             raise place.error(f"{keyword}= takes a positive timedelta, not {span!r}")
-    counts = {"inbox_size": inbox_size, "schema": schema}
+    counts: dict[str, Any] = {"inbox_size": inbox_size, "schema": schema}
     for keyword, count in counts.items():
         if count is not None and (type(count) is not int or count < 1):
             raise place.error(f"{keyword}= takes a positive int, not {count!r}")
+    if inbox_size is not None and counts["inbox_size"] > MOST_INBOX:
+        raise place.error(
+            f"inbox_size= takes at most {MOST_INBOX:,}, not {inbox_size!r}: the ids stand in the "
+            "document of the saga, and each may have 1 KiB"
+        )
     given = {"correlate_by": correlate_by, **counts, **spans}
     return {keyword: value for keyword, value in given.items() if value is not None}
 
@@ -208,7 +215,7 @@ class Saga(metaclass=SagaMeta):
     Class keywords: ``name`` under which it is stored (the class's own by default),
     ``correlate_by`` (attribute name or callable that gives an event's correlation id), ``retain``
     (how long a finished saga is kept; for ever by default), ``inbox_size`` (how many message ids
-    it remembers to recognise duplicates; 128 by default), ``timeout`` (how long it may wait in a
+    it remembers, 4,096 at most; 128 by default), ``timeout`` (how long it may wait in a
     state that has no ``.after()`` before it is suspended; for ever by default), ``early_events``
     (how long events that arrive before their saga are kept, where ``initially...defer()`` says so;
     a day by default) and ``schema`` (which version of its data this is, with `migrates` for each

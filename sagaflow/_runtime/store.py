@@ -12,6 +12,7 @@ import anyio
 from attrs import define, field
 
 from sagaflow._codec.documents import (
+    HISTORY_SIZE,
     Bookkeeping,
     decode_record,
     encode_change,
@@ -29,6 +30,7 @@ from sagaflow._model.errors import (
     LeftAloneError,
     LimitExceededError,
     RepositoryError,
+    SerializationError,
     UnknownOutcomeError,
 )
 from sagaflow._model.ids import SagaId, Unique
@@ -184,14 +186,28 @@ class Commits:
             return stored
 
     async def _update(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> bool:
+        if room_of(after) is not Room.SUSPENSION:
+            return await self._apply(saga_type, before, after)
+        if document_size(encode_record(after)) <= MOST_STORED:
+            try:
+                return await self._apply(saga_type, before, after)
+            except SerializationError:  # too large nevertheless, with what was not read of it
+                pass
+        return await self._apply(saga_type, before, slimmed(after), history_size=FEW_ENTRIES)
+
+    async def _apply(
+        self,
+        saga_type: type[Saga],
+        before: SagaRecord,
+        after: SagaRecord,
+        *,
+        history_size: int = HISTORY_SIZE,
+    ) -> bool:
         saga = saga_type.table.saga
         inbox_size = definition_of(saga_type).options.inbox_size
-        change = encode_change(before.stored or before, after, inbox_size=inbox_size)
-        if room_of(after) is Room.SUSPENSION and document_size(encode_record(after)) > MOST_STORED:
-            after = slimmed(after)
-            change = encode_change(
-                before.stored or before, after, inbox_size=inbox_size, history_size=FEW_ENTRIES
-            )
+        change = encode_change(
+            before.stored or before, after, inbox_size=inbox_size, history_size=history_size
+        )
         known = self.hot.version_of(saga, before)
         before_it = None if known is None else known.size
         bound = None if before_it is None or change.growth is None else before_it + change.growth

@@ -106,6 +106,16 @@ def test_keyword_of_the_nearest_base_in_a_diamond_is_inherited() -> None:
     assert definition_of(Order).options.inbox_size == 32
 
 
+def test_inbox_that_a_document_may_not_hold_is_refused() -> None:
+    def define() -> type[Saga]:
+        class Order(Saga, inbox_size=4_097):  # here
+            pass
+
+        return Order
+
+    assert_refused(define, "Order", "inbox_size= takes at most 4,096, not 4097")
+
+
 @pytest.mark.parametrize("name", ["", "a b", "$where", ".hidden", "-x", "system/x", 7, "a\n"])
 def test_name_that_cannot_be_stored_is_refused(name: Any) -> None:
     def define() -> type[Saga]:

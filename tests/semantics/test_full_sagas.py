@@ -24,13 +24,14 @@ from sagaflow import (
     RetryPolicy,
     Saga,
     SagaRepository,
+    SerializationError,
     State,
     Status,
     compensates,
     during,
     initially,
 )
-from sagaflow._codec.documents import decode_record
+from sagaflow._codec.documents import DocumentChange, decode_record
 from sagaflow._forms.size import document_size
 from sagaflow._model.ids import MOST_STORED as MOST_STORED_ID
 from sagaflow._runtime.cache import HotSagas
@@ -186,6 +187,47 @@ async def test_saga_that_the_database_can_hardly_hold_is_slimmed_by_what_an_oper
             assert max(map(len, texts)) < 250
             return
     raise AssertionError("it was never suspended")
+
+
+class Narrow(MemoryRepository):
+    """Refuses what is larger than so many bytes, as a server does."""
+
+    most = 20_000
+
+    async def update_document(self, saga: str, change: DocumentChange) -> bool:
+        before = await self.load_document(saga, change.correlation_id, message_id=None)
+        stored = await super().update_document(saga, change)
+        if not stored:
+            return False
+        after = await self.load_document(saga, change.correlation_id, message_id=None)
+        assert after is not None
+        if document_size(after) > self.most:
+            assert before is not None
+            await self.delete_document(saga, change.correlation_id)
+            await self.insert_document(saga, before)
+            raise SerializationError(saga, "the saga would be larger than the server allows")
+        return True
+
+
+async def test_saga_that_the_server_refuses_to_undo_is_suspended_all_the_same(
+    clock: ManualClock, anyio_backend: str
+) -> None:
+    _drained[0] = 5_000
+    repository = Narrow(clock=clock)
+    vats = orchestrator(repository, clock, Limits())
+    await vats.handle(Filled("v", 15_900))
+    await vats.cancel(Vat, "v", state=Vat.empty)
+    for _ in range(20):
+        clock.advance(MINUTE)
+        await vats.run_due()
+    found = await vats.find(Vat, "v")
+    assert found is not None
+    assert found.status is Status.SUSPENDED
+    assert found.suspension is not None
+    await vats.skip(Vat, "v")
+    found = await vats.find(Vat, "v")
+    assert found is not None
+    assert found.status is Status.FINISHED
 
 
 def test_slimmed_saga_has_the_same_failures() -> None:
