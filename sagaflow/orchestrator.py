@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -277,7 +278,9 @@ class Orchestrator:
         """Do once all work that is due now: timers, retries, compensation, messages that wait.
 
         Leases are not looked at: this is for tests, cron jobs and tools, which mean it. A saga
-        that fails does not keep the others from their turn; one that newer code has stored, or that
+        that fails does not keep the others from their turn. Inside its `async with` block, messages
+        of up to ``concurrency`` sagas are sent at the same time: one that hangs does not keep the
+        others waiting. A saga that newer code has stored, or that
         is in a state which the class does not know, is left to other code.
 
         :return: how many sagas there was work for.
@@ -287,7 +290,7 @@ class Orchestrator:
         :raises ExceptionGroup: if several sagas failed.
         """
         self._refuse_if_closed()
-        worked, errors = 0, list[Exception]()
+        worked, errors, sending = 0, list[Exception](), deque[Lane]()
         for saga in self._sagas:
             name, now = saga.table.saga, self._commits.clock.now()
             due = [
@@ -297,7 +300,13 @@ class Orchestrator:
             for correlation_id in due:
                 try:
                     checked(name, correlation_id)
-                    await self._processing.resume(saga, correlation_id, self._tasks, take_over=True)
+                    lane = await self._processing.resume(
+                        saga,
+                        correlation_id,
+                        self._tasks,
+                        take_over=True,
+                        wait=self._tasks is None,
+                    )
                 except ServerUnavailableError:
                     raise
                 except (NewerSchemaError, UnknownStateError) as exc:
@@ -305,7 +314,14 @@ class Orchestrator:
                     continue
                 except BaseException as exc:  # noqa: BLE001 - raised below
                     errors.append(failure(exc))
+                else:
+                    if lane is not None:
+                        sending.append(lane)
+                    if len(sending) >= self._workers.concurrency:
+                        await sending.popleft().wait_long_enough()
                 worked += 1
+        for lane in sending:
+            await lane.wait_long_enough()
         _raise("several sagas failed", errors)
         return worked
 

@@ -25,7 +25,7 @@ from sagaflow import (
 )
 from sagaflow._codec.documents import encode_record
 from sagaflow._codec.elements import Document
-from sagaflow._model.record import Lease, SagaRecord, evolve
+from sagaflow._model.record import Lease, SagaRecord, Timer, TimerKind, evolve
 from sagaflow._runtime.aside import Aside
 from sagaflow._runtime.store import Commits
 from sagaflow._runtime.sweep import Workers
@@ -136,6 +136,24 @@ async def running(workers: Workers) -> AsyncGenerator[None]:
 
 
 # What this process has stored
+
+
+async def test_work_that_falls_due_while_its_saga_is_sent_for_is_not_left_to_the_lease(
+    world: World,
+) -> None:
+    """The lease is of this process: nobody else would do it, and the next renewal may be far."""
+    workers = world.workers()
+    timer = Timer(id="t", name="t", due=NOW + TICK, kind=TimerKind.DEFAULT, causation_id="m")
+    lease = Lease(owner="this process", until=NOW + MINUTE)
+    armed = evolve(record("a", NOW, lease), timers=(timer,))
+    workers.note(Job, armed)
+    world.clock.advance(TICK)
+    workers.note(Job, armed)  # one of its messages has left, and more are being sent
+    world.clock.advance(MINUTE / 2)
+    with anyio.fail_after(10):
+        async with running(workers):
+            await world.until(1)
+    assert world.worked == ["a"]
 
 
 async def test_saga_is_worked_on_when_it_wakes_and_once(world: World) -> None:

@@ -164,7 +164,7 @@ class Processing:
     ) -> Lane | None:
         """Do what is due for one saga, and send what waits; the work does not wait for the bus.
 
-        :param take_over: also if another process holds a lease on it.
+        :param take_over: also if another process holds a lease on it, or this one is at work on it.
         :param wait: return when the saga has nothing left to send; where it goes on in *tasks*,
             after the time that one message may take.
         :return: what is being sent; None if nothing is, or somebody else sends it.
@@ -173,6 +173,7 @@ class Processing:
         if record is None:
             return None
         busy = is_leased_to_others(record, self.commits.owner, self.commits.clock.now())
+        busy = busy or self.working.is_under_way(saga_type, correlation_id)
         if busy and not take_over:
             self.commits.on_stored(saga_type, record)  # look again soon
             return None

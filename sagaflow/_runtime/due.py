@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
 from typing import assert_never
 
 import anyio
-from attrs import frozen
+from attrs import field, frozen
 
 from sagaflow._concurrency.cancellation import failure
 from sagaflow._definition.saga import Saga
@@ -62,6 +63,7 @@ class Working:
     retry: RetryPolicy
     random: Callable[[], float]
     trace: Trace = SILENT
+    _under_way: Counter[_Key] = field(factory=Counter[_Key], init=False)
 
     async def advance(self, saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
         """Do what is due, until nothing is, and return the saga as it is then.
@@ -77,7 +79,19 @@ class Working:
     async def _go_on(
         self, saga_type: type[Saga], record: SagaRecord, kind: type[object]
     ) -> SagaRecord:
-        """Do what is due as long as it is of that kind."""
+        """Do what is due as long as it is of that kind, and let others know meanwhile."""
+        key = _key(saga_type, record.correlation_id)
+        self._under_way[key] += 1
+        try:
+            return await self._while_due(saga_type, record, kind)
+        finally:
+            self._under_way[key] -= 1
+            if not self._under_way[key]:
+                del self._under_way[key]
+
+    async def _while_due(
+        self, saga_type: type[Saga], record: SagaRecord, kind: type[object]
+    ) -> SagaRecord:
         machine = self.commits.machine(saga_type)
         pauses = self.commits.conflict_delays()
         while True:
@@ -94,6 +108,10 @@ class Working:
             if newer is None:
                 return record
             record = newer
+
+    def is_under_way(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
+        """Tell whether this process is doing work of that saga."""
+        return _key(saga_type, correlation_id) in self._under_way
 
     def is_within(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
         """Tell whether the current task does work of that saga: what it asks for comes after it."""

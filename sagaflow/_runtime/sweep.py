@@ -118,14 +118,14 @@ class Workers:
         if is_leased_to_others(record, self.commits.owner, now):
             # They may be done by now, and not know of what this process has added.
             wake = now + _SECOND_LOOK
-        elif wake is not None and wake <= now and record.lease is None:
-            # It became due while messages were being sent: nobody is doing it.
-            wake = now + _SECOND_LOOK
         elif wake is not None and wake <= now:
-            # Whoever stores a saga does what is due there without being woken. What falls due
-            # while it is being sent for does not wait for that.
-            wake = earliest_work(record, self.commits.machine(saga_type))
-        if wake is None or wake <= now or wake - now > _HORIZON:
+            if record.lease is not None:  # work does not wait for what is being sent
+                wake = earliest_work(record, self.commits.machine(saga_type))
+            if wake is not None and wake <= now:
+                # Whoever has stored it does that without being woken, or it became due while
+                # messages were being sent, and nobody is doing it.
+                wake = now + _SECOND_LOOK
+        if wake is None or wake - now > _HORIZON:
             self._wakes.pop(key, None)
             return
         self._wakes[key] = wake

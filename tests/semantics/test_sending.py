@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
 
 import anyio
 import pytest
@@ -173,6 +175,31 @@ async def test_sagas_whose_messages_hang_keep_no_other_from_its_turn(anyio_backe
             await dead.handle(Ordered("late"))
             await both.wait()
     assert sent == ["late"]
+
+
+async def test_due_sagas_whose_messages_hang_do_so_at_the_same_time(
+    repository: SagaRepository, clock: ManualClock
+) -> None:
+    """Otherwise each would keep `run_due` for as long as one message may take."""
+    left = Orchestrator([Trip], repository, clock=clock)
+    trips = [f"t{number}" for number in range(5)]
+    for trip in trips:
+        await left.handle(Ordered(trip))
+    offered, all_of_them = set[object](), anyio.Event()
+
+    async def hang(message: Published) -> None:
+        offered.add(message.correlation_id)
+        if len(offered) == len(trips):
+            all_of_them.set()
+        await all_of_them.wait()
+
+    bus = RecordingBus(on_publish=hang)
+    async with Orchestrator(
+        [Trip], repository, clock=clock, bus=bus, background=False
+    ) as orchestrator:
+        with anyio.fail_after(10):
+            assert await orchestrator.run_due() == len(trips)
+        assert sorted(str(message.correlation_id) for message in bus.published) == trips
 
 
 async def test_message_that_takes_too_long_is_refused(
@@ -484,6 +511,39 @@ async def test_outbox_of_a_busy_saga_is_bounded(clock: ManualClock, hot_sagas: i
     assert document is not None
     assert document["state"] == "over"
     assert document["outbox"] == []
+
+
+async def test_round_of_a_busy_saga_costs_no_more_after_a_thousand(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In calls, which no load of the machine changes."""
+    monkeypatch.setitem(globals(), "ROUNDS", 1_000)
+    bus, calls, counts = MemoryBus(), count(), list[int]()
+
+    @bus.subscribe(Book)
+    async def book(command: Book) -> None:
+        counts.append(next(calls))
+        if command.number in (101, 899):
+            sys.setprofile(None)
+        elif command.number in (1, 899 - 100):
+            sys.setprofile(profile)
+        await bus.publish(Booked(command.trip, command.number))
+
+    def profile(frame: object, event: str, arg: object) -> None:
+        if event == "call":
+            next(calls)
+
+    try:
+        async with Orchestrator(
+            [Dialogue], MemoryRepository(clock=clock), clock=clock, bus=bus
+        ) as orchestrator:
+            await orchestrator.handle(Ordered("t"))
+    finally:
+        sys.setprofile(None)
+    assert len(counts) == 1_000
+    first, last = counts[100] - counts[1], counts[898] - counts[799]
+    assert first > 1_000
+    assert last <= first * 1.1
 
 
 async def test_outbox_of_a_busy_saga_is_bounded_on_each_store(
