@@ -59,9 +59,11 @@ class Relay:
     _removals: Removals = field(
         default=Factory(lambda self: Removals(self._commits), takes_self=True)
     )
-    _trace: Trace = field(default=SILENT, kw_only=True)
+    _trace: Trace = field(default=SILENT, kw_only=True, alias="trace")
     _leases: Leases = field(default=Factory(lambda self: Leases(self._commits), takes_self=True))
-    _send_timeout: timedelta = field(default=timedelta(seconds=30), kw_only=True)
+    _send_timeout: timedelta = field(
+        default=timedelta(seconds=30), kw_only=True, alias="send_timeout"
+    )
     _offers: Offers = field(
         default=Factory(
             lambda self: Offers(
