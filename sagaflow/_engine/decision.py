@@ -40,7 +40,7 @@ def settle(  # noqa: PLR0911 - one answer for each condition of a saga
     """Return what becomes of an arriving event if no look at the saga's data is needed for that.
 
     :param record: the saga as it was read for this message; None if there is none.
-    :param accepted: when the event was handed in.
+    :param accepted: when the event's turn came.
     :return: None if a transition may take it.
     """
     if record is None:

@@ -337,7 +337,8 @@ class Processing:
         if letter.fate is not Fate.STORED:
             return None
         if letter.left_over is not None:
-            await self._follow_up(delivery, letter.left_over)
+            # What fell due meanwhile is left to the event whose turn it is: it arose in between.
+            await self._follow_up(delivery, letter.left_over, works=letter.box.holder is None)
         return self._outcome(decided.kind, delivery, after)
 
     async def _store(
@@ -375,15 +376,19 @@ class Processing:
                 kind = OutcomeKind.SUSPENDED
         return self._outcome(kind, delivery, own if decided.runs else stored)
 
-    async def _follow_up(self, delivery: Delivery, stored: SagaRecord) -> SagaRecord:
+    async def _follow_up(
+        self, delivery: Delivery, stored: SagaRecord, *, works: bool = True
+    ) -> SagaRecord:
         """Do what is due after a write, and send; return the saga after it was undone, if it is.
 
         The event itself is stored: what fails here does not make it fail.
+
+        :param works: whether to do what is due; otherwise only to send.
         """
         saga_type, own, last = delivery.saga_type, stored, stored
         delivery.letter.unsent = None  # it is sent together with what this event has added
         try:
-            if has_work(stored):
+            if works and has_work(stored):
                 held = self.leases.hold(saga_type, stored.correlation_id)
                 try:
                     own = await self.working.undo_next(saga_type, stored)
