@@ -242,7 +242,8 @@ class MemoryRepository(SagaRepository):
         ]
 
     def _has_expired(self, document: Document) -> bool:
-        return has_expired(document.get("expire_at"), self._clock.now())
+        expire_at = document.get("expire_at")
+        return expire_at is not None and has_expired(expire_at, self._clock.now())
 
 
 def copied(value: Any) -> Any:

@@ -51,11 +51,15 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
             continue
         if old != new:
             found.append(name)
-        elif type(new) is not type(old) or type(new) not in _WITHOUT_PARTS:
+        elif type(new) is not type(old) or not (type(new) in _WITHOUT_PARTS or _is_empty(new)):
             equal.append(name)
     if equal and _bson(before, equal) != _bson(after, equal):
         found += [name for name in equal if _bson(before, [name]) != _bson(after, [name])]
     return found
+
+
+def _is_empty(value: Any) -> bool:
+    return not value and type(value) in (list, dict)
 
 
 def _bson(fields: Mapping[str, Any], names: list[str]) -> bytes:

@@ -295,7 +295,10 @@ class Processing:
         if letter.has_turn() and letter.box.head is not None:
             return letter.box.head
         known = self.commits.hot.get(delivery.saga_type.table.saga, delivery.event.correlation_id)
-        if known is None or has_expired(known.record.expire_at, self.commits.clock.now()):
+        if known is None:
+            return None
+        expire_at = known.record.expire_at
+        if expire_at is not None and has_expired(expire_at, self.commits.clock.now()):
             return None
         return known.record
 

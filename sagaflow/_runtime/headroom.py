@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import IntEnum
 from typing import Final
 
 from attrs import evolve as evolved
@@ -19,7 +19,7 @@ FEW_ENTRIES: Final = 4
 _FEW_CHARACTERS: Final = 200
 
 
-class Room(Enum):
+class Room(IntEnum):
     """What a write is for. Its value is how many bytes beyond `Limits.most_bytes` it may take."""
 
     HANDLER = 0
@@ -41,12 +41,11 @@ _ROOM: Final = {
 
 def room_of(after: SagaRecord) -> Room:
     """Return what the write is for that makes *after*: what it adds to the history says so."""
-    rooms = [_ROOM.get(entry.kind, Room.HANDLER) for entry in after.history]
-    return max(rooms, key=_size, default=Room.HANDLER)
-
-
-def _size(room: Room) -> int:
-    return room.value
+    room = Room.HANDLER
+    for entry in after.history:
+        if entry.kind is not HistoryKind.EVENT:  # the usual case, for which no table is needed
+            room = max(room, _ROOM.get(entry.kind, Room.HANDLER))
+    return room
 
 
 def slimmed(record: SagaRecord) -> SagaRecord:

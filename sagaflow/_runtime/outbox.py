@@ -183,12 +183,12 @@ class Relay:
         # What was sent may be in the saga still, or again: it was read before it was removed,
         # perhaps by a write that has set the whole outbox since.
         first = record.outbox[0]
-        if first.sequence > known:
+        if first.sequence > known and (record.sending is not None or self._refused):
             now = self._commits.clock.now()
             if record.sending is not None:
                 if record.sending.due > now:
                     return None  # it is offered again by whoever wakes up then
-            elif self._refused:
+            else:
                 lane.refused = self._refusal_of(key, record, first, now)
         self._lanes[key] = lane
         return lane
@@ -336,8 +336,7 @@ class Relay:
     async def _publish(
         self, saga_type: type[Saga], record: SagaRecord, message: OutgoingMessage
     ) -> Failing | None:
-        now = self._commits.clock.now()
-        with self._trace.publication(saga_type, record, message, now) as telling:
+        with self._trace.publication(saga_type, record, message, self._commits.clock) as telling:
             headers = self._trace.carried(message.headers)
             if headers is not message.headers:
                 message = evolve(message, headers=headers)

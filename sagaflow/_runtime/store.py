@@ -361,7 +361,7 @@ class Commits:
             not counted: a large saga need not be encoded as a whole for each small change.
         """
         limits, room = self.limits, room_of(record)
-        most_bytes = limits.most_bytes + room.value
+        most_bytes = limits.most_bytes + room
         counts = (
             ("outgoing messages", len(record.outbox), limits.outbox),
             ("parked events", len(record.parked), limits.parked),

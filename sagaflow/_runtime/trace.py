@@ -19,6 +19,7 @@ from sagaflow._engine.failure import attempts_of
 from sagaflow._engine.outcome import Outcome, OutcomeKind
 from sagaflow._engine.work import Fire, Offer, Undo, Work
 from sagaflow._engine.writing import WITHOUT_EFFECT
+from sagaflow._model.clock import Clock
 from sagaflow._model.errors import RepositoryError
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import (
@@ -204,7 +205,7 @@ class Trace:
         return _told(observers, activity, tell)
 
     def publication(
-        self, saga_type: type[Saga], record: SagaRecord, message: OutgoingMessage, now: datetime
+        self, saga_type: type[Saga], record: SagaRecord, message: OutgoingMessage, clock: Clock
     ) -> AbstractContextManager[Telling[Failing | None]]:
         """Tell of a message that is offered to the bus; it ends with how that has failed."""
         observers = self.observers
@@ -218,7 +219,7 @@ class Trace:
             message_id=message.id,
             headers=decoded(message.headers),
             version=record.version,
-            late=now - message.created_at,
+            late=clock.now() - message.created_at,
             outcome="failed",
         )
 
