@@ -51,10 +51,10 @@ def test_package_runs_as_a_command(
 def test_command_line_without_its_extra_says_what_to_install(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in [name for name in sys.modules if name.startswith("sagaflow.c")]:
+    for module in [name for name in sys.modules if name.startswith(("sagaflow.c", f"{missing}."))]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, missing, None)  # what cannot be imported
-    monkeypatch.setattr(sys, "argv", ["sagaflow", "demo"])
+    monkeypatch.setattr(sys, "argv", ["sagaflow", "demo", "--help"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
