@@ -159,8 +159,7 @@ class Removals:
         wake = earliest(record, self._commits.machine(saga_type))
         lease = None if record.lease is None else self._commits.own_lease()
         newer: SagaRecord | None = None
-        # Who is sending more goes by what was removed, so that is tried again.
-        done = lease is None
+        done = False
         try:
             noted = await self._commits.bookkeep(
                 saga_type, record, sent=sent, sending=None, wake=wake, lease=lease
@@ -181,7 +180,9 @@ class Removals:
                 extra=about(saga, record.correlation_id, version=record.version),
             )
         finally:
-            if done:
+            # Who sends more, or has sent more meanwhile, takes this for removed: it is tried again.
+            is_last = lease is None and removal.record is record
+            if done or is_last:
                 self.forget(saga_type, record, sent)
         if newer is not None:
             await removal.on_newer(saga_type, newer, removal.tasks)

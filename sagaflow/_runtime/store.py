@@ -224,7 +224,8 @@ class Commits:
         if stored and is_known and noted is not None:
             inbox, left = (*noted.record.inbox, *after.inbox)[-inbox_size:], after.outbox
             gone = removed(before, noted.record)
-            if gone:
+            # A write of the whole outbox may have put back what was removed just before it.
+            if gone and "outbox" not in change.set:
                 left = tuple(message for message in left if message.id not in gone)
             self.hot.keep(saga, evolve(after, outbox=left, inbox=inbox, history=()), size)
         return stored

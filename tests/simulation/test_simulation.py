@@ -15,7 +15,7 @@ from tests.simulation.world import Surprises, World
 SECONDS = 25
 """How long the short version tries seeds."""
 
-FOUND_BUGS: tuple[int, ...] = (22,)
+FOUND_BUGS: tuple[int, ...] = (22, 3034, 5191)
 """Seeds that once showed a bug."""
 
 
