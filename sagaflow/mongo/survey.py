@@ -1,4 +1,4 @@
-"""Questions of `sagaflow.survey` as MongoDB answers them, without sending whole sagas."""
+"""Questions of `SagaRepository.survey` as MongoDB answers them, without sending whole sagas."""
 
 from __future__ import annotations
 
