@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -34,19 +33,21 @@ from sagaflow._model.policy import Limits, RetryPolicy
 from sagaflow._runtime.aside import checked
 from sagaflow._runtime.cache import HotSagas
 from sagaflow._runtime.deciding import Deciding
-from sagaflow._runtime.delivery import Processing
-from sagaflow._runtime.due import Working
+from sagaflow._runtime.delivery import Delivery
+from sagaflow._runtime.due import DueWork
 from sagaflow._runtime.health import Health, Survey
-from sagaflow._runtime.invoke import Event, Handling, stored_headers
+from sagaflow._runtime.invoke import Event, Invoker, stored_headers
 from sagaflow._runtime.lanes import Lane
 from sagaflow._runtime.leases import Leases
 from sagaflow._runtime.mailbox import Mailboxes
 from sagaflow._runtime.operations import Cancellation, Operations
-from sagaflow._runtime.outbox import Relay
+from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.outbox import Outbox
+from sagaflow._runtime.process import Process
 from sagaflow._runtime.removals import Removals
 from sagaflow._runtime.sagas import checked_sagas, saga_for
-from sagaflow._runtime.store import Commits
-from sagaflow._runtime.sweep import Workers
+from sagaflow._runtime.store import Store
+from sagaflow._runtime.sweep import Sweep
 from sagaflow._runtime.trace import Trace
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.observing import Observer, observers_of
@@ -128,79 +129,81 @@ class Orchestrator:
         self._bus = bus
         self._background = background
         self._shutdown_timeout = shutdown_timeout
-        chance = random.Random().random  # noqa: S311 - it only spreads retries
         types = MessageTypes(self._sagas, messages)
         policy = retry or RetryPolicy()
         self._observers = observers_of(observer)
         trace = Trace(self._observers)
-        self._commits = Commits(
-            trace=trace,
-            repository=repository,
+        self._process = process = Process(
             clock=clock or SystemClock(),
-            limits=limits or Limits(),
-            random=chance,
             lease=lease,
-            class_of=types.find,
-            hot=HotSagas(hot_sagas),
             owner=owner or uuid4().hex,
+            class_of=types.find,
         )
-        self._removals = Removals(self._commits)
-        handling = Handling(
-            messages=types, clock=self._commits.clock, services=services, trace=trace
+        self._outages = outages = Outages(clock=process.clock, trace=trace)
+        self._store = store = Store(
+            process=process,
+            repository=repository,
+            limits=limits or Limits(),
+            hot=HotSagas(hot_sagas),
+            trace=trace,
         )
-        self._leases = Leases(self._commits, fires=background)
-        self._relay = Relay(
-            self._commits,
+        self._removals = removals = Removals(process, store, outages)
+        self._leases = leases = Leases(process, store, fires=background)
+        self._outbox = Outbox(
+            process,
+            store,
+            outages,
             bus,
             types,
             policy,
-            self._removals,
-            self._leases,
+            removals,
+            leases,
             send_timeout=send_timeout,
             trace=trace,
         )
-        working = Working(
-            trace=trace, commits=self._commits, handling=handling, retry=policy, random=chance
-        )
-        self._processing = Processing(
-            trace=trace,
-            commits=self._commits,
-            deciding=Deciding(
-                commits=self._commits, handling=handling, working=working, trace=trace
-            ),
-            working=working,
-            relay=self._relay,
-            leases=self._leases,
-            mailboxes=Mailboxes(self._commits, self._removals),
+        invoker = Invoker(messages=types, clock=process.clock, services=services, trace=trace)
+        due = DueWork(process=process, store=store, invoker=invoker, retry=policy, trace=trace)
+        self._delivery = Delivery(
+            process=process,
+            store=store,
+            outages=outages,
+            deciding=Deciding(process=process, invoker=invoker, due=due, trace=trace),
+            due=due,
+            outbox=self._outbox,
+            leases=leases,
+            mailboxes=Mailboxes(process, store, removals),
             conflict_deadline=conflict_deadline,
+            trace=trace,
         )
-        self._operations = Operations(commits=self._commits, relay=self._relay)
-        self._workers = Workers(
-            commits=self._commits,
+        self._operations = Operations(process=process, store=store, outbox=self._outbox)
+        self._sweep = Sweep(
+            process=process,
+            store=store,
+            outages=outages,
             sagas=self._sagas,
             resume=self._resume,
             poll=poll,
             concurrency=concurrency,
             takes_back=owner is not None,
         )
-        self._survey = Survey(commits=self._commits, sagas=self._sagas)
+        self._survey = Survey(process=process, store=store, outages=outages, sagas=self._sagas)
         self._tasks: TaskGroup | None = None
-        self._workers_scope: anyio.CancelScope | None = None
+        self._background_scope: anyio.CancelScope | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
         if self._tasks is not None or self._closed:
             raise SagaflowError("an Orchestrator is entered once: make another one")
         self._tasks = await anyio.create_task_group().__aenter__()
-        self._commits.repository.settle_with(self._removals.settle)
+        self._store.repository.settle_with(self._removals.settle)
         if self._bus is not None:
             for event in dict.fromkeys(e for saga in self._sagas for e in saga.table.events):
                 self._bus.subscribe(event, self._receive, envelope=True)
-        self._workers_scope = anyio.CancelScope()
+        self._background_scope = anyio.CancelScope()
         self._tasks.start_soon(self._leases.run, name="sagaflow leases")
         if self._background:
-            self._commits.on_stored = self._workers.note
-            self._tasks.start_soon(self._run_workers, name="sagaflow workers")
+            self._store.on_stored = self._sweep.note
+            self._tasks.start_soon(self._run_background, name="sagaflow workers")
             if self._observers is not None:
                 self._tasks.start_soon(self._survey.tell, self._observers, self._tasks)
         return self
@@ -212,14 +215,14 @@ class Orchestrator:
         traceback: TracebackType | None,
     ) -> None:
         assert self._tasks is not None  # noqa: S101 - __aenter__ has run
-        assert self._workers_scope is not None  # noqa: S101
-        self._workers_scope.cancel()
+        assert self._background_scope is not None  # noqa: S101
+        self._background_scope.cancel()
         try:
             if exc is None:
                 # Answers to what is being sent are still taken meanwhile.
                 with anyio.move_on_after(self._shutdown_timeout.total_seconds()):
-                    await self._workers.wait_until_idle()
-                    await self._relay.wait_until_idle()
+                    await self._sweep.wait_until_idle()
+                    await self._outbox.wait_until_idle()
             self._tasks.cancel_scope.cancel()
         finally:
             try:
@@ -292,15 +295,13 @@ class Orchestrator:
         self._refuse_if_closed()
         worked, errors, sending = 0, list[Exception](), deque[Lane]()
         for saga in self._sagas:
-            name, now = saga.table.saga, self._commits.clock.now()
-            due = [
-                found async for found in self._commits.repository.due(name, now, unclaimed=False)
-            ]
-            self._commits.report_recovery()
+            name, now = saga.table.saga, self._process.clock.now()
+            due = [found async for found in self._store.repository.due(name, now, unclaimed=False)]
+            self._outages.report_recovery()
             for correlation_id in due:
                 try:
                     checked(name, correlation_id)
-                    lane = await self._processing.resume(
+                    lane = await self._delivery.resume(
                         saga,
                         correlation_id,
                         self._tasks,
@@ -310,14 +311,14 @@ class Orchestrator:
                 except ServerUnavailableError:
                     raise
                 except (NewerSchemaError, UnknownStateError) as exc:
-                    self._commits.report_outage(exc)
+                    self._outages.report(exc)
                     continue
                 except BaseException as exc:  # noqa: BLE001 - raised below
                     errors.append(failure(exc))
                 else:
                     if lane is not None:
                         sending.append(lane)
-                    if len(sending) >= self._workers.concurrency:
+                    if len(sending) >= self._sweep.concurrency:
                         await sending.popleft().wait_long_enough()
                 worked += 1
         for lane in sending:
@@ -337,7 +338,7 @@ class Orchestrator:
         self._refuse_if_closed()
         await self._operations.resume(saga_type, correlation_id, "retry")
         if now:
-            await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
+            await self._delivery.resume(saga_type, correlation_id, self._tasks, take_over=True)
 
     async def resume(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
         """Put a suspended saga back to work: the background tries what failed again.
@@ -359,7 +360,7 @@ class Orchestrator:
         self._refuse_if_closed()
         await self._operations.skip(saga_type, correlation_id)
         if now:
-            await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
+            await self._delivery.resume(saga_type, correlation_id, self._tasks, take_over=True)
 
     async def cancel(
         self,
@@ -382,7 +383,7 @@ class Orchestrator:
         self._refuse_if_closed()
         cancellation = await self._operations.cancel(saga_type, correlation_id, state)
         if now:
-            await self._processing.resume(saga_type, correlation_id, self._tasks, take_over=True)
+            await self._delivery.resume(saga_type, correlation_id, self._tasks, take_over=True)
         return cancellation
 
     async def health(self, *, within: timedelta = timedelta(seconds=2)) -> Health:
@@ -393,12 +394,12 @@ class Orchestrator:
         backlogs = await self._survey.due(self._tasks, within)
         works = self._background and (self._tasks is not None or self._closed)
         return Health(
-            workers_alive=self._workers.are_alive() if works else None,
-            last_sweep=self._workers.last_sweep,
+            workers_alive=self._sweep.are_alive() if works else None,
+            last_sweep=self._sweep.last_sweep,
             late=max((backlog.late for backlog in backlogs or ()), default=None),
             store_reachable=backlogs is not None,
-            outage_since=self._commits.outage_since,
-            bus_silent_since=self._relay.silent_since(),
+            outage_since=self._outages.since,
+            bus_silent_since=self._outbox.silent_since(),
             damaged=sum(backlog.damaged for backlog in backlogs or ()),
             newer=sum(backlog.newer for backlog in backlogs or ()),
         )
@@ -408,8 +409,8 @@ class Orchestrator:
 
         :raises CorrelationError: if *correlation_id* cannot be an id.
         """
-        return await self._commits.repository.find(
-            saga_type, correlation_id, now=self._commits.clock.now()
+        return await self._store.repository.find(
+            saga_type, correlation_id, now=self._process.clock.now()
         )
 
     async def _take(
@@ -424,14 +425,14 @@ class Orchestrator:
         keep_failures: bool,
     ) -> Outcome:
         if correlation_id is None:
-            return self._processing.uncorrelated(saga, event)
+            return self._delivery.uncorrelated(saga, event)
         taken = Event(
             body=event,
             correlation_id=correlation_id,
-            message_id=self._commits.new_id() if message_id is None else message_id,
+            message_id=self._process.new_id() if message_id is None else message_id,
             headers=stored_headers(headers),
         )
-        return await self._processing.take(
+        return await self._delivery.take(
             saga, taken, self._tasks, wait=wait, keep_failures=keep_failures
         )
 
@@ -441,18 +442,18 @@ class Orchestrator:
             with anyio.move_on_after(self._shutdown_timeout.total_seconds(), shield=True):
                 await self._removals.settle_all()
         finally:
-            self._commits.repository.settle_without(self._removals.settle)
+            self._store.repository.settle_without(self._removals.settle)
 
     async def _resume(self, saga_type: type[Saga], correlation_id: SagaId) -> Lane | None:
-        return await self._processing.resume(
+        return await self._delivery.resume(
             saga_type, correlation_id, self._tasks, take_over=False, wait=False
         )
 
-    async def _run_workers(self) -> None:
+    async def _run_background(self) -> None:
         assert self._tasks is not None  # noqa: S101 - they run in it
-        assert self._workers_scope is not None  # noqa: S101
-        with self._workers_scope:
-            await self._workers.run(self._tasks)
+        assert self._background_scope is not None  # noqa: S101
+        with self._background_scope:
+            await self._sweep.run(self._tasks)
 
     async def _receive(self, envelope: Envelope[object]) -> None:
         """Have every saga that takes it take a message from the bus."""

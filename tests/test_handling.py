@@ -30,7 +30,7 @@ from sagaflow._definition.table import TransitionRow
 from sagaflow._engine.conclusion import Run, Scheduled, Undoing
 from sagaflow._engine.writing import Sent
 from sagaflow._model.record import SagaRecord
-from sagaflow._runtime.invoke import Event, Handling, read_saga
+from sagaflow._runtime.invoke import Event, Invoker, read_saga
 from sagaflow.testing import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -104,8 +104,8 @@ class Silent(Saga):
     finish = during(waiting).on(Ended).goto(over)
 
 
-def handling(*sagas: type[Saga]) -> Handling:
-    return Handling(
+def handling(*sagas: type[Saga]) -> Invoker:
+    return Invoker(
         messages=MessageTypes(sagas or (Payment,), ()), clock=ManualClock(NOW), services=None
     )
 

@@ -11,7 +11,6 @@ import pytest
 
 from sagaflow import (
     Health,
-    Limits,
     MemoryRepository,
     Orchestrator,
     RetryPolicy,
@@ -22,10 +21,12 @@ from sagaflow import (
 )
 from sagaflow._codec.selection import Selection, Summary
 from sagaflow._runtime.health import Survey
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.store import Store
 from sagaflow.observing import Backlog
 from sagaflow.testing import ManualClock
 from tests.observing.shop import Order, Paid, Placed, Told, shop
+from tests.processes import process_at
 from tests.semantics.support import Passing, RecordingBus
 
 pytestmark = pytest.mark.anyio
@@ -199,15 +200,9 @@ async def test_backlog_is_counted_up_to_a_thousand(clock: ManualClock) -> None:
             self.read += 1
 
     many = Many(MemoryRepository())
-    commits = Commits(
-        repository=many,
-        clock=clock,
-        limits=Limits(),
-        random=lambda: 0.5,
-        lease=timedelta(seconds=10),
-        class_of=lambda _: None,
-    )
-    survey = Survey(commits=commits, sagas=(Order,))
+    process = process_at(clock)
+    store = Store(process=process, repository=many)
+    survey = Survey(process=process, store=store, outages=Outages(clock=clock), sagas=(Order,))
     backlogs = await survey.due(None, timedelta(seconds=60))
     assert backlogs is not None
     (backlog,) = backlogs

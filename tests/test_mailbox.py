@@ -17,8 +17,9 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def letter() -> Letter:
     """An event whose turn it is, and which rests on a batch that was not stored."""
-    no_commits: Any = None  # nothing may be written
-    box = Mailbox(("Parcel", str, "p"), {}, Parcel, no_commits, Removals(no_commits), epoch=1)
+    nothing: Any = None  # nothing may be written
+    removals = Removals(nothing, nothing, nothing)
+    box = Mailbox(("Parcel", str, "p"), {}, Parcel, nothing, nothing, removals, epoch=1)
     box.holder = Letter(box, waits=True, epoch=0)
     return box.holder
 

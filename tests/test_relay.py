@@ -13,7 +13,6 @@ from attrs import define, evolve, field, frozen
 from sagaflow import (
     Context,
     Envelope,
-    Limits,
     MemoryRepository,
     OutgoingMessage,
     RetryPolicy,
@@ -31,9 +30,11 @@ from sagaflow._codec.documents import Bookkeeping, decode_record, encode_record
 from sagaflow._codec.messages import MessageTypes
 from sagaflow._model.envelope import current_envelope
 from sagaflow._model.record import Lease, SagaRecord
-from sagaflow._runtime.outbox import Relay
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.outbox import Outbox
+from sagaflow._runtime.store import Store
 from sagaflow.testing import ManualClock
+from tests.processes import process_at
 from tests.semantics.support import Passing
 
 pytestmark = pytest.mark.anyio
@@ -129,18 +130,15 @@ class World:
     repository: SagaRepository = field(factory=MemoryRepository)
     noted: list[SagaRecord] = field(factory=list[SagaRecord])
 
-    def relay(self) -> Relay:
-        commits = Commits(
+    def relay(self) -> Outbox:
+        process = process_at(self.clock, class_of={"Note": Note}.get)
+        store = Store(
+            process=process,
             repository=self.repository,
-            clock=self.clock,
-            limits=Limits(),
-            random=lambda: 0.5,
-            lease=timedelta(seconds=10),
-            class_of={"Note": Note}.get,
-            owner="this process",
             on_stored=lambda _, record: self.noted.append(record),
         )
-        return Relay(commits, self.bus, MessageTypes([Notes], ()), RETRY)
+        outages = Outages(clock=self.clock)
+        return Outbox(process, store, outages, self.bus, MessageTypes([Notes], ()), RETRY)
 
     async def store(self, stored: SagaRecord) -> None:
         await self.repository.delete_document("Notes", "n")

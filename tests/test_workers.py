@@ -12,7 +12,6 @@ from anyio.lowlevel import checkpoint
 from attrs import define, field, frozen
 
 from sagaflow import (
-    Limits,
     MemoryRepository,
     NewerSchemaError,
     RepositoryError,
@@ -27,9 +26,11 @@ from sagaflow._codec.documents import encode_record
 from sagaflow._codec.elements import Document
 from sagaflow._model.record import Lease, SagaRecord, Timer, TimerKind, evolve
 from sagaflow._runtime.aside import Aside
-from sagaflow._runtime.store import Commits
-from sagaflow._runtime.sweep import Workers
+from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.store import Store
+from sagaflow._runtime.sweep import Sweep
 from sagaflow.testing import ManualClock
+from tests.processes import process_at
 from tests.semantics.support import Passing
 
 pytestmark = pytest.mark.anyio
@@ -73,7 +74,7 @@ def record(correlation_id: SagaId, wake: datetime | None, lease: Lease | None = 
 
 @define
 class World:
-    """Workers with their surroundings; `work` is what they do for a saga."""
+    """Sweep with their surroundings; `work` is what they do for a saga."""
 
     repository: SagaRepository = field(factory=MemoryRepository)
     clock: ManualClock = field(factory=lambda: ManualClock(NOW))
@@ -84,19 +85,12 @@ class World:
     arrived: anyio.Event = field(factory=anyio.Event)
     work: Callable[[SagaId], Awaitable[None]] | None = None
 
-    def workers(self) -> Workers:
-        commits = Commits(
-            repository=self.repository,
-            clock=self.clock,
-            limits=Limits(),
-            random=lambda: 0.5,
-            lease=MINUTE,
-            class_of=lambda _: None,
-            owner="this process",
-            aside=Aside(self.most_aside),
-        )
-        return Workers(
-            commits=commits,
+    def workers(self) -> Sweep:
+        process = process_at(self.clock, lease=MINUTE)
+        return Sweep(
+            process=process,
+            store=Store(process=process, repository=self.repository),
+            outages=Outages(clock=self.clock, aside=Aside(self.most_aside)),
             sagas=(Job, Other),
             resume=self._resume,
             poll=self.poll,
@@ -127,7 +121,7 @@ def world() -> World:
 
 
 @asynccontextmanager
-async def running(workers: Workers) -> AsyncGenerator[None]:
+async def running(workers: Sweep) -> AsyncGenerator[None]:
     """Run workers, and end them with all that they have begun."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(workers.run, tasks)
@@ -533,7 +527,7 @@ async def test_store_that_fails_during_work_is_an_outage_until_a_sweep_succeeds(
     ]
     world.poll = SWEEPS
     fresh = world.workers()
-    fresh.commits = workers.commits
+    fresh.store = workers.store
     async with running(fresh):
         await swept.wait()
         await anyio.wait_all_tasks_blocked()

@@ -18,10 +18,10 @@ from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._model.errors import RepositoryError
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.record import ParkedEvent, SagaRecord, Status, evolve
-from sagaflow._runtime.due import Working
-from sagaflow._runtime.invoke import Event, Handling, read_saga
+from sagaflow._runtime.due import DueWork
+from sagaflow._runtime.invoke import Event, Invoker, read_saga
 from sagaflow._runtime.mailbox import Letter
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.process import Process
 from sagaflow._runtime.trace import SILENT, Trace
 
 logger = get_logger(__name__)
@@ -51,9 +51,9 @@ class Decided:
 class Deciding:
     """Takes an event and a saga, and returns what is to be written."""
 
-    commits: Commits
-    handling: Handling
-    working: Working
+    process: Process
+    invoker: Invoker
+    due: DueWork
     trace: Trace = SILENT
 
     async def decide(  # noqa: C901, PLR0911 - the cases of one decision
@@ -67,7 +67,7 @@ class Deciding:
         keep_failures: bool,
     ) -> Decided:
         """Return what *event* makes of *record*; None if there is no such saga."""
-        machine = self.commits.machine(saga_type)
+        machine = self.process.machine(saga_type)
         verdict = settle(machine, record, type(event.body), event.message_id, accepted)
         if isinstance(verdict, Settled):
             return Decided(kind=verdict.kind)
@@ -87,7 +87,7 @@ class Deciding:
                 return self._parked(saga_type, record, event, OutcomeKind.DEFERRED)
             token = letter.begin()
             try:
-                run = await self.handling.run(row, saga, event, None if starting else record)
+                run = await self.invoker.run(row, saga, event, None if starting else record)
             finally:
                 letter.end(token)
         except RepositoryError:
@@ -97,9 +97,9 @@ class Deciding:
             if record is None or starting or not keep_failures:
                 return Decided(kind=OutcomeKind.UNHANDLED, error=exc)
             return self._failed(saga_type, record, event, exc, accepted)
-        write = self.commits.write()
+        write = self.process.write()
         if record is None:
-            record = embryo(event.correlation_id, self.commits.new_id(), machine, write)
+            record = embryo(event.correlation_id, self.process.new_id(), machine, write)
         after = concluded(record, run, None, machine, write)
         if starting:
             return Decided(kind=OutcomeKind.STARTED, after=after, runs=True)
@@ -121,7 +121,7 @@ class Deciding:
     ) -> Decided:
         """Keep an event whose handler failed; workers try it again, and then what came later."""
         self.trace.failed(error)
-        machine = self.commits.machine(saga_type)
+        machine = self.process.machine(saga_type)
         logger.error(
             "%s %r: the handler of %s %r failed; the event is kept and tried again: %s",
             machine.table.saga,
@@ -132,8 +132,8 @@ class Deciding:
             exc_info=error,
             extra=about_event(saga_type, event, record),
         )
-        write = self.commits.write()
-        failing = self.working.failing(error, write)
+        write = self.process.write()
+        failing = self.due.failing(error, write)
         waiting = evolve(self._waiting(saga_type, event, accepted), failing=failing)
         after = parked(record, waiting, None, machine, write)
         return Decided(kind=OutcomeKind.DEFERRED, after=after, busy=True)
@@ -146,15 +146,15 @@ class Deciding:
         kind: OutcomeKind,
     ) -> Decided:
         """Keep an event for later; what is due is done then, unless somebody else does it."""
-        machine = self.commits.machine(saga_type)
-        write = self.commits.write()
+        machine = self.process.machine(saga_type)
+        write = self.process.write()
         waiting = self._waiting(saga_type, event, write.now)
         if record is None:
-            fresh = embryo(event.correlation_id, self.commits.new_id(), machine, write)
+            fresh = embryo(event.correlation_id, self.process.new_id(), machine, write)
             after = parked(fresh, waiting, None, machine, write)
             return Decided(kind=kind, after=after, busy=True)
         after = parked(record, waiting, None, machine, write)
-        busy = is_leased_to_others(record, self.commits.owner, write.now)
+        busy = is_leased_to_others(record, self.process.owner, write.now)
         if busy:
             after = evolve(after, lease=record.lease)
         return Decided(kind=kind, after=after, busy=busy)
@@ -163,7 +163,7 @@ class Deciding:
         path = f"{saga_type.table.saga} {event.correlation_id!r}: parked"
         return ParkedEvent(
             id=event.message_id,
-            message=self.handling.messages.encode(event.body, path),
+            message=self.invoker.messages.encode(event.body, path),
             headers=event.headers,
             parked_at=accepted,
         )

@@ -25,20 +25,22 @@ from sagaflow._model.log import about, get_logger
 from sagaflow._model.record import SagaRecord, Status, evolve, has_expired
 from sagaflow._runtime.cache import is_same
 from sagaflow._runtime.deciding import Decided, Deciding, about_event
-from sagaflow._runtime.due import Working
+from sagaflow._runtime.due import DueWork
 from sagaflow._runtime.invoke import Event
 from sagaflow._runtime.lanes import Lane
 from sagaflow._runtime.leases import Leases
 from sagaflow._runtime.mailbox import Fate, Letter, Mailboxes
-from sagaflow._runtime.outbox import Relay
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.outbox import Outbox
+from sagaflow._runtime.process import Process
+from sagaflow._runtime.store import Store
 from sagaflow._runtime.trace import SILENT, Trace
 
 logger = get_logger(__name__)
 
 
 @frozen(kw_only=True)
-class Delivery:
+class Taking:
     """An event that is being taken.
 
     :ivar accepted: when it was its turn for the first time: what arose before that comes first.
@@ -58,13 +60,15 @@ class Delivery:
 
 
 @frozen(kw_only=True)
-class Processing:
+class Delivery:
     """Has sagas take events, one conditional write each, or one for many that come at once."""
 
-    commits: Commits
+    process: Process
+    store: Store
+    outages: Outages
     deciding: Deciding
-    working: Working
-    relay: Relay
+    due: DueWork
+    outbox: Outbox
     leases: Leases
     mailboxes: Mailboxes
     conflict_deadline: timedelta
@@ -110,10 +114,10 @@ class Processing:
         delays: Iterator[timedelta] | None = None
         try:
             await letter.turn()
-            delivery = Delivery(
+            delivery = Taking(
                 saga_type=saga_type,
                 event=event,
-                accepted=self.commits.clock.now(),
+                accepted=self.process.clock.now(),
                 tasks=tasks,
                 wait=wait,
                 keep_failures=keep_failures,
@@ -125,7 +129,7 @@ class Processing:
                 if outcome is not None:
                     return outcome
                 if delays is None:
-                    delays = self.commits.conflict_delays()
+                    delays = self.process.conflict_delays()
                     deadline = anyio.current_time() + self.conflict_deadline.total_seconds()
                 elif anyio.current_time() >= deadline:
                     break
@@ -135,7 +139,7 @@ class Processing:
         finally:
             letter.leave()
             if letter.unsent is not None:
-                await self.relay.send(saga_type, letter.unsent, tasks, wait=wait, lingers=True)
+                await self.outbox.send(saga_type, letter.unsent, tasks, wait=wait, lingers=True)
         seconds = self.conflict_deadline.total_seconds()
         raise ConcurrencyError(saga_type.table.saga, event.correlation_id, attempts, seconds)
 
@@ -169,26 +173,26 @@ class Processing:
             after the time that one message may take.
         :return: what is being sent; None if nothing is, or somebody else sends it.
         """
-        record = await self.commits.load(saga_type, correlation_id, None)
+        record = await self.store.load(saga_type, correlation_id, None)
         if record is None:
             return None
-        busy = is_leased_to_others(record, self.commits.owner, self.commits.clock.now())
-        busy = busy or self.working.is_under_way(saga_type, correlation_id)
+        busy = is_leased_to_others(record, self.process.owner, self.process.clock.now())
+        busy = busy or self.due.is_under_way(saga_type, correlation_id)
         if busy and not take_over:
-            self.commits.on_stored(saga_type, record)  # look again soon
+            self.store.on_stored(saga_type, record)  # look again soon
             return None
         held = self.leases.hold(saga_type, correlation_id)
         try:
-            after = await self.working.advance(saga_type, record)
+            after = await self.due.advance(saga_type, record)
         finally:
             self.leases.release(held)
-        lane = await self.relay.send(saga_type, after, tasks, wait=wait)
+        lane = await self.outbox.send(saga_type, after, tasks, wait=wait)
         if after.version == record.version:
             if lane is None:
                 await self._correct_wake(saga_type, after)
             elif not wait:  # what falls due meanwhile is nobody else's
-                sending = evolve(after, lease=self.commits.own_lease())
-                self.commits.on_stored(saga_type, sending)
+                sending = evolve(after, lease=self.process.own_lease())
+                self.store.on_stored(saga_type, sending)
         return lane
 
     async def _correct_wake(self, saga_type: type[Saga], record: SagaRecord) -> None:
@@ -197,14 +201,14 @@ class Processing:
         A write that was decided on before others noted their sending leaves ``wake`` too early;
         nobody else would ever set it right.
         """
-        now = self.commits.clock.now()
-        wake = earliest(record, self.commits.machine(saga_type))
+        now = self.process.clock.now()
+        wake = earliest(record, self.process.machine(saga_type))
         if record.wake is None or record.wake > now or (wake is not None and wake <= now):
             return
-        if await self.commits.bookkeep(saga_type, record, sending=record.sending, wake=wake):
-            self.commits.on_stored(saga_type, evolve(record, wake=wake, lease=None))
+        if await self.store.bookkeep(saga_type, record, sending=record.sending, wake=wake):
+            self.store.on_stored(saga_type, evolve(record, wake=wake, lease=None))
 
-    async def _attempt(self, delivery: Delivery, *, is_first: bool) -> Outcome | None:
+    async def _attempt(self, delivery: Taking, *, is_first: bool) -> Outcome | None:
         """Try once; None says that another write came first. Ends the turn once it is stored."""
         saga_type, event, letter = delivery.saga_type, delivery.event, delivery.letter
         letter.has_written = True
@@ -243,7 +247,7 @@ class Processing:
             record, certain = stored, True
 
     async def _look(
-        self, delivery: Delivery, *, is_first: bool
+        self, delivery: Taking, *, is_first: bool
     ) -> tuple[SagaRecord | None, SagaRecord | None, bool] | None:
         """Return the saga, what expired of it, and whether that is as it is stored.
 
@@ -258,17 +262,17 @@ class Processing:
         record, expired = await self._load(delivery)
         return record, expired, True
 
-    def _is_behind(self, delivery: Delivery, record: SagaRecord | None) -> bool:
+    def _is_behind(self, delivery: Taking, record: SagaRecord | None) -> bool:
         """Tell whether a timer was due before it was the event's turn, and can be done now."""
         saga_type, event = delivery.saga_type, delivery.event
         if record is None or not has_timer_before(record, delivery.accepted):
             return False
-        if self.working.is_within(saga_type, event.correlation_id):
+        if self.due.is_within(saga_type, event.correlation_id):
             return False  # it comes out of that very timer, perhaps
-        machine = self.commits.machine(saga_type)
+        machine = self.process.machine(saga_type)
         return next_work(record, machine, delivery.accepted) is not None
 
-    async def _catch_up(self, delivery: Delivery, record: SagaRecord) -> bool:
+    async def _catch_up(self, delivery: Taking, record: SagaRecord) -> bool:
         """Do what arose before the event and no worker has done yet; tell whether there was any.
 
         What fails of it is stored as well, and the event then waits for it.
@@ -278,7 +282,7 @@ class Processing:
         letter = delivery.letter
         token = letter.begin()
         try:
-            after = await self.working.advance(delivery.saga_type, record)
+            after = await self.due.advance(delivery.saga_type, record)
         finally:
             letter.end(token)
         if after.version == record.version:  # the clock has been set back
@@ -286,7 +290,7 @@ class Processing:
         letter.unsent = after
         return True
 
-    def _known(self, delivery: Delivery) -> SagaRecord | None:
+    def _known(self, delivery: Taking) -> SagaRecord | None:
         """Return the saga as it is after those that were handled just before, if that is known."""
         letter = delivery.letter
         letter.epoch = letter.box.epoch
@@ -294,33 +298,33 @@ class Processing:
             return None
         if letter.has_turn() and letter.box.head is not None:
             return letter.box.head
-        known = self.commits.hot.get(delivery.saga_type.table.saga, delivery.event.correlation_id)
+        known = self.store.hot.get(delivery.saga_type.table.saga, delivery.event.correlation_id)
         if known is None:
             return None
         expire_at = known.record.expire_at
-        if expire_at is not None and has_expired(expire_at, self.commits.clock.now()):
+        if expire_at is not None and has_expired(expire_at, self.process.clock.now()):
             return None
         return known.record
 
-    def _can_only_start(self, delivery: Delivery) -> bool:
+    def _can_only_start(self, delivery: Taking) -> bool:
         """Tell whether no saga that exists takes this event, so that it is better not to look."""
         table = delivery.saga_type.table
         return not delivery.letter.by_itself and table.only_starts_with(type(delivery.event.body))
 
-    async def _load(self, delivery: Delivery) -> tuple[SagaRecord | None, SagaRecord | None]:
+    async def _load(self, delivery: Taking) -> tuple[SagaRecord | None, SagaRecord | None]:
         """Read the saga, or what expired of it and a new one takes the place of.
 
         What arose before the event and no worker has done yet is done then.
         """
         letter, saga_type, event = delivery.letter, delivery.saga_type, delivery.event
-        if self.commits.hot.most or letter.box.waiting:
-            record = await self.commits.load_hot(saga_type, event.correlation_id)
+        if self.store.hot.most or letter.box.waiting:
+            record = await self.store.load_hot(saga_type, event.correlation_id)
         else:
-            record = await self.commits.load(saga_type, event.correlation_id, event.message_id)
+            record = await self.store.load(saga_type, event.correlation_id, event.message_id)
             letter.by_itself = True  # nobody can be told from a duplicate on top of that
         if record is None:
             return None, None
-        if has_expired(record.expire_at, self.commits.clock.now()):
+        if has_expired(record.expire_at, self.process.clock.now()):
             return None, record
         if record.fault is not None:
             raise record.fault
@@ -328,9 +332,7 @@ class Processing:
             return await self._load(delivery)
         return record, None
 
-    async def _fold(
-        self, delivery: Delivery, decided: Decided, record: SagaRecord
-    ) -> Outcome | None:
+    async def _fold(self, delivery: Taking, decided: Decided, record: SagaRecord) -> Outcome | None:
         """Have one write store this event together with others that come at once."""
         letter, after = delivery.letter, decided.after
         assert after is not None  # noqa: S101 - the caller has looked
@@ -346,7 +348,7 @@ class Processing:
 
     async def _store(
         self,
-        delivery: Delivery,
+        delivery: Taking,
         decided: Decided,
         record: SagaRecord | None,
         expired: SagaRecord | None,
@@ -358,10 +360,10 @@ class Processing:
             return None
         stored: SagaRecord | None = after
         if record is not None:
-            stored = await letter.box.store(record, after)
+            stored = await letter.box.commit(record, after)
         elif expired is not None:
-            stored = after if await self.commits.update(saga_type, expired, after) else None
-        elif not await self.commits.insert(saga_type, after):
+            stored = after if await self.store.update(saga_type, expired, after) else None
+        elif not await self.store.insert(saga_type, after):
             letter.has_written = False  # a look at what is there settles it
             stored = None
         if stored is None:
@@ -380,7 +382,7 @@ class Processing:
         return self._outcome(kind, delivery, own if decided.runs else stored)
 
     async def _follow_up(
-        self, delivery: Delivery, stored: SagaRecord, *, works: bool = True
+        self, delivery: Taking, stored: SagaRecord, *, works: bool = True
     ) -> SagaRecord:
         """Do what is due after a write, and send; return the saga after it was undone, if it is.
 
@@ -394,17 +396,19 @@ class Processing:
             if works and has_work(stored):
                 held = self.leases.hold(saga_type, stored.correlation_id)
                 try:
-                    own = await self.working.undo_next(saga_type, stored)
-                    last = await self.working.advance(saga_type, own)
+                    own = await self.due.undo_next(saga_type, stored)
+                    last = await self.due.advance(saga_type, own)
                 finally:
                     self.leases.release(held)
         except RepositoryError as exc:
             self._leave_to_workers(saga_type, delivery.event, exc)
         else:
-            await self.relay.send(saga_type, last, delivery.tasks, wait=delivery.wait, lingers=True)
+            await self.outbox.send(
+                saga_type, last, delivery.tasks, wait=delivery.wait, lingers=True
+            )
         return own
 
-    def _report_expired(self, delivery: Delivery, expired: SagaRecord | None) -> None:
+    def _report_expired(self, delivery: Taking, expired: SagaRecord | None) -> None:
         """Log which early events have waited in vain, where one finds them still stored."""
         if expired is None or expired.status is not Status.EMBRYO:
             return
@@ -425,7 +429,7 @@ class Processing:
             )
 
     def _without_write(
-        self, delivery: Delivery, decided: Decided, record: SagaRecord | None
+        self, delivery: Taking, decided: Decided, record: SagaRecord | None
     ) -> Outcome:
         if decided.error is not None:
             raise decided.error
@@ -451,7 +455,7 @@ class Processing:
             )
         return self._outcome(decided.kind, delivery, record)
 
-    def _outcome(self, kind: OutcomeKind, delivery: Delivery, record: SagaRecord | None) -> Outcome:
+    def _outcome(self, kind: OutcomeKind, delivery: Taking, record: SagaRecord | None) -> Outcome:
         saga_type, correlation_id = delivery.saga_type, delivery.event.correlation_id
         if record is None or not record.state:
             return Outcome(kind, saga_type, correlation_id)
@@ -462,7 +466,7 @@ class Processing:
         self, saga_type: type[Saga], event: Event, error: RepositoryError
     ) -> None:
         """Note that the store failed after it had taken *event*, which has not failed."""
-        self.commits.report_outage(error)
+        self.outages.report(error)
         logger.info(
             "%s %r: %s %r is stored, but the store failed on what follows; that is left to the "
             "background or the next run_due(): %s",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
 from typing import assert_never
@@ -38,8 +37,9 @@ from sagaflow._model.record import (
     evolve,
 )
 from sagaflow._model.texts import traceback_of
-from sagaflow._runtime.invoke import Event, Handling, read_saga
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.invoke import Event, Invoker, read_saga
+from sagaflow._runtime.process import Process
+from sagaflow._runtime.store import Store
 from sagaflow._runtime.trace import SILENT, Trace
 
 logger = get_logger(__name__)
@@ -51,17 +51,17 @@ _at_work: ContextVar[tuple[_Key, ...]] = ContextVar("sagas_at_work", default=())
 
 
 @frozen(kw_only=True)
-class Working:
+class DueWork:
     """Does the work of a saga, each piece stored before the next.
 
     A failure is stored as well: the work is tried again later, with growing delays, until it has
     failed for too long; then its saga is suspended, and only that.
     """
 
-    commits: Commits
-    handling: Handling
+    process: Process
+    store: Store
+    invoker: Invoker
     retry: RetryPolicy
-    random: Callable[[], float]
     trace: Trace = SILENT
     _under_way: Counter[_Key] = field(factory=Counter[_Key], init=False)
 
@@ -92,10 +92,10 @@ class Working:
     async def _while_due(
         self, saga_type: type[Saga], record: SagaRecord, kind: type[object]
     ) -> SagaRecord:
-        machine = self.commits.machine(saga_type)
-        pauses = self.commits.conflict_delays()
+        machine = self.process.machine(saga_type)
+        pauses = self.process.conflict_delays()
         while True:
-            work = next_work(record, machine, self.commits.clock.now())
+            work = next_work(record, machine, self.process.clock.now())
             if work is None or not isinstance(work, kind):
                 return record
             after = await self._done(saga_type, record, work)
@@ -104,7 +104,7 @@ class Working:
                 continue
             # Another process was faster, or the write was lost on its way.
             await anyio.sleep(next(pauses).total_seconds())
-            newer = await self.commits.load(saga_type, record.correlation_id, None)
+            newer = await self.store.load(saga_type, record.correlation_id, None)
             if newer is None:
                 return record
             record = newer
@@ -119,13 +119,13 @@ class Working:
 
     def failing(self, error: Exception, write: Write) -> Failing:
         """Return how work has failed that failed for the first time."""
-        return failed_again(None, traceback_of(error), write.now, self.retry, self.random())
+        return failed_again(None, traceback_of(error), write.now, self.retry, self.process.random())
 
     async def _done(
         self, saga_type: type[Saga], record: SagaRecord, work: Work
     ) -> SagaRecord | None:
         """Do *work* and store it, or that it failed; None if another write came first."""
-        with self.trace.work(saga_type, record, work, self.commits.clock.now()) as telling:
+        with self.trace.work(saga_type, record, work, self.process.clock.now()) as telling:
             if isinstance(work, Undo):
                 headers = self.trace.carried(work.entry.headers)
                 work = Undo(evolve(work.entry, headers=headers))
@@ -141,22 +141,22 @@ class Working:
         else:  # not even the names in it can be relied on
             after = self._failed(saga_type, record, work, record.fault)
         try:
-            stored = await self.commits.update(saga_type, record, after)
+            stored = await self.store.update(saga_type, record, after)
         except (LimitExceededError, SerializationError) as exc:  # refused: it counts as a failure
             after = self._failed(saga_type, record, work, exc)
-            stored = await self.commits.update(saga_type, record, after)
+            stored = await self.store.update(saga_type, record, after)
         return after if stored else None
 
     async def _attempt(self, saga_type: type[Saga], record: SagaRecord, work: Work) -> SagaRecord:
         """Return the saga as it is after *work*, or after its failure."""
-        machine = self.commits.machine(saga_type)
+        machine = self.process.machine(saga_type)
         token = _at_work.set((*_at_work.get(), _key(saga_type, record.correlation_id)))
         try:
             match work:
                 case Undo():
                     return await self._undo(saga_type, record, work)
                 case Fire(timer) if timer.kind is TimerKind.DEFAULT:
-                    return timed_out(record, work, machine, self.commits.write())
+                    return timed_out(record, work, machine, self.process.write())
                 case Fire(timer) if timer.event is None:
                     return await self._time_out(saga_type, record, work)
                 case Fire(timer):
@@ -182,9 +182,9 @@ class Working:
             work,
             traceback_of(exc),
             self.retry,
-            self.random(),
-            self.commits.machine(saga_type),
-            self.commits.write(),
+            self.process.random(),
+            self.process.machine(saga_type),
+            self.process.write(),
         )
         logger.error(
             "%s %r: %s failed (attempt %d): %s; %s",
@@ -204,9 +204,9 @@ class Working:
         saga = read_saga(saga_type, record)
         goal = table.state(record.goal or record.state)
         assert goal is not None  # noqa: S101 - what leads to an unknown state is left alone
-        data, sent = await self.handling.undo(saga, work.entry, record)
-        machine = self.commits.machine(saga_type)
-        return undone(record, work.entry, data, sent, goal, machine, self.commits.write())
+        data, sent = await self.invoker.undo(saga, work.entry, record)
+        machine = self.process.machine(saga_type)
+        return undone(record, work.entry, data, sent, goal, machine, self.process.write())
 
     async def _time_out(self, saga_type: type[Saga], record: SagaRecord, work: Fire) -> SagaRecord:
         timer = work.timer
@@ -230,7 +230,7 @@ class Working:
         headers: object,
     ) -> SagaRecord:
         table = saga_type.table
-        body = self.handling.decode(message, record, table.saga)
+        body = self.invoker.decode(message, record, table.saga)
         subject = work.timer.id if isinstance(work, Fire) else work.event.id
         arisen = work.timer.due if isinstance(work, Fire) else work.event.parked_at
         event = Event(
@@ -244,9 +244,9 @@ class Working:
         if row.action is Action.IGNORE:
             return self._dropped(saga_type, record, work, "ignored")
         if row.action is Action.DEFER:
-            write = self.commits.write()
+            write = self.process.write()
             again = ParkedEvent(id=subject, message=message, headers=headers, parked_at=arisen)
-            return parked(record, again, work, self.commits.machine(saga_type), write)
+            return parked(record, again, work, self.process.machine(saga_type), write)
         return await self._take(saga_type, record, work, row, saga, event)
 
     async def _take(
@@ -258,9 +258,9 @@ class Working:
         saga: Saga,
         event: Event,
     ) -> SagaRecord:
-        run = await self.handling.run(row, saga, event, record)
-        machine = self.commits.machine(saga_type)
-        return concluded(record, run, work, machine, self.commits.write())
+        run = await self.invoker.run(row, saga, event, record)
+        machine = self.process.machine(saga_type)
+        return concluded(record, run, work, machine, self.process.write())
 
     def _dropped(
         self, saga_type: type[Saga], record: SagaRecord, work: Fire | Offer, why: str
@@ -276,8 +276,8 @@ class Working:
                 record.state,
                 extra=_about(saga_type, record, work),
             )
-        machine = self.commits.machine(saga_type)
-        return dropped(record, work, why, machine, self.commits.write())
+        machine = self.process.machine(saga_type)
+        return dropped(record, work, why, machine, self.process.write())
 
 
 def _key(saga_type: type[Saga], correlation_id: SagaId) -> _Key:

@@ -22,7 +22,9 @@ from sagaflow._model.ids import SagaId
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.record import Status
 from sagaflow._runtime.aside import checked
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.process import Process
+from sagaflow._runtime.store import Store
 from sagaflow.abc import closing
 from sagaflow.observing import Backlog, Observers
 
@@ -104,7 +106,9 @@ class _Look:
 class Survey:
     """Looks at what is due, one look at a time."""
 
-    commits: Commits
+    process: Process
+    store: Store
+    outages: Outages
     sagas: tuple[type[Saga], ...]
     _look: _Look | None = field(default=None, init=False)
 
@@ -140,7 +144,7 @@ class Survey:
         (saga_type,) = (known for known in self.sagas if known.table.saga == saga)
         selection = Selection(statuses=(Status.SUSPENDED,))
         count = 0
-        async with aclosing(self.commits.repository.summaries(saga_type, selection)) as found:
+        async with aclosing(self.store.repository.summaries(saga_type, selection)) as found:
             async for summary in found:
                 count += summary.damaged is None
                 if count == _MOST_COUNTED:
@@ -170,7 +174,7 @@ class Survey:
         return found
 
     async def _backlog(self, saga_type: type[Saga]) -> Backlog:
-        saga, now, aside = saga_type.table.saga, self.commits.clock.now(), self.commits.aside
+        saga, now, aside = saga_type.table.saga, self.process.clock.now(), self.outages.aside
         schema = definition_of(saga_type).options.schema  # what newer code has stored is for that
         due = await self._due(saga, now, schema)
         ids = [one for one in due if not aside.rests(saga, one, now)]
@@ -178,9 +182,9 @@ class Survey:
         for correlation_id in ids[:_MOST_READ]:
             try:
                 checked(saga, correlation_id)
-                record = await self.commits.load(saga_type, correlation_id, None)
+                record = await self.store.load(saga_type, correlation_id, None)
             except LeftAloneError as exc:
-                self.commits.report_outage(exc)
+                self.outages.report(exc)
                 continue
             if record is None:
                 continue
@@ -199,7 +203,7 @@ class Survey:
         )
 
     async def _due(self, saga: str, now: datetime, schema: int | None) -> list[SagaId]:
-        due = self.commits.repository.due(
+        due = self.store.repository.due(
             saga, now, unclaimed=False, schema=schema, limit=_MOST_COUNTED
         )
         async with closing(due) as found:

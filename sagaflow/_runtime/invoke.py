@@ -53,7 +53,7 @@ class Event:
 
 
 @frozen(kw_only=True)
-class Handling:
+class Invoker:
     """Runs the methods of saga classes, each with a context and services of its own."""
 
     messages: MessageTypes

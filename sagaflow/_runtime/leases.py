@@ -13,7 +13,8 @@ from sagaflow._engine.work import earliest_work
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._model.ids import SagaId
 from sagaflow._model.log import about, get_logger
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.process import Process
+from sagaflow._runtime.store import Store
 
 logger = get_logger(__name__)
 
@@ -50,7 +51,8 @@ class Leases:
         one is due, so that others can.
     """
 
-    _commits: Commits
+    _process: Process
+    _store: Store
     fires: bool = True
     _held: dict[_Key, _Held] = field(factory=dict[_Key, _Held], init=False)
 
@@ -72,14 +74,14 @@ class Leases:
 
     async def run(self) -> None:
         """Renew leases until cancelled."""
-        pause = (self._commits.lease / _PARTS).total_seconds()
+        pause = (self._process.lease / _PARTS).total_seconds()
         while pause > 0:  # without a lease there is nothing to renew
             await anyio.sleep(pause)
             await self.renew()
 
     async def renew(self) -> None:
         """Renew the leases of what has been worked on since the last time."""
-        most = _LONGEST * _PARTS // self._commits.lease
+        most = _LONGEST * _PARTS // self._process.lease
         lasting = [held for held in self._held.values() if 0 < held.rounds <= most]
         for held in self._held.values():
             held.rounds += 1
@@ -95,21 +97,21 @@ class Leases:
 
     async def _renew(self, held: _Held) -> None:
         """Renew one lease, and look what others have stored meanwhile, which they leave to it."""
-        saga_type, commits = held.saga_type, self._commits
+        saga_type, process, store = held.saga_type, self._process, self._store
         try:
-            record = await commits.load(saga_type, held.correlation_id, None)
+            record = await store.load(saga_type, held.correlation_id, None)
             if record is None or not held.times:
                 return
-            now = commits.clock.now()
-            if is_leased_to_others(record, commits.owner, now):
+            now = process.clock.now()
+            if is_leased_to_others(record, process.owner, now):
                 return
-            commits.on_stored(saga_type, record)
-            until: datetime = now + commits.lease
+            store.on_stored(saga_type, record)
+            until: datetime = now + process.lease
             if not self.fires:
-                due = earliest_work(record, commits.machine(saga_type))
+                due = earliest_work(record, process.machine(saga_type))
                 until = until if due is None else min(until, due)
             if until > now:
-                await commits.renew(saga_type, record, until)
+                await store.renew(saga_type, record, until)
         except Exception as exc:  # noqa: BLE001 - it must not keep other leases from being renewed
             saga = saga_type.table.saga
             logger.debug(

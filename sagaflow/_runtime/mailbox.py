@@ -25,8 +25,9 @@ from sagaflow._model.fresh import new_deque, new_list
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import HistoryEntry, SagaRecord, evolve
 from sagaflow._runtime.cache import removed
+from sagaflow._runtime.process import Process
 from sagaflow._runtime.removals import Removals
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.store import Store
 
 MOST_EVENTS: Final = 64
 """How many events one write stores: no more than the history holds, where it is looked up."""
@@ -119,7 +120,8 @@ class Mailbox:
     key: _Key
     boxes: dict[_Key, Mailbox]
     saga_type: type[Saga]
-    commits: Commits
+    process: Process
+    store: Store
     removals: Removals
     holder: Letter | None = None
     waiting: deque[Letter] = field(factory=new_deque)
@@ -227,21 +229,21 @@ class Mailbox:
             await self._write(letter)
         return letter.epoch == self.epoch
 
-    async def store(self, before: SagaRecord, after: SagaRecord) -> SagaRecord | None:
+    async def commit(self, before: SagaRecord, after: SagaRecord) -> SagaRecord | None:
         """Write what one event makes of the saga; return how it is stored, None if it is not.
 
         Messages that were sent meanwhile are removed by the same write.
 
         :raises LimitExceededError: if the saga became too large; nothing was stored.
         """
-        known = self.commits.hot.version_of(self.saga_type.table.saga, before)
+        known = self.store.hot.version_of(self.saga_type.table.saga, before)
         # Without a look at what was noted meanwhile, more might be put back than is removed.
         waiting = self.removals.of(self.saga_type, before)
         gone = frozenset[str]() if known is None else removed(before, known.record).union(waiting)
         if gone:
-            machine = self.commits.machine(self.saga_type)
-            after = without_sent(after, gone, machine, self.commits.write_of(after))
-        if not await self.commits.update(self.saga_type, before, after):
+            machine = self.process.machine(self.saga_type)
+            after = without_sent(after, gone, machine, self.process.write_of(after))
+        if not await self.store.update(self.saga_type, before, after):
             return None
         if gone:
             self.removals.forget(self.saga_type, before, gone)
@@ -264,7 +266,7 @@ class Mailbox:
         fate: Fate | RepositoryError = Fate.LOST
         stored: SagaRecord | None = None
         try:
-            stored = await self.store(base, after)
+            stored = await self.commit(base, after)
             fate = Fate.LOST if stored is None else Fate.STORED
         except (LimitExceededError, SerializationError):
             fate = Fate.REFUSED
@@ -303,7 +305,8 @@ class Mailbox:
 class Mailboxes:
     """The mailboxes of all sagas for which there are events at the moment."""
 
-    _commits: Commits
+    _process: Process
+    _store: Store
     _removals: Removals
     _boxes: dict[_Key, Mailbox] = field(factory=dict[_Key, Mailbox], init=False)
 
@@ -317,7 +320,7 @@ class Mailboxes:
         box = self._boxes.get(key)
         if box is None:
             box = self._boxes[key] = Mailbox(
-                key, self._boxes, saga_type, self._commits, self._removals
+                key, self._boxes, saga_type, self._process, self._store, self._removals
             )
             letter = box.holder = Letter(box, waits)
             return letter

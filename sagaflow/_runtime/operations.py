@@ -14,8 +14,9 @@ from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._model.errors import ConcurrencyError, OperationError, UnknownStateError
 from sagaflow._model.ids import SagaId, check_id
 from sagaflow._model.record import OutgoingMessage, SagaRecord, Status, StepStatus, has_expired
-from sagaflow._runtime.outbox import Relay
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.outbox import Outbox
+from sagaflow._runtime.process import Process
+from sagaflow._runtime.store import Store
 
 _ATTEMPTS = 50
 _TRIES_AGAIN = ("retry", "resume")
@@ -50,19 +51,20 @@ class Cancellation:
 class Operations:
     """Lifts a suspension, or ends a saga. What follows from it is work for whoever calls."""
 
-    commits: Commits
-    relay: Relay
+    process: Process
+    store: Store
+    outbox: Outbox
 
     async def resume(self, saga_type: type[Saga], correlation_id: SagaId, action: str) -> None:
         """Lift a suspension: what failed is tried again, and what came later after it.
 
         :raises OperationError: if there is no such saga, or it is not suspended.
         """
-        machine = self.commits.machine(saga_type)
+        machine = self.process.machine(saga_type)
 
         def change(record: SagaRecord) -> SagaRecord:
             self._check_suspended(saga_type, record, action)
-            return resumed(record, action, machine, self.commits.write())
+            return resumed(record, action, machine, self.process.write())
 
         await self._change(saga_type, correlation_id, action, change)
 
@@ -73,7 +75,7 @@ class Operations:
             to a state that its class no longer has.
         :raises UnknownStateError: if it is in such a state.
         """
-        machine = self.commits.machine(saga_type)
+        machine = self.process.machine(saga_type)
 
         def change(record: SagaRecord) -> SagaRecord:
             self._check_suspended(saga_type, record, "skip")
@@ -85,7 +87,7 @@ class Operations:
                     "back, or cancel the saga"
                 )
             self._known(machine, record)
-            return skipped(record, goal, machine, self.commits.write())
+            return skipped(record, goal, machine, self.process.write())
 
         await self._change(saga_type, correlation_id, "skip", change)
 
@@ -99,7 +101,7 @@ class Operations:
         :raises OperationError: if there is no such saga or state, or it has ended.
         :raises UnknownStateError: if it would end in a state that the class does not know.
         """
-        machine = self.commits.machine(saga_type)
+        machine = self.process.machine(saga_type)
         if state is not None and (machine.table.state(state.name) is None or not state.final):
             finals = ", ".join(known.name for known in machine.table.states if known.final)
             raise OperationError(
@@ -110,15 +112,15 @@ class Operations:
             if record.finished_at is not None:
                 raise self._refused(saga_type, record, "cancel", "it has ended")
             goal = state or self._known(machine, record)
-            return cancelled(record, goal, machine, self.commits.write())
+            return cancelled(record, goal, machine, self.process.write())
 
         before, after = await self._change(saga_type, correlation_id, "cancel", change)
         return self._told(saga_type, before, after)
 
     def _told(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> Cancellation:
         """Stop what this process sends for a saga that was cancelled, and say what is known."""
-        taken, under_way = self.relay.withdraw(saga_type, before)
-        if is_leased_to_others(before, self.commits.owner, self.commits.clock.now()):
+        taken, under_way = self.outbox.withdraw(saga_type, before)
+        if is_leased_to_others(before, self.process.owner, self.process.clock.now()):
             under_way = frozenset(message.id for message in before.outbox) - taken
         left = [m for m in before.outbox if m.undoes is None and m.id not in taken]
         pending = (e.step for e in reversed(after.compensations) if e.status is StepStatus.PENDING)
@@ -141,13 +143,13 @@ class Operations:
         """Apply *change*, however often others are faster; return the saga before and after."""
         saga = saga_type.table.saga
         for _ in range(_ATTEMPTS):
-            record = await self.commits.load(
+            record = await self.store.load(
                 saga_type, check_id(correlation_id), None, any_state=action in _SAY_THEMSELVES
             )
             if (
                 record is None
                 or record.status is Status.EMBRYO
-                or has_expired(record.expire_at, self.commits.clock.now())
+                or has_expired(record.expire_at, self.process.clock.now())
             ):
                 raise OperationError(
                     f"{saga} {correlation_id!r}: there is no such saga to {action}"
@@ -155,7 +157,7 @@ class Operations:
             if record.fault is not None and action not in _TRIES_AGAIN:
                 raise record.fault
             after = change(record)
-            if await self.commits.update(saga_type, record, after):
+            if await self.store.update(saga_type, record, after):
                 return record, after
         raise ConcurrencyError(saga, correlation_id, _ATTEMPTS, 0)
 

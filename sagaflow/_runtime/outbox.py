@@ -27,9 +27,11 @@ from sagaflow._model.texts import line_of
 from sagaflow._runtime.lanes import Key, Lane, Refused
 from sagaflow._runtime.leases import Leases
 from sagaflow._runtime.offers import Offers
+from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.process import Process
 from sagaflow._runtime.refusals import Refusals, about_message
 from sagaflow._runtime.removals import Removals
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.store import Store
 from sagaflow._runtime.trace import SILENT, Trace
 from sagaflow.abc import Bus
 
@@ -43,7 +45,7 @@ _UNNOTED_FOR: Final = 0.02
 
 
 @define
-class Relay:
+class Outbox:
     """Publishes what sagas have sent.
 
     A message is removed from its saga after the bus accepted it: a crash in between delivers it
@@ -52,15 +54,21 @@ class Relay:
     suspended.
     """
 
-    _commits: Commits
+    _process: Process
+    _store: Store
+    _outages: Outages
     _bus: Bus | None
     _messages: MessageTypes
     _retry: RetryPolicy
     _removals: Removals = field(
-        default=Factory(lambda self: Removals(self._commits), takes_self=True)
+        default=Factory(
+            lambda self: Removals(self._process, self._store, self._outages), takes_self=True
+        )
     )
     _trace: Trace = field(default=SILENT, kw_only=True, alias="trace")
-    _leases: Leases = field(default=Factory(lambda self: Leases(self._commits), takes_self=True))
+    _leases: Leases = field(
+        default=Factory(lambda self: Leases(self._process, self._store), takes_self=True)
+    )
     _send_timeout: timedelta = field(
         default=timedelta(seconds=30), kw_only=True, alias="send_timeout"
     )
@@ -69,7 +77,7 @@ class Relay:
             lambda self: Offers(
                 bus=self._bus,
                 timeout=self._send_timeout,
-                clock=self._commits.clock,
+                clock=self._process.clock,
                 memory=self._retry.longest * 2,
             ),
             takes_self=True,
@@ -80,7 +88,7 @@ class Relay:
     _sent: dict[Key, int] = field(factory=dict[Key, int], init=False)
     _refused: dict[Key, Refused] = field(factory=dict[Key, Refused], init=False)
     _refusals: Refusals = field(
-        default=Factory(lambda self: Refusals(self._commits.clock, logger), takes_self=True),
+        default=Factory(lambda self: Refusals(self._process.clock, logger), takes_self=True),
         init=False,
     )
 
@@ -184,7 +192,7 @@ class Relay:
         # perhaps by a write that has set the whole outbox since.
         first = record.outbox[0]
         if first.sequence > known and (record.sending is not None or self._refused):
-            now = self._commits.clock.now()
+            now = self._process.clock.now()
             if record.sending is not None:
                 if record.sending.due > now:
                     return None  # it is offered again by whoever wakes up then
@@ -261,7 +269,7 @@ class Relay:
         finally:
             # Also when cancelled: what the bus has accepted should not be sent again.
             if not is_left:
-                with self._commits.shield():
+                with self._store.shield():
                     await self._note(saga_type, lane, failing)
         return failing is None
 
@@ -310,11 +318,11 @@ class Relay:
         This spares most sagas a write of their own for that.
         """
         record = lane.latest
-        if record.sending is not None or not (self._commits.hot.most or goes_on):
+        if record.sending is not None or not (self._store.hot.most or goes_on):
             return False  # it is to be noted that it no longer fails; or no write would know of it
         sent = self._unnoted(saga_type, lane)
         left = tuple(message for message in record.outbox if message.id not in sent)
-        lease = self._commits.own_lease() if goes_on else None
+        lease = self._process.own_lease() if goes_on else None
         after = evolve(record, outbox=left, lease=lease)
         try:
             self._removals.add(saga_type, after, sent, tasks, self._look_again)
@@ -323,20 +331,20 @@ class Relay:
         lane.latest, lane.unnoted = after, ()
         if goes_on:
             return True
-        wake = earliest(after, self._commits.machine(saga_type))
+        wake = earliest(after, self._process.machine(saga_type))
         if wake is not None:  # what is due later must not wait for the removal
-            self._commits.on_stored(saga_type, evolve(after, wake=wake))
+            self._store.on_stored(saga_type, evolve(after, wake=wake))
         return True
 
     async def _look_again(self, saga_type: type[Saga], newer: SagaRecord, tasks: TaskGroup) -> None:
         """Send what others have stored, since the lease of this process said that it would."""
-        if not is_leased_to_others(newer, self._commits.owner, self._commits.clock.now()):
+        if not is_leased_to_others(newer, self._process.owner, self._process.clock.now()):
             await self.send(saga_type, newer, tasks, wait=False)
 
     async def _publish(
         self, saga_type: type[Saga], record: SagaRecord, message: OutgoingMessage
     ) -> Failing | None:
-        with self._trace.publication(saga_type, record, message, self._commits.clock) as telling:
+        with self._trace.publication(saga_type, record, message, self._process.clock) as telling:
             headers = self._trace.carried(message.headers)
             if headers is not message.headers:
                 message = evolve(message, headers=headers)
@@ -363,7 +371,7 @@ class Relay:
             exc = failure(caught)
             self._trace.failed(exc)
             self._refusals.report(saga, record, message, exc)
-            now, random = self._commits.clock.now(), self._commits.random()
+            now, random = self._process.clock.now(), self._process.random()
             before = self._failed_before(_key(saga_type, record), record, message)
             return failed_again(before, line_of(exc), now, self._retry, random)
         self._refusals.end(saga, record, message)
@@ -392,30 +400,30 @@ class Relay:
         :param goes_on: whether more is being sent after this.
         :param again: how often to store a failure anew that others were faster than.
         """
-        record, commits = lane.latest, self._commits
+        record, process, store = lane.latest, self._process, self._store
         sent = self._unnoted(saga_type, lane)
         left = tuple(message for message in record.outbox if message.id not in sent)
-        lease = commits.own_lease() if goes_on else None
+        lease = process.own_lease() if goes_on else None
         after = evolve(record, outbox=left, sending=failing, lease=lease)
-        wake = earliest(after, commits.machine(saga_type))
+        wake = earliest(after, process.machine(saga_type))
         after = lane.latest = evolve(after, wake=wake)
         lane.unnoted = sent
         if failing is not None and left:
             self._remember_refusal(lane.key, left[0], failing)
         try:
-            noted = await commits.bookkeep(
+            noted = await store.bookkeep(
                 saga_type, record, sent=sent, sending=failing, wake=wake, lease=lease
             )
             self._removals.forget(saga_type, record, sent)
             lane.unnoted = ()
             if noted:
-                commits.on_stored(saga_type, after)
-                if failing is not None and is_too_old(failing, commits.clock.now(), self._retry):
+                store.on_stored(saga_type, after)
+                if failing is not None and is_too_old(failing, process.clock.now(), self._retry):
                     await self._suspend(saga_type, after, failing)
                 return
             if goes_on:
                 return  # it is looked at when all is sent
-            newer = await commits.load(saga_type, record.correlation_id, None)
+            newer = await store.load(saga_type, record.correlation_id, None)
         except RepositoryError as exc:
             self._report_unnoted(saga_type, record, sent, exc)
             return
@@ -427,7 +435,7 @@ class Relay:
             lane.latest = newer
             await self._note(saga_type, lane, failing, again=again - 1)
         elif newer.outbox:  # whoever writes so fast has not noticed: it is tried when it is time
-            commits.on_stored(saga_type, evolve(newer, wake=failing.due, lease=None))
+            store.on_stored(saga_type, evolve(newer, wake=failing.due, lease=None))
 
     def _report_unnoted(
         self,
@@ -436,7 +444,7 @@ class Relay:
         sent: tuple[str, ...],
         error: RepositoryError,
     ) -> None:
-        self._commits.report_outage(error)
+        self._outages.report(error)
         if not isinstance(error, LeftAloneError):  # what is to be sent then is for other code
             logger.info(
                 "%s %r: %d sent messages could not be removed; should this process end before they "
@@ -450,14 +458,14 @@ class Relay:
 
     def _remember_refusal(self, key: Key, message: OutgoingMessage, failing: Failing) -> None:
         self._refused.pop(key, None)
-        self._refused[key] = Refused(message.id, failing, self._commits.clock.now())
+        self._refused[key] = Refused(message.id, failing, self._process.clock.now())
         if len(self._refused) > _REMEMBERED:
             del self._refused[next(iter(self._refused))]
 
     def _take_over(self, lane: Lane, newer: SagaRecord) -> None:
         """Send what others have stored while this lane was sending, as its lease says."""
-        now = self._commits.clock.now()
-        if newer.outbox and not is_leased_to_others(newer, self._commits.owner, now):
+        now = self._process.clock.now()
+        if newer.outbox and not is_leased_to_others(newer, self._process.owner, now):
             lane.extend(newer)
         elif newer.version > lane.latest.version:
             lane.latest = newer
@@ -466,9 +474,9 @@ class Relay:
         if record.status is Status.SUSPENDED or not record.outbox:
             return
         self._refused.pop(_key(saga_type, record), None)
-        machine, write = self._commits.machine(saga_type), self._commits.write()
+        machine, write = self._process.machine(saga_type), self._process.write()
         after = undeliverable(record, failing, machine, write)
-        if await self._commits.update(saga_type, record, after):
+        if await self._store.update(saga_type, record, after):
             logger.error(
                 "%s %r: suspended, since the bus has refused %s %r for too long",
                 saga_type.table.saga,

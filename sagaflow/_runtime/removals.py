@@ -20,7 +20,9 @@ from sagaflow._model.errors import RepositoryError
 from sagaflow._model.ids import SagaId
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.record import SagaRecord
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.process import Process
+from sagaflow._runtime.store import Store
 
 logger = get_logger(__name__)
 
@@ -60,7 +62,9 @@ class Removals:
     Should the process die before that, the messages are delivered again, with the same ids.
     """
 
-    _commits: Commits
+    _process: Process
+    _store: Store
+    _outages: Outages
     _waiting: dict[_Key, _Removal] = field(factory=dict[_Key, _Removal], init=False)
     _is_watched: bool = field(default=False, init=False)
 
@@ -156,19 +160,19 @@ class Removals:
         saga_type, record, sent = removal.saga_type, removal.record, removal.sent
         if self._waiting.get(_key(saga_type, record.correlation_id)) is not removal:
             return  # another write has come by
-        wake = earliest(record, self._commits.machine(saga_type))
-        lease = None if record.lease is None else self._commits.own_lease()
+        wake = earliest(record, self._process.machine(saga_type))
+        lease = None if record.lease is None else self._process.own_lease()
         newer: SagaRecord | None = None
         done = False
         try:
-            noted = await self._commits.bookkeep(
+            noted = await self._store.bookkeep(
                 saga_type, record, sent=sent, sending=None, wake=wake, lease=lease
             )
             done = True
             if not noted and not self._is_outdated(saga_type, record):
-                newer = await self._commits.load(saga_type, record.correlation_id, None)
+                newer = await self._store.load(saga_type, record.correlation_id, None)
         except RepositoryError as exc:
-            self._commits.report_outage(exc)
+            self._outages.report(exc)
         except BaseException as exc:
             # One saga that cannot be read must not keep the others from being seen to.
             saga = saga_type.table.saga
@@ -189,7 +193,7 @@ class Removals:
 
     def _is_outdated(self, saga_type: type[Saga], record: SagaRecord) -> bool:
         """Tell whether this process itself has written the saga since, and sends for it."""
-        known = self._commits.hot.get(saga_type.table.saga, record.correlation_id)
+        known = self._store.hot.get(saga_type.table.saga, record.correlation_id)
         return known is not None and known.record.version > record.version
 
 

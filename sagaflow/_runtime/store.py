@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import Final
-from uuid import uuid4
 
 import anyio
 from attrs import define, field
@@ -21,33 +20,27 @@ from sagaflow._codec.documents import (
 from sagaflow._codec.elements import encode_failing, encode_lease
 from sagaflow._codec.upgrade import read_record
 from sagaflow._definition.saga import Saga, definition_of
-from sagaflow._engine.backoff import delays
-from sagaflow._engine.work import Machine
-from sagaflow._engine.writing import WITHOUT_EFFECT, Write, kept_until
+from sagaflow._engine.writing import WITHOUT_EFFECT, kept_until
 from sagaflow._forms.size import document_size, field_sizes
-from sagaflow._model.clock import Clock
 from sagaflow._model.errors import (
-    LeftAloneError,
     LimitExceededError,
     RepositoryError,
     SerializationError,
     UnknownOutcomeError,
 )
-from sagaflow._model.ids import SagaId, Unique
+from sagaflow._model.ids import SagaId
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import Limits
 from sagaflow._model.record import Failing, HistoryKind, Lease, SagaRecord, evolve
-from sagaflow._runtime.aside import Aside
 from sagaflow._runtime.cache import HotSagas, removed
 from sagaflow._runtime.headroom import FEW_ENTRIES, MOST_STORED, Room, room_of, slimmed
+from sagaflow._runtime.process import Process
 from sagaflow._runtime.trace import SILENT, Trace
 from sagaflow.abc import SagaRepository
 
 logger = get_logger(__name__)
 
 _NOTHING: Final = nullcontext()
-_FIRST_RETRY: Final = timedelta(milliseconds=2)
-_LONGEST_RETRY: Final = timedelta(milliseconds=250)
 _RESOLUTION_TIME: Final = timedelta(seconds=30)
 
 
@@ -56,74 +49,19 @@ def _nobody(saga_type: type[Saga], record: SagaRecord) -> None:
 
 
 @define(kw_only=True)
-class Commits:
+class Store:
     """What one orchestrator reads and writes.
 
-    :ivar owner: what its leases are known by.
-    :ivar new_id: makes up what nobody else does.
-    :ivar lease: how long others leave work to it.
     :ivar hot: the sagas that it has used last, perhaps no longer as they are stored.
     :ivar on_stored: called with each record that was stored.
-    :ivar aside: the sagas that it leaves alone.
-    :ivar outage_since: since when the store is known to fail; None if it does not.
     """
 
+    process: Process
     repository: SagaRepository
-    clock: Clock
-    limits: Limits
-    random: Callable[[], float]
-    lease: timedelta
-    class_of: Callable[[str], type | None]
+    limits: Limits = field(factory=Limits)
     hot: HotSagas = field(factory=lambda: HotSagas(0))
-    owner: str = field(factory=lambda: uuid4().hex)
-    new_id: Callable[[], str] = field(factory=Unique)
     on_stored: Callable[[type[Saga], SagaRecord], None] = field(default=_nobody)
     trace: Trace = SILENT
-    aside: Aside = field(factory=Aside)
-    outage_since: datetime | None = field(default=None, init=False)
-    _machines: dict[type[Saga], Machine] = field(factory=dict[type[Saga], Machine], init=False)
-
-    def machine(self, saga_type: type[Saga]) -> Machine:
-        """Return a saga class as the engine needs it."""
-        found = self._machines.get(saga_type)
-        if found is None:
-            definition = definition_of(saga_type)
-            found = Machine(definition.table, definition.options, self.class_of)
-            self._machines[saga_type] = found
-        return found
-
-    def report_outage(self, error: RepositoryError) -> None:
-        """Log that the store fails, once for each outage.
-
-        A saga that is left alone says nothing of the store: it is set aside.
-        """
-        if isinstance(error, LeftAloneError):
-            self.aside.add(error, self.clock.now())
-        elif self.outage_since is None:
-            self.outage_since = self.clock.now()
-            self.trace.store_fails(error)
-            logger.error(
-                "the store fails; work is tried again until it is back: %s", error, extra=about()
-            )
-
-    def report_recovery(self) -> None:
-        """Log that the store answers again, if it did not."""
-        if self.outage_since is not None:
-            self.outage_since = None
-            self.trace.store_is_back()
-            logger.warning("the store is back: work goes on", extra=about())
-
-    def write(self) -> Write:
-        """Return what tells the next write from any other."""
-        return Write(token=self.new_id(), now=self.clock.now(), owner=self.owner, lease=self.lease)
-
-    def write_of(self, record: SagaRecord) -> Write:
-        """Return the write that is to store *record*, which has been decided on already."""
-        return Write(token=record.token, now=record.updated_at, owner=self.owner, lease=self.lease)
-
-    def conflict_delays(self) -> Iterator[timedelta]:
-        """Return how long to wait after each lost race."""
-        return delays(_FIRST_RETRY, _LONGEST_RETRY, self.random)
 
     async def load(
         self,
@@ -259,7 +197,7 @@ class Commits:
         if record.finished_at is not None:
             left = tuple(message for message in record.outbox if message.id not in sent)
             ended = evolve(record, outbox=left, expire_at=None if sent else expire_at)
-            expire_at = kept_until(ended, self.machine(saga_type), self.clock.now())
+            expire_at = kept_until(ended, self.process.machine(saga_type), self.process.clock.now())
             values["expire_at"] = expire_at
         note = Bookkeeping(
             correlation_id=record.correlation_id,
@@ -287,13 +225,9 @@ class Commits:
             correlation_id=record.correlation_id,
             incarnation=record.incarnation,
             version=record.version,
-            set={"lease": encode_lease(Lease(owner=self.owner, until=until))},
+            set={"lease": encode_lease(Lease(owner=self.process.owner, until=until))},
         )
         return await self.repository.bookkeep(saga_type.table.saga, note)
-
-    def own_lease(self) -> Lease:
-        """Return a lease of this process that begins now."""
-        return Lease(owner=self.owner, until=self.clock.now() + self.lease)
 
     def shield(self) -> AbstractContextManager[object]:
         """Return what keeps a cancellation away from writes, if they could be interrupted."""
@@ -337,7 +271,7 @@ class Commits:
     async def _resolve(self, saga: str, after: SagaRecord, cause: UnknownOutcomeError) -> bool:
         """Read the saga again to find out whether a write took place, by its commit token."""
         deadline = anyio.current_time() + _RESOLUTION_TIME.total_seconds()
-        pauses = self.conflict_delays()
+        pauses = self.process.conflict_delays()
         while True:
             try:
                 document = await self.repository.load_document(

@@ -28,7 +28,9 @@ from sagaflow._model.log import about, get_logger
 from sagaflow._model.record import Lease, SagaRecord
 from sagaflow._runtime.aside import checked
 from sagaflow._runtime.lanes import Lane
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.process import Process
+from sagaflow._runtime.store import Store
 from sagaflow.abc import closing
 
 logger = get_logger(__name__)
@@ -51,7 +53,7 @@ _Key = tuple[type[Saga], type, SagaId]
 
 
 @define(kw_only=True)
-class Workers:
+class Sweep:
     """Does due work in the background.
 
     What this process has stored wakes it to the millisecond; a sweep over what is due finds the
@@ -66,7 +68,9 @@ class Workers:
     :ivar last_sweep: when it last looked successfully for due work.
     """
 
-    commits: Commits
+    process: Process
+    store: Store
+    outages: Outages
     sagas: tuple[type[Saga], ...]
     resume: Callable[[type[Saga], SagaId], Awaitable[Lane | None]]
     poll: timedelta
@@ -114,13 +118,13 @@ class Workers:
         if wake is None and record.lease is None:
             self._wakes.pop(key, None)
             return
-        now = self.commits.clock.now()
-        if is_leased_to_others(record, self.commits.owner, now):
+        now = self.process.clock.now()
+        if is_leased_to_others(record, self.process.owner, now):
             # They may be done by now, and not know of what this process has added.
             wake = now + _SECOND_LOOK
         elif wake is not None and wake <= now:
             if record.lease is not None:  # work does not wait for what is being sent
-                wake = earliest_work(record, self.commits.machine(saga_type))
+                wake = earliest_work(record, self.process.machine(saga_type))
             if wake is not None and wake <= now:
                 # Whoever has stored it does that without being woken, or it became due while
                 # messages were being sent, and nobody is doing it.
@@ -163,7 +167,7 @@ class Workers:
 
     def _start_due(self, tasks: TaskGroup) -> float:
         """Start what is due of the timers of this process; return the seconds to the next."""
-        now = self.commits.clock.now()
+        now = self.process.clock.now()
         while self._heap:
             wake, _, key = self._heap[0]
             if self._wakes.get(key) != wake:
@@ -192,7 +196,7 @@ class Workers:
             async with self._limiter:
                 sending = await self.resume(saga_type, correlation_id)
         except RepositoryError as exc:
-            self.commits.report_outage(exc)
+            self.outages.report(exc)
         except BaseException as exc:
             # One saga that cannot be worked on must not keep the others from it.
             saga = saga_type.table.saga
@@ -226,15 +230,15 @@ class Workers:
         saga_type = self.sagas[0]
         try:
             for saga_type in self.sagas:
-                now = self.commits.clock.now()
-                waiting = self.commits.repository.due(saga_type.table.saga, now, unclaimed=False)
+                now = self.process.clock.now()
+                waiting = self.store.repository.due(saga_type.table.saga, now, unclaimed=False)
                 async with closing(waiting) as due:
                     found = [correlation_id async for correlation_id in due]
                 for correlation_id in found:
                     await self._wait_until_fewer_than(_BATCH)
                     await self._take_one_back(tasks, saga_type, correlation_id)
         except RepositoryError as exc:
-            self.commits.report_outage(exc)
+            self.outages.report(exc)
         except Exception as exc:  # noqa: BLE001 - it only saves time
             self._report_bug(saga_type, exc)
 
@@ -244,11 +248,11 @@ class Workers:
         key = (saga_type, type(correlation_id), correlation_id)
         try:
             checked(saga_type.table.saga, correlation_id)
-            record = await self.commits.load(saga_type, correlation_id, None)
-            if record is None or record.lease is None or record.lease.owner != self.commits.owner:
+            record = await self.store.load(saga_type, correlation_id, None)
+            if record is None or record.lease is None or record.lease.owner != self.process.owner:
                 return
-            until = self.commits.clock.now() + self.commits.lease
-            if key not in self._busy and await self.commits.renew(saga_type, record, until):
+            until = self.process.clock.now() + self.process.lease
+            if key not in self._busy and await self.store.renew(saga_type, record, until):
                 self._start(tasks, key)
         except RepositoryError as exc:
             logger.debug(
@@ -263,7 +267,7 @@ class Workers:
         idle, more = 1, False
         outage = self._outage_pauses()
         while True:
-            pause = (self.poll * idle * (0.5 + self.commits.random())).total_seconds()
+            pause = (self.poll * idle * (0.5 + self.process.random())).total_seconds()
             if more:  # no longer than otherwise: what hangs must not hold up all others
                 with anyio.move_on_after(pause):
                     await self._wait_until_fewer_than(_BATCH)
@@ -275,17 +279,17 @@ class Workers:
                 found, more = await self._claim_due(tasks)
             except RepositoryError as exc:
                 more = False
-                self.commits.report_outage(exc)
+                self.outages.report(exc)
                 await anyio.sleep(next(outage).total_seconds())
                 continue
-            self.commits.report_recovery()
+            self.outages.report_recovery()
             if not self._fails:
-                self.last_sweep = self.commits.clock.now()
+                self.last_sweep = self.process.clock.now()
             outage = self._outage_pauses()
             idle = 1 if found else min(idle + 1, 5)
 
     def _outage_pauses(self) -> Iterator[timedelta]:
-        return delays(self.poll, _LONGEST_OUTAGE_PAUSE, self.commits.random)
+        return delays(self.poll, _LONGEST_OUTAGE_PAUSE, self.process.random)
 
     async def _claim_due(self, tasks: TaskGroup) -> tuple[bool, bool]:
         """Claim what nobody else works on, and start it.
@@ -312,12 +316,12 @@ class Workers:
         Of that only so many are remembered. Further ones are passed a batch at a time, each sweep
         going on behind those before, until the end is reached: they hold nobody up for ever.
         """
-        saga, now, aside = saga_type.table.saga, self.commits.clock.now(), self.commits.aside
+        saga, now, aside = saga_type.table.saga, self.process.clock.now(), self.outages.aside
         # All, until one of newer code has been met, so that it is met.
         schema = definition_of(saga_type).options.schema if saga_type in self._newer else None
         passed = self._passed.pop(saga_type, 0)
         limit = _BATCH + aside.count(saga) + passed
-        waiting = self.commits.repository.due(saga, now, unclaimed=True, schema=schema, limit=limit)
+        waiting = self.store.repository.due(saga, now, unclaimed=True, schema=schema, limit=limit)
         async with closing(waiting) as due:
             batch = [correlation_id async for correlation_id in due]
         is_all = len(batch) < limit
@@ -330,7 +334,7 @@ class Workers:
             try:
                 checked(saga, one)
             except DamagedDocumentError as exc:
-                self.commits.report_outage(exc)
+                self.outages.report(exc)
                 damaged += 1
             else:
                 fit.append(one)
@@ -351,7 +355,7 @@ class Workers:
         :return: how many were claimed, and how many are to be left alone.
         """
         saga, schema = saga_type.table.saga, definition_of(saga_type).options.schema
-        lease = Lease(owner=self.commits.owner, until=now + self.commits.lease)
+        lease = Lease(owner=self.process.owner, until=now + self.process.lease)
         rest, errors = iter(idle), list[RepositoryError]()
         claimed = left_alone = 0
 
@@ -361,7 +365,7 @@ class Workers:
                 try:
                     if not await self._is_fit(saga_type, one):
                         left_alone += 1
-                    elif await self.commits.repository.claim(saga, one, lease, now, schema=schema):
+                    elif await self.store.repository.claim(saga, one, lease, now, schema=schema):
                         claimed += 1
                         self._start(tasks, (saga_type, type(one), one))
                 except RepositoryError as exc:
@@ -378,13 +382,13 @@ class Workers:
     async def _is_fit(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
         """Tell whether a saga may be worked on. What is left alone is not claimed either."""
         try:
-            await self.commits.load(saga_type, correlation_id, None)
+            await self.store.load(saga_type, correlation_id, None)
         except LeftAloneError as exc:
             if isinstance(exc, NewerSchemaError):
                 self._newer.add(saga_type)
-            self.commits.report_outage(exc)
+            self.outages.report(exc)
             return False
-        self.commits.aside.forget(saga_type.table.saga, correlation_id)
+        self.outages.aside.forget(saga_type.table.saga, correlation_id)
         return True
 
     def _report_bug(self, saga_type: type[Saga], error: Exception) -> None:

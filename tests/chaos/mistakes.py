@@ -25,8 +25,8 @@ from sagaflow._engine.work import Fire, Machine
 from sagaflow._engine.writing import Write
 from sagaflow._model.record import RecordedCompensation, SagaRecord, StepStatus
 from sagaflow._model.record import evolve as with_changes
-from sagaflow._runtime.outbox import Relay
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.outbox import Outbox
+from sagaflow._runtime.store import Store
 from sagaflow.mongo import MongoRepository
 
 Patch: TypeAlias = pytest.MonkeyPatch
@@ -119,7 +119,7 @@ def unknown_outcome_taken_for_success(patch: Patch) -> None:
     async def careless(*_: object) -> bool:
         return True
 
-    patch.setattr(Commits, "_resolve", careless)
+    patch.setattr(Store, "_resolve", careless)
 
 
 def accepted_before_the_write(patch: Patch) -> None:
@@ -149,19 +149,19 @@ _writes: Final = set[Any]()
 
 def removed_before_it_is_sent(patch: Patch) -> None:
     """A message is removed from its saga before the bus has accepted it."""
-    publish: Callable[..., Any] = Relay._publish  # pyright: ignore[reportPrivateUsage]
+    publish: Callable[..., Any] = Outbox._publish  # pyright: ignore[reportPrivateUsage]
 
-    async def careless(self: Relay, saga_type: Any, record: SagaRecord, message: Any) -> Any:
+    async def careless(self: Outbox, saga_type: Any, record: SagaRecord, message: Any) -> Any:
         note = Bookkeeping(
             correlation_id=record.correlation_id,
             incarnation=record.incarnation,
             version=record.version,
             sent=(message.id,),
         )
-        await self._commits.repository.bookkeep(saga_type.table.saga, note)  # pyright: ignore[reportPrivateUsage]
+        await self._store.repository.bookkeep(saga_type.table.saga, note)  # pyright: ignore[reportPrivateUsage]
         return await publish(self, saga_type, record, message)
 
-    patch.setattr(Relay, "_publish", careless)
+    patch.setattr(Outbox, "_publish", careless)
 
 
 def unsent_messages_removed(patch: Patch) -> None:

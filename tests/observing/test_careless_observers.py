@@ -18,9 +18,9 @@ from sagaflow import (
     SagaRepository,
     SuspensionReason,
 )
-from sagaflow._model.policy import Limits
 from sagaflow._runtime.health import Survey
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.store import Store
 from sagaflow.observing import (
     Activity,
     ActivityKind,
@@ -36,6 +36,7 @@ from sagaflow.observing import (
 )
 from sagaflow.testing import ManualClock
 from tests.observing.shop import Order, Placed, Told, shop
+from tests.processes import process_at
 from tests.semantics.support import stored
 
 pytestmark = pytest.mark.anyio
@@ -256,15 +257,11 @@ async def test_telling_goes_on_whatever_a_look_comes_upon(
         pass
 
     repository = Odd()
+    process = process_at()
     survey = Survey(
-        commits=Commits(
-            repository=repository,
-            clock=ManualClock(),
-            limits=Limits(),
-            random=lambda: 0.5,
-            lease=timedelta(seconds=1),
-            class_of=lambda _: None,
-        ),
+        process=process,
+        store=Store(process=process, repository=repository),
+        outages=Outages(clock=process.clock),
         sagas=(Order,),
     )
     monkeypatch.setattr("sagaflow._runtime.health.anyio.sleep", no_time)

@@ -292,8 +292,8 @@ async def test_lost_race_is_told(repository: SagaRepository, clock: ManualClock)
         for told, event in ((first, Paid("o")), (second, Reminded("o"))):
             orders = Orchestrator([Order], racing, clock=clock, observer=told)
             tasks.start_soon(orders.handle, event)
-    commits = [a.outcome for told in (first, second) for a in told.activities if _is_commit(a)]
-    assert sorted(commits) == ["lost", "won", "won"]
+    store = [a.outcome for told in (first, second) for a in told.activities if _is_commit(a)]
+    assert sorted(store) == ["lost", "won", "won"]
 
 
 async def test_events_that_share_a_write_are_told_each(

@@ -30,7 +30,7 @@ from sagaflow import (
 )
 from sagaflow._codec.elements import Document
 from sagaflow._model.record import Lease
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.process import Process
 from sagaflow.testing import ManualClock
 from tests.semantics.support import Published, RecordingBus, stored
 
@@ -741,17 +741,7 @@ async def test_what_a_process_of_the_same_name_has_left_is_its_own_at_once(
 
 
 async def test_without_a_name_each_process_is_another(clock: ManualClock) -> None:
-    first, second = (
-        Commits(
-            repository=MemoryRepository(),
-            clock=clock,
-            limits=None,  # type: ignore[arg-type]
-            random=lambda: 0.5,
-            lease=SECOND,
-            class_of=lambda _: None,
-        )
-        for _ in range(2)
-    )
+    first, second = (Process(clock=clock, lease=SECOND) for _ in range(2))
     assert first.owner != second.owner
 
 

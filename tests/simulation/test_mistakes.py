@@ -19,10 +19,10 @@ from sagaflow._engine.work import Fire, Machine
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import SagaRecord
 from sagaflow._runtime import delivery, store
-from sagaflow._runtime.delivery import Delivery, Processing
-from sagaflow._runtime.outbox import Relay
+from sagaflow._runtime.delivery import Delivery, Taking
+from sagaflow._runtime.outbox import Outbox
 from sagaflow._runtime.removals import Removals
-from sagaflow._runtime.store import Commits
+from sagaflow._runtime.store import Store
 from tests.simulation.test_simulation import simulate
 
 SEEDS: Final = 150
@@ -46,30 +46,30 @@ def unknown_outcome_taken_for_success(patch: Patch) -> None:
     async def resolve(*_: object) -> bool:
         return True
 
-    patch.setattr(Commits, "_resolve", resolve)
+    patch.setattr(Store, "_resolve", resolve)
 
 
 def unknown_outcome_raised_unresolved(patch: Patch) -> None:
     async def resolve(_: object, saga: str, after: SagaRecord, cause: Exception) -> bool:
         raise RuntimeError(f"{saga} {after.correlation_id!r} failed") from cause
 
-    patch.setattr(Commits, "_resolve", resolve)
+    patch.setattr(Store, "_resolve", resolve)
 
 
 def removed_before_it_is_published(patch: Patch) -> None:
-    publish: Callable[..., Any] = Relay._publish  # pyright: ignore[reportPrivateUsage]
+    publish: Callable[..., Any] = Outbox._publish  # pyright: ignore[reportPrivateUsage]
 
-    async def careless(self: Relay, saga_type: Any, record: SagaRecord, message: Any) -> Any:
+    async def careless(self: Outbox, saga_type: Any, record: SagaRecord, message: Any) -> Any:
         note = Bookkeeping(
             correlation_id=record.correlation_id,
             incarnation=record.incarnation,
             version=record.version,
             sent=(message.id,),
         )
-        await self._commits.repository.bookkeep(saga_type.table.saga, note)  # pyright: ignore[reportPrivateUsage]
+        await self._store.repository.bookkeep(saga_type.table.saga, note)  # pyright: ignore[reportPrivateUsage]
         return await publish(self, saga_type, record, message)
 
-    patch.setattr(Relay, "_publish", careless)
+    patch.setattr(Outbox, "_publish", careless)
 
 
 def outbox_emptied(patch: Patch) -> None:
@@ -151,13 +151,13 @@ def undone_step_not_noted(patch: Patch) -> None:
 
 
 def refused_by_what_is_out_of_date(patch: Patch) -> None:
-    load: Callable[..., Any] = Processing._load  # pyright: ignore[reportPrivateUsage]
+    load: Callable[..., Any] = Delivery._load  # pyright: ignore[reportPrivateUsage]
 
-    async def careless(self: Processing, delivery: Delivery) -> Any:
+    async def careless(self: Delivery, delivery: Taking) -> Any:
         known = self._known(delivery)  # pyright: ignore[reportPrivateUsage]
         return await load(self, delivery) if known is None else (known, None)
 
-    patch.setattr(Processing, "_load", careless)
+    patch.setattr(Delivery, "_load", careless)
 
 
 def unsent_messages_removed_by_the_next_write(patch: Patch) -> None:

@@ -1,0 +1,72 @@
+"""What one orchestrator is in a process: its name, its clock, its chance, and what it makes up."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Final
+from uuid import uuid4
+
+from attrs import define, field
+
+from sagaflow._definition.saga import Saga, definition_of
+from sagaflow._engine.backoff import delays
+from sagaflow._engine.work import Machine
+from sagaflow._engine.writing import Write
+from sagaflow._model.clock import Clock
+from sagaflow._model.ids import Unique
+from sagaflow._model.record import Lease, SagaRecord
+
+_FIRST_RETRY: Final = timedelta(milliseconds=2)
+_LONGEST_RETRY: Final = timedelta(milliseconds=250)
+
+
+def _nothing(name: str) -> None:
+    """Know no class of that name."""
+
+
+@define(kw_only=True)
+class Process:
+    """What the parts of one orchestrator have in common.
+
+    :ivar clock: where the time comes from.
+    :ivar owner: what its leases are known by.
+    :ivar lease: for how long others leave work to it.
+    :ivar random: makes up numbers from 0 to 1, which spread retries.
+    :ivar new_id: makes up ids that nobody else makes up.
+    :ivar class_of: finds the class of a message by the name under which it is stored.
+    """
+
+    clock: Clock
+    owner: str = field(factory=lambda: uuid4().hex)
+    lease: timedelta
+    random: Callable[[], float] = field(factory=lambda: random.Random().random)  # noqa: S311
+    new_id: Callable[[], str] = field(factory=Unique)
+    class_of: Callable[[str], type | None] = _nothing
+    _machines: dict[type[Saga], Machine] = field(factory=dict[type[Saga], Machine], init=False)
+
+    def machine(self, saga_type: type[Saga]) -> Machine:
+        """Return a saga class as the engine needs it."""
+        found = self._machines.get(saga_type)
+        if found is None:
+            definition = definition_of(saga_type)
+            found = Machine(definition.table, definition.options, self.class_of)
+            self._machines[saga_type] = found
+        return found
+
+    def write(self) -> Write:
+        """Return what tells the next write from any other."""
+        return Write(token=self.new_id(), now=self.clock.now(), owner=self.owner, lease=self.lease)
+
+    def write_of(self, record: SagaRecord) -> Write:
+        """Return the write that is to store *record*, which has been decided on already."""
+        return Write(token=record.token, now=record.updated_at, owner=self.owner, lease=self.lease)
+
+    def own_lease(self) -> Lease:
+        """Return a lease of this process that begins now."""
+        return Lease(owner=self.owner, until=self.clock.now() + self.lease)
+
+    def conflict_delays(self) -> Iterator[timedelta]:
+        """Return how long to wait after each lost race."""
+        return delays(_FIRST_RETRY, _LONGEST_RETRY, self.random)
