@@ -35,6 +35,7 @@ from cattrs import Converter, ForbiddenExtraKeysError, transform_error
 from cattrs.gen import make_dict_structure_fn
 
 from sagaflow import (
+    CompensationStatus,
     Envelope,
     MemoryBus,
     MemoryRepository,
@@ -46,7 +47,6 @@ from sagaflow import (
     SagaflowError,
     SagaId,
     SagaRepository,
-    StepStatus,
 )
 from sagaflow.mongo import MongoRepository
 
@@ -288,7 +288,7 @@ class Desk:
                 sent = self.partners.names(correlation_id) or "nothing"
                 _print_wrapped(f"{row} sent    ", sent)
                 steps = reversed(instance.compensations)
-                undone = [step.method for step in steps if step.status is StepStatus.DONE]
+                undone = [step.method for step in steps if step.status is CompensationStatus.DONE]
                 if undone:
                     _print_wrapped(f"{'':<25} undone  ", ", ".join(undone))
         if self.seen:

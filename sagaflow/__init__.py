@@ -21,6 +21,7 @@ from sagaflow._model.envelope import Envelope as Envelope
 from sagaflow._model.ids import SagaId as SagaId
 from sagaflow._model.policy import Limits as Limits
 from sagaflow._model.policy import RetryPolicy as RetryPolicy
+from sagaflow._model.record import CompensationStatus as CompensationStatus
 from sagaflow._model.record import Failing as Failing
 from sagaflow._model.record import HistoryEntry as HistoryEntry
 from sagaflow._model.record import HistoryKind as HistoryKind
@@ -28,7 +29,6 @@ from sagaflow._model.record import OutgoingMessage as OutgoingMessage
 from sagaflow._model.record import ParkedEvent as ParkedEvent
 from sagaflow._model.record import RecordedCompensation as RecordedCompensation
 from sagaflow._model.record import Status as Status
-from sagaflow._model.record import StepStatus as StepStatus
 from sagaflow._model.record import StoredMessage as StoredMessage
 from sagaflow._model.record import Suspension as Suspension
 from sagaflow._model.record import SuspensionReason as SuspensionReason
@@ -75,6 +75,7 @@ __all__ = [
     "Cancellation",
     "Clock",
     "CompensationError",
+    "CompensationStatus",
     "ConcurrencyError",
     "Context",
     "CorrelationError",
@@ -113,7 +114,6 @@ __all__ = [
     "ServerUnavailableError",
     "State",
     "Status",
-    "StepStatus",
     "StoredMessage",
     "StrayCancellationError",
     "Suspension",

@@ -300,7 +300,7 @@ def observers_of(given: Observer | Iterable[Observer] | None) -> Observers | Non
         known: Any = observer
         if not isinstance(known, Observer):
             raise SagaflowError(
-                f"observer= takes an Observer or several, not {known!r}: derive it from "
+                f"observers= takes an Observer or several, not {known!r}: derive it from "
                 "sagaflow.observing.Observer"
             )
     return Observers(found) if found else None

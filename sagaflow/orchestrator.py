@@ -76,14 +76,14 @@ class Orchestrator:
     :param retry: how failing work is tried again.
     :param limits: how large a saga may become.
     :param background: whether to do due work in the background; without it, call `run_due`.
-    :param poll: how often the background looks for work that other processes have left.
+    :param poll_interval: how often the background looks for work that other processes have left.
     :param concurrency: for how many sagas the background works at the same time; what is being
         sent does not count.
     :param send_timeout: how long the bus may take to accept one message. What takes longer is
         cancelled, counts as refused, and is offered again later. On a `MemoryBus` this includes the
         work of the participants: give it more time than the slowest of them needs.
-    :param lease: how long others leave it to this process to finish what it has stored. Within
-        ``async with``, it is renewed for as long as that takes.
+    :param lease_duration: how long others leave it to this process to finish what it has stored.
+        Within ``async with``, it is renewed for as long as that takes.
     :param owner: the name of this process, the same when it is started again, and of no other that
         runs at the same time: what it has left behind is then its own at once, and does not wait
         until its leases have run out. Made up if it is missing.
@@ -92,7 +92,7 @@ class Orchestrator:
     :param conflict_deadline: how long an event competes for a saga that others change as well.
     :param hot_sagas: how many of the sagas that were used last it keeps in memory, so that their
         next event is one write and no read; 0 for none. At most 64 MiB of them.
-    :param observer: who is told what it does: one `Observer` or several.
+    :param observers: who is told what it does: one `Observer` or several.
     :raises ValueError: if *hot_sagas* is negative, *send_timeout* is not positive, or *owner* is
         empty.
     :raises SagaDefinitionError: if two sagas or two message classes share a name, a class has no
@@ -111,15 +111,15 @@ class Orchestrator:
         retry: RetryPolicy | None = None,
         limits: Limits | None = None,
         background: bool = True,
-        poll: timedelta = timedelta(seconds=1),
+        poll_interval: timedelta = timedelta(seconds=1),
         concurrency: int = 20,
         send_timeout: timedelta = timedelta(seconds=30),
-        lease: timedelta = timedelta(seconds=10),
+        lease_duration: timedelta = timedelta(seconds=10),
         owner: str | None = None,
         shutdown_timeout: timedelta = timedelta(seconds=10),
         conflict_deadline: timedelta = timedelta(seconds=30),
         hot_sagas: int = 5_000,
-        observer: Observer | Iterable[Observer] | None = None,
+        observers: Observer | Iterable[Observer] | None = None,
     ) -> None:
         if send_timeout <= timedelta(0):
             raise ValueError(f"send_timeout must be more than nothing, not {send_timeout!r}")
@@ -131,11 +131,11 @@ class Orchestrator:
         self._shutdown_timeout = shutdown_timeout
         types = MessageTypes(self._sagas, messages)
         policy = retry or RetryPolicy()
-        self._observers = observers_of(observer)
+        self._observers = observers_of(observers)
         trace = Trace(self._observers)
         self._process = process = Process(
             clock=clock or SystemClock(),
-            lease=lease,
+            lease=lease_duration,
             owner=owner or uuid4().hex,
             class_of=types.find,
         )
@@ -182,7 +182,7 @@ class Orchestrator:
             outages=outages,
             sagas=self._sagas,
             resume=self._resume,
-            poll=poll,
+            poll=poll_interval,
             concurrency=concurrency,
             takes_back=owner is not None,
         )
@@ -327,17 +327,17 @@ class Orchestrator:
         return worked
 
     async def retry(
-        self, saga_type: type[Saga], correlation_id: SagaId, *, now: bool = True
+        self, saga_type: type[Saga], correlation_id: SagaId, *, wait: bool = True
     ) -> None:
         """Try what suspended a saga again, now, and then what has been parked, in order.
 
-        :param now: whether to do that here before this returns; otherwise it is left to the
+        :param wait: whether to do that here before this returns; otherwise it is left to the
             background, of this process or of another one.
         :raises OperationError: if there is no such saga, or it is not suspended.
         """
         self._refuse_if_closed()
         await self._operations.resume(saga_type, correlation_id, "retry")
-        if now:
+        if wait:
             await self._delivery.resume(saga_type, correlation_id, self._tasks, take_over=True)
 
     async def resume(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
@@ -349,17 +349,17 @@ class Orchestrator:
         await self._operations.resume(saga_type, correlation_id, "resume")
 
     async def skip(
-        self, saga_type: type[Saga], correlation_id: SagaId, *, now: bool = True
+        self, saga_type: type[Saga], correlation_id: SagaId, *, wait: bool = True
     ) -> None:
         """Leave out what suspended a saga, and go on with what has been parked, in order.
 
-        :param now: whether to go on here before this returns; otherwise it is left to the
+        :param wait: whether to go on here before this returns; otherwise it is left to the
             background, of this process or of another one.
         :raises OperationError: if there is no such saga, or it is not suspended.
         """
         self._refuse_if_closed()
         await self._operations.skip(saga_type, correlation_id)
-        if now:
+        if wait:
             await self._delivery.resume(saga_type, correlation_id, self._tasks, take_over=True)
 
     async def cancel(
@@ -368,21 +368,21 @@ class Orchestrator:
         correlation_id: SagaId,
         *,
         state: State | None = None,
-        now: bool = True,
+        wait: bool = True,
     ) -> Cancellation:
         """Have a saga undo its completed steps, last first, and end. Parked events are dropped.
 
         What it has sent and the bus has not taken is withdrawn, but for what undoes its steps.
 
         :param state: the final state it ends in; the one it is in by default.
-        :param now: whether to undo the steps here before this returns; otherwise it is left to the
+        :param wait: whether to undo the steps here before this returns; otherwise it is left to the
             background, of this process or of another one.
         :return: what was in flight, and what becomes of it.
         :raises OperationError: if there is no such saga or state, or it has ended.
         """
         self._refuse_if_closed()
         cancellation = await self._operations.cancel(saga_type, correlation_id, state)
-        if now:
+        if wait:
             await self._delivery.resume(saga_type, correlation_id, self._tasks, take_over=True)
         return cancellation
 

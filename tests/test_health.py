@@ -89,8 +89,8 @@ async def test_lateness_is_that_of_the_oldest_work(
 
 async def test_workers_are_alive_from_the_beginning_to_the_end() -> None:
     repository = MemoryRepository()
-    poll = timedelta(milliseconds=10)
-    async with Orchestrator([Order], repository, bus=shop(), poll=poll) as orders:
+    poll_interval = timedelta(milliseconds=10)
+    async with Orchestrator([Order], repository, bus=shop(), poll_interval=poll_interval) as orders:
         await anyio.wait_all_tasks_blocked()
         assert (await orders.health()).workers_alive is True
         while (await orders.health()).last_sweep is None:
@@ -133,8 +133,8 @@ async def test_store_that_does_not_answer_in_time_is_not_reachable(
 async def test_outage_has_a_beginning(clock: ManualClock) -> None:
     store = Unreachable(MemoryRepository(clock=clock))
     store.error = ServerUnavailableError("nobody there")
-    poll = timedelta(milliseconds=1)
-    async with Orchestrator([Order], store, clock=clock, poll=poll) as orders:
+    poll_interval = timedelta(milliseconds=1)
+    async with Orchestrator([Order], store, clock=clock, poll_interval=poll_interval) as orders:
         while (await orders.health()).outage_since is None:
             await anyio.sleep(0.001)
         assert (await orders.health()).outage_since == clock.now()
@@ -144,14 +144,14 @@ async def test_observers_are_told_of_the_backlog(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     bus: Any = RecordingBus(refusal=RuntimeError("full"))
-    impatient = RetryPolicy(maximum_age=timedelta(minutes=1))
+    impatient = RetryPolicy(max_age=timedelta(minutes=1))
     for order in ("a", "b", "c"):
         await Orchestrator([Order], repository, clock=clock, bus=bus).handle(Placed(order))
     clock.advance(timedelta(minutes=6))
     await Orchestrator([Order], repository, clock=clock, bus=bus, retry=impatient).handle(Paid("c"))
     told = Told()
     async with Orchestrator(
-        [Order], repository, clock=clock, observer=told, poll=timedelta(hours=1)
+        [Order], repository, clock=clock, observers=told, poll_interval=timedelta(hours=1)
     ):
         while not told.facts:
             await anyio.sleep(0.001)
@@ -174,7 +174,9 @@ async def test_nothing_is_told_of_a_backlog_that_the_store_does_not_count(
 
     told, counted = Told(), anyio.Event()
     store = Uncounted(MemoryRepository(clock=clock))
-    async with Orchestrator([Order], store, clock=clock, observer=told, poll=timedelta(hours=1)):
+    async with Orchestrator(
+        [Order], store, clock=clock, observers=told, poll_interval=timedelta(hours=1)
+    ):
         await counted.wait()
         await anyio.wait_all_tasks_blocked()
     assert told.facts == []

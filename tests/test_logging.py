@@ -95,7 +95,7 @@ async def test_handler_that_keeps_failing(
         clock=clock,
         bus=bus,
         background=False,
-        retry=RetryPolicy(maximum_age=timedelta(minutes=1)),
+        retry=RetryPolicy(max_age=timedelta(minutes=1)),
     ) as orders:
         # Its message is not sent yet, and what is due does not wait for that.
         await Orchestrator([Order], repository, clock=clock).handle(Placed("o"))

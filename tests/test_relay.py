@@ -117,7 +117,7 @@ def record(*sequences: int, version: int = 1) -> SagaRecord:
     )
 
 
-RETRY = RetryPolicy(first=timedelta(seconds=8), maximum_age=timedelta(minutes=1))
+RETRY = RetryPolicy(initial_delay=timedelta(seconds=8), max_age=timedelta(minutes=1))
 """With the chance of these tests, a half, the first retry is due after 4 seconds."""
 
 
@@ -362,7 +362,7 @@ async def test_sent_message_that_a_write_has_put_back_is_removed_and_not_sent_ag
 
 
 async def test_lease_is_given_back_when_all_is_sent(world: World) -> None:
-    leased = evolve(record(1), lease=Lease(owner="this process", until=NOW + RETRY.first))
+    leased = evolve(record(1), lease=Lease(owner="this process", until=NOW + RETRY.initial_delay))
     await world.store(leased)
     await world.relay().send(Notes, leased, None, wait=True)
     assert (await world.stored()).lease is None
@@ -468,7 +468,7 @@ async def test_message_that_is_refused_for_too_long_suspends_its_saga(
     world.when_publishing(refuse)
     relay = world.relay()
     await relay.send(Notes, record(1, 2), None, wait=True)
-    world.clock.advance(RETRY.maximum_age)
+    world.clock.advance(RETRY.max_age)
     await relay.send(Notes, await world.stored(), None, wait=True)
     found = await world.stored()
     assert found.suspension is not None

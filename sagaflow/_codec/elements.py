@@ -16,6 +16,7 @@ from sagaflow._codec.reading import (
     text_in,
 )
 from sagaflow._model.record import (
+    CompensationStatus,
     Failing,
     HistoryEntry,
     HistoryKind,
@@ -23,7 +24,6 @@ from sagaflow._model.record import (
     OutgoingMessage,
     ParkedEvent,
     RecordedCompensation,
-    StepStatus,
     StoredMessage,
     Suspension,
     SuspensionReason,
@@ -116,7 +116,7 @@ def decode_compensation(document: Mapping[str, Any]) -> RecordedCompensation:
         arguments=elements_in(document, "arguments", _as_it_is) if has_arguments else None,
         message_id=id_in(document, "message_id"),
         headers=perhaps(mapping_in, document, "headers") or {},
-        status=StepStatus(document["status"]),
+        status=CompensationStatus(document["status"]),
         failing=decode_failing(perhaps(mapping_in, document, "failing")),
     )
 

@@ -15,7 +15,7 @@ from bson import Int64, ObjectId
 from sagaflow._codec.reading import instant_in, mapping_in, number_in, own_id_in, perhaps, text_in
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.ids import SagaId
-from sagaflow._model.record import Status, StepStatus, SuspensionReason, TimerKind
+from sagaflow._model.record import CompensationStatus, Status, SuspensionReason, TimerKind
 from sagaflow._model.shown import shown
 
 T = TypeVar("T")
@@ -224,7 +224,7 @@ def _traits_of(document: Mapping[str, Any]) -> Iterator[tuple[Part, dict[str, An
             found = {name: _get(element, path) for name, path in paths.items()}
             if part is Part.COMPENSATION:
                 status = _get(element, "status")
-                if status in (StepStatus.DONE.value, StepStatus.SKIPPED.value):
+                if status in (CompensationStatus.DONE.value, CompensationStatus.SKIPPED.value):
                     continue
             yield part, shared | found
 

@@ -28,7 +28,7 @@ from sagaflow._model.redaction import safe_repr
 
 _DEFAULT_INBOX: Final = 128
 MOST_INBOX: Final = 4_096
-"""With ids of 1 KiB these take 4 MiB, which MongoDB has room for beside `Limits.most_bytes`."""
+"""With ids of 1 KiB these take 4 MiB, which MongoDB has room for beside `Limits.max_bytes`."""
 _DEFAULT_EARLY_EVENTS: Final = timedelta(days=1)
 _MOST_CHARACTERS: Final = 171
 """Of a name: with that of its database, of 63 at most, a sharded collection may have 235."""

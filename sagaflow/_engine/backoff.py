@@ -47,7 +47,7 @@ def failed_again(
     :param random: from 0 up to 1.
     """
     attempts = 0 if before is None else before.attempts
-    delay = max(bound(policy.first, policy.longest, attempts) * random, _MILLISECOND)
+    delay = max(bound(policy.initial_delay, policy.max_delay, attempts) * random, _MILLISECOND)
     return Failing(
         attempts=attempts + 1,
         since=now if before is None else before.since,
@@ -58,4 +58,4 @@ def failed_again(
 
 def is_too_old(failing: Failing, now: datetime, policy: RetryPolicy) -> bool:
     """Tell whether work has failed for longer than the policy allows."""
-    return now - failing.since >= policy.maximum_age
+    return now - failing.since >= policy.max_age

@@ -22,13 +22,13 @@ from sagaflow._engine.writing import (
 )
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import (
+    CompensationStatus,
     Failing,
     HistoryKind,
     ParkedEvent,
     RecordedCompensation,
     SagaRecord,
     Status,
-    StepStatus,
     StoredMessage,
     Timer,
     TimerKind,
@@ -178,7 +178,7 @@ def undone(
         message_id=entry.message_id,
         attempt=attempt,
     )
-    after = with_compensation(after, evolve(entry, status=StepStatus.DONE, failing=None))
+    after = with_compensation(after, evolve(entry, status=CompensationStatus.DONE, failing=None))
     after = with_messages(
         evolve(after, data=data),
         sent,

@@ -32,11 +32,11 @@ from sagaflow._engine.writing import (
 from sagaflow._model.ids import SagaId
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.record import (
+    CompensationStatus,
     Failing,
     HistoryKind,
     SagaRecord,
     Status,
-    StepStatus,
     Suspension,
     SuspensionReason,
     evolve,
@@ -135,7 +135,7 @@ def skipped(record: SagaRecord, goal: State | None, machine: Machine, write: Wri
     for work in _subjects(after, suspension):
         match work:
             case Undo(entry):
-                skip = evolve(entry, status=StepStatus.SKIPPED)
+                skip = evolve(entry, status=CompensationStatus.SKIPPED)
                 after = with_compensation(after, skip)
                 if goal is not None:
                     after = compensated(after, entry, goal, machine, write)

@@ -10,12 +10,12 @@ from attrs import frozen
 from sagaflow._definition.saga import Options
 from sagaflow._definition.table import Action, TransitionTable
 from sagaflow._model.record import (
+    CompensationStatus,
     Failing,
     ParkedEvent,
     RecordedCompensation,
     SagaRecord,
     Status,
-    StepStatus,
     SuspensionReason,
     Timer,
     evolve,
@@ -124,7 +124,7 @@ def earliest_work(record: SagaRecord, machine: Machine) -> datetime | None:
 def pending(record: SagaRecord) -> RecordedCompensation | None:
     """Return the step to undo next: the last that is not undone."""
     for entry in reversed(record.compensations):
-        if entry.status is StepStatus.PENDING:
+        if entry.status is CompensationStatus.PENDING:
             return entry
     return None
 

@@ -30,7 +30,7 @@ class Status(Enum):
     """Not started yet: it only keeps events that arrived before their saga. Queries skip it."""
 
 
-class StepStatus(Enum):
+class CompensationStatus(Enum):
     """How far the compensation of a step is."""
 
     PENDING = "pending"
@@ -212,7 +212,7 @@ class RecordedCompensation:
     arguments: Secret[tuple[object, ...] | None] = field(default=None, repr=False)
     message_id: SagaId
     headers: object = field(factory=dict[str, object])
-    status: StepStatus = StepStatus.PENDING
+    status: CompensationStatus = CompensationStatus.PENDING
     failing: Failing | None = None
 
 

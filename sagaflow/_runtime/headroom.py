@@ -11,7 +11,7 @@ from sagaflow._model.record import Failing, HistoryKind, SagaRecord, evolve
 from sagaflow._model.texts import cleaned
 
 RESERVE: Final = 1024 * 1024
-"""How many bytes beyond `Limits.most_bytes` are kept for undoing."""
+"""How many bytes beyond `Limits.max_bytes` are kept for undoing."""
 MOST_STORED: Final = 15 * 1024 * 1024
 """From how many bytes on what can be missed makes room: MongoDB's own limit is 16 MiB."""
 FEW_ENTRIES: Final = 4
@@ -20,7 +20,7 @@ _FEW_CHARACTERS: Final = 200
 
 
 class Room(IntEnum):
-    """What a write is for. Its value is how many bytes beyond `Limits.most_bytes` it may take."""
+    """What a write is for. Its value is how many bytes beyond `Limits.max_bytes` it may take."""
 
     HANDLER = 0
     """An event: it is refused, or fails, if the saga would become too large."""

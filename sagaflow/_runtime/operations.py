@@ -13,7 +13,13 @@ from sagaflow._engine.work import Machine
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._model.errors import ConcurrencyError, OperationError, UnknownStateError
 from sagaflow._model.ids import SagaId, check_id
-from sagaflow._model.record import OutgoingMessage, SagaRecord, Status, StepStatus, has_expired
+from sagaflow._model.record import (
+    CompensationStatus,
+    OutgoingMessage,
+    SagaRecord,
+    Status,
+    has_expired,
+)
 from sagaflow._runtime.outbox import Outbox
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.store import Store
@@ -123,7 +129,9 @@ class Operations:
         if is_leased_to_others(before, self.process.owner, self.process.clock.now()):
             under_way = frozenset(message.id for message in before.outbox) - taken
         left = [m for m in before.outbox if m.undoes is None and m.id not in taken]
-        pending = (e.step for e in reversed(after.compensations) if e.status is StepStatus.PENDING)
+        pending = (
+            e.step for e in reversed(after.compensations) if e.status is CompensationStatus.PENDING
+        )
         return Cancellation(
             state=after.state if after.goal is None else after.goal,
             undone=tuple(pending),

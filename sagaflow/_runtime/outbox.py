@@ -78,7 +78,7 @@ class Outbox:
                 bus=self._bus,
                 timeout=self._send_timeout,
                 clock=self._process.clock,
-                memory=self._retry.longest * 2,
+                memory=self._retry.max_delay * 2,
             ),
             takes_self=True,
         ),

@@ -296,22 +296,22 @@ class Store:
             not counted: a large saga need not be encoded as a whole for each small change.
         """
         limits, room = self.limits, room_of(record)
-        most_bytes = limits.most_bytes + room
+        max_bytes = limits.max_bytes + room
         counts = (
-            ("outgoing messages", len(record.outbox), limits.outbox),
-            ("parked events", len(record.parked), limits.parked),
-            ("timers", len(record.timers), limits.timers),
-            ("recorded compensations", len(record.compensations), limits.compensations),
+            ("outgoing messages", len(record.outbox), limits.max_outbox),
+            ("parked events", len(record.parked), limits.max_parked),
+            ("timers", len(record.timers), limits.max_timers),
+            ("recorded compensations", len(record.compensations), limits.max_compensations),
         )
         for what, count, most in counts:
             if count > most and room is not Room.SUSPENSION:
                 raise LimitExceededError(saga, record.correlation_id, what, count, most)
-        if bound is not None and bound <= limits.warn_bytes and bound <= most_bytes:
+        if bound is not None and bound <= limits.warn_bytes and bound <= max_bytes:
             return bound
         size = document_size(encode_record(record))
-        if size > most_bytes and room is not Room.SUSPENSION:
+        if size > max_bytes and room is not Room.SUSPENSION:
             raise LimitExceededError(
-                saga, record.correlation_id, "bytes", size, most_bytes, _largest(record)
+                saga, record.correlation_id, "bytes", size, max_bytes, _largest(record)
             )
         if size > limits.warn_bytes:
             logger.warning(
@@ -319,7 +319,7 @@ class Store:
                 saga,
                 record.correlation_id,
                 size,
-                limits.most_bytes,
+                limits.max_bytes,
                 extra=about(saga, record.correlation_id, version=record.version),
             )
         return size

@@ -18,7 +18,7 @@ from sagaflow._definition.state import State
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.ids import SagaId
 from sagaflow._model.policy import Limits
-from sagaflow._model.record import OutgoingMessage, SagaRecord, Status, StepStatus
+from sagaflow._model.record import CompensationStatus, OutgoingMessage, SagaRecord, Status
 from sagaflow._model.spans import relative
 from sagaflow._runtime.operations import Cancellation
 from sagaflow.commands.connection import ask, load
@@ -32,12 +32,12 @@ from sagaflow.orchestrator import Orchestrator
 
 _MOST: Final = 2**31
 _NO_LIMITS: Final = Limits(
-    outbox=_MOST,
-    parked=_MOST,
-    timers=_MOST,
-    compensations=_MOST,
+    max_outbox=_MOST,
+    max_parked=_MOST,
+    max_timers=_MOST,
+    max_compensations=_MOST,
     warn_bytes=_MOST,
-    most_bytes=_MOST,
+    max_bytes=_MOST,
 )
 """The application's own are not known here, and lifting a suspension adds nothing."""
 
@@ -142,17 +142,17 @@ async def _operate(
 ) -> Cancellation | None:
     # Not entered, so that it has no workers; the lease ends at once, so that others may begin.
     orchestrator = Orchestrator(
-        [saga_type], repository, background=False, limits=_NO_LIMITS, lease=timedelta(0)
+        [saga_type], repository, background=False, limits=_NO_LIMITS, lease_duration=timedelta(0)
     )
     match action:
         case "retry":
-            await orchestrator.retry(saga_type, wanted, now=False)
+            await orchestrator.retry(saga_type, wanted, wait=False)
         case "resume":
             await orchestrator.resume(saga_type, wanted)
         case "skip":
-            await orchestrator.skip(saga_type, wanted, now=False)
+            await orchestrator.skip(saga_type, wanted, wait=False)
         case _:
-            return await orchestrator.cancel(saga_type, wanted, state=goal, now=False)
+            return await orchestrator.cancel(saga_type, wanted, state=goal, wait=False)
     return None
 
 
@@ -175,7 +175,7 @@ def _confirm(name: str, record: SagaRecord, action: str, question: str) -> None:
         said = f"suspended {since}: {shown_error(record.suspension.error)}"
         click.echo(plain(said), err=True)
     if action == "cancel":
-        steps = [e.step for e in record.compensations if e.status is StepStatus.PENDING]
+        steps = [e.step for e in record.compensations if e.status is CompensationStatus.PENDING]
         undone = ", ".join(reversed(steps)) or "nothing"
         click.echo(f"to be undone, in this order: {plain(undone)}", err=True)
         unsent = tuple(message for message in record.outbox if message.undoes is None)

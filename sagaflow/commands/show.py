@@ -11,7 +11,7 @@ from attrs import frozen
 from sagaflow._codec.data import decode_saga
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.ids import SagaId
-from sagaflow._model.record import HistoryEntry, SagaRecord, StepStatus
+from sagaflow._model.record import CompensationStatus, HistoryEntry, SagaRecord
 from sagaflow._model.spans import about, instant, relative
 from sagaflow.commands.connection import Loaded, ask, look
 from sagaflow.commands.ids import json_id, parse_id, show_id
@@ -147,7 +147,7 @@ def _pending(record: SagaRecord, now: datetime) -> Iterator[tuple[str, str, str]
 
 def _undone(record: SagaRecord) -> Iterator[tuple[str, str]]:
     for entry in reversed(record.compensations):
-        if entry.status is StepStatus.PENDING:
+        if entry.status is CompensationStatus.PENDING:
             failed = "" if entry.failing is None else f"failed {entry.failing.attempts} times: "
             error = "" if entry.failing is None else shown_error(entry.failing.error)
             yield f"{entry.step}, with {entry.method}", f"{failed}{error}"
@@ -155,7 +155,7 @@ def _undone(record: SagaRecord) -> Iterator[tuple[str, str]]:
 
 def _done(record: SagaRecord) -> Iterator[tuple[str, str]]:
     for entry in reversed(record.compensations):
-        if entry.status is not StepStatus.PENDING:
+        if entry.status is not CompensationStatus.PENDING:
             yield f"{entry.step}, with {entry.method}", entry.status.value
 
 

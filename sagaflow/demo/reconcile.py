@@ -8,7 +8,7 @@ from decimal import Decimal
 from attrs import frozen
 
 from sagaflow._codec.instance import Instance
-from sagaflow._model.record import Status, StepStatus
+from sagaflow._model.record import CompensationStatus, Status
 from sagaflow.demo.books import Books
 from sagaflow.demo.example import orders
 
@@ -39,7 +39,7 @@ class StoredOrder:
             total=instance.saga.total,
             state=instance.state.name,
             finished=instance.status is Status.FINISHED and not instance.outbox,
-            undone=all(step.status is StepStatus.DONE for step in instance.compensations),
+            undone=all(step.status is CompensationStatus.DONE for step in instance.compensations),
         )
 
     @property

@@ -14,10 +14,10 @@ from sagaflow._definition.table import Action, TransitionRow
 from sagaflow._engine.work import Machine, next_offer, pending
 from sagaflow._model.record import (
     TRANSITIONS,
+    CompensationStatus,
     Failing,
     SagaRecord,
     Status,
-    StepStatus,
     Suspension,
     SuspensionReason,
     Timer,
@@ -91,7 +91,7 @@ def _here(saga_type: type[Saga], record: SagaRecord, now: datetime) -> Iterator[
     if record.suspension is not None:
         yield from _suspended(record, record.suspension, now)
     if record.goal is not None:
-        done = sum(entry.status is not StepStatus.PENDING for entry in record.compensations)
+        done = sum(entry.status is not CompensationStatus.PENDING for entry in record.compensations)
         yield (
             f"it undoes its steps, {done} of {len(record.compensations)} so far, and then enters "
             f"{record.goal}"
@@ -219,7 +219,7 @@ def _can(saga_type: type[Saga], record: SagaRecord) -> Iterator[tuple[str, str]]
         yield "resume", "have it tried again by the running workers, with new patience"
         yield "skip", "leave out what failed and go on with what came later"
     if record.finished_at is None and record.status is not Status.EMBRYO:
-        undone = sum(entry.status is StepStatus.PENDING for entry in record.compensations)
+        undone = sum(entry.status is CompensationStatus.PENDING for entry in record.compensations)
         steps = "step" if undone == 1 else "steps, last first"
         end = f"undo {undone} completed {steps}, and end it" if undone else "end it"
         if left_alone:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sagaflow._codec.elements import Document
 from sagaflow._codec.selection import ARRAYS, SHARED, Part, Selection
-from sagaflow._model.record import Status, StepStatus
+from sagaflow._model.record import CompensationStatus, Status
 
 SUMMARY_FIELDS: Final[tuple[str, ...]] = (
     "state",
@@ -71,7 +71,7 @@ def surveys(now: datetime, *, finished: bool) -> Iterator[tuple[Part, list[Docum
     for part, (array, paths) in ARRAYS.items():
         pipeline: list[Document] = [{"$match": _LIVE}, kept, {"$unwind": f"${array}"}]
         if part is Part.COMPENSATION:
-            pipeline.append({"$match": {f"{array}.status": StepStatus.PENDING.value}})
+            pipeline.append({"$match": {f"{array}.status": CompensationStatus.PENDING.value}})
         pipeline.append(_group({name: f"${array}.{path}" for name, path in paths.items()}))
         yield part, pipeline
 

@@ -21,11 +21,11 @@ from sagaflow._model.errors import SagaflowError
 from sagaflow._model.ids import SagaId
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.record import (
+    CompensationStatus,
     HistoryEntry,
     HistoryKind,
     RecordedCompensation,
     SagaRecord,
-    StepStatus,
     StoredMessage,
     Timer,
     TimerKind,
@@ -348,7 +348,7 @@ def build_stage(
 
 
 def _is_done(compensation: RecordedCompensation) -> bool:
-    return compensation.status is StepStatus.DONE
+    return compensation.status is CompensationStatus.DONE
 
 
 def _name(state: State | None) -> str:

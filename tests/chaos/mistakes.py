@@ -23,7 +23,7 @@ from sagaflow._engine import conclusion, decision, work, writing
 from sagaflow._engine.conclusion import Source
 from sagaflow._engine.work import Fire, Machine
 from sagaflow._engine.writing import Write
-from sagaflow._model.record import RecordedCompensation, SagaRecord, StepStatus
+from sagaflow._model.record import CompensationStatus, RecordedCompensation, SagaRecord
 from sagaflow._model.record import evolve as with_changes
 from sagaflow._runtime.outbox import Outbox
 from sagaflow._runtime.store import Store
@@ -107,7 +107,7 @@ def steps_undone_first_to_last(patch: Patch) -> None:
     """Steps are undone in the order in which they were done."""
 
     def careless(record: SagaRecord) -> RecordedCompensation | None:
-        steps = (step for step in record.compensations if step.status is StepStatus.PENDING)
+        steps = (step for step in record.compensations if step.status is CompensationStatus.PENDING)
         return next(steps, None)
 
     _everywhere(patch, work.pending, careless)

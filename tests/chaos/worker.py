@@ -162,11 +162,11 @@ class Worker:
                 repository,
                 bus=bus,
                 clock=clock,
-                poll=timedelta(milliseconds=100),
-                lease=LEASE,
+                poll_interval=timedelta(milliseconds=100),
+                lease_duration=LEASE,
                 owner=self.owner,
                 retry=RetryPolicy(
-                    first=timedelta(milliseconds=20), longest=timedelta(milliseconds=300)
+                    initial_delay=timedelta(milliseconds=20), max_delay=timedelta(milliseconds=300)
                 ),
             ) as orchestrator,
         ):

@@ -18,7 +18,7 @@ from sagaflow._codec.documents import (
 )
 from sagaflow._codec.elements import Document, decode_history, encode_history
 from sagaflow._forms.size import document_size
-from sagaflow._model.record import HistoryKind, SagaRecord, Status, StepStatus
+from sagaflow._model.record import CompensationStatus, HistoryKind, SagaRecord, Status
 from tests.contract.records import (
     FAILING,
     NOW,
@@ -207,7 +207,7 @@ def test_compensations_are_appended() -> None:
 
 def test_amended_compensations_are_set_by_their_place() -> None:
     before = record(compensations=(compensation("1.1"), compensation("1.2")))
-    done = evolve(before.compensations[1], status=StepStatus.DONE)
+    done = evolve(before.compensations[1], status=CompensationStatus.DONE)
     written = change(before, quiet(before, compensations=(before.compensations[0], done)))
     assert written.set.keys() == {"version", "compensations.1"}
     assert written.set["compensations.1"]["status"] == "done"
@@ -284,7 +284,7 @@ def test_no_path_is_both_set_and_part_of_another() -> None:
         lambda r: quiet(
             r,
             compensations=(
-                evolve(r.compensations[0], status=StepStatus.DONE),
+                evolve(r.compensations[0], status=CompensationStatus.DONE),
                 *r.compensations[1:],
                 compensation("9.9"),
             ),

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from sagaflow import SagaId, Status
 from sagaflow._codec.documents import encode_record
-from sagaflow._model.record import StepStatus
+from sagaflow._model.record import CompensationStatus
 from tests.commands.support import (
     AGO,
     ERROR,
@@ -65,7 +65,7 @@ def test_a_saga_that_is_undone_shows_how_far(stored: Stored) -> None:
             goal="refused",
             compensations=(
                 evolve(first, failing=failing),
-                evolve(second, status=StepStatus.DONE),
+                evolve(second, status=CompensationStatus.DONE),
             ),
         )
     )

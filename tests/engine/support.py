@@ -8,12 +8,12 @@ from typing import Any
 from attrs import evolve, frozen
 
 from sagaflow import (
+    CompensationStatus,
     OutgoingMessage,
     ParkedEvent,
     RecordedCompensation,
     Saga,
     State,
-    StepStatus,
     StoredMessage,
     Timer,
     during,
@@ -118,7 +118,9 @@ def stored(name: str = "Paid") -> StoredMessage:
 
 
 def step(
-    number: int, status: StepStatus = StepStatus.PENDING, failing: Failing | None = None
+    number: int,
+    status: CompensationStatus = CompensationStatus.PENDING,
+    failing: Failing | None = None,
 ) -> RecordedCompensation:
     """Return how a step is undone."""
     return RecordedCompensation(

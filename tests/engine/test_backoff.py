@@ -13,7 +13,7 @@ from sagaflow._model.record import Failing
 
 FIRST, LONGEST = timedelta(seconds=1), timedelta(seconds=10)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-POLICY = RetryPolicy(first=FIRST, longest=LONGEST, maximum_age=timedelta(minutes=1))
+POLICY = RetryPolicy(initial_delay=FIRST, max_delay=LONGEST, max_age=timedelta(minutes=1))
 
 
 def test_bounds_double_up_to_the_longest() -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from attrs import evolve
 
-from sagaflow import HistoryKind, RecordedCompensation, Status, StepStatus, Timer
+from sagaflow import CompensationStatus, HistoryKind, RecordedCompensation, Status, Timer
 from sagaflow._engine.conclusion import (
     Scheduled,
     Undoing,
@@ -143,7 +143,7 @@ def test_compensation_keeps_the_state_until_it_is_over() -> None:
     assert (staying.goal, staying.status) == ("ready", Status.COMPENSATING)
 
 
-@pytest.mark.parametrize("steps", [(), (step(1, StepStatus.DONE),)])
+@pytest.mark.parametrize("steps", [(), (step(1, CompensationStatus.DONE),)])
 def test_compensation_without_anything_to_undo_is_over_at_once(
     steps: tuple[RecordedCompensation, ...],
 ) -> None:
@@ -306,9 +306,9 @@ def test_timeout_that_means_nothing_any_more_is_dropped_and_told() -> None:
 
 
 def test_last_step_that_is_not_undone_is_next() -> None:
-    first, second, third = step(1), step(2), step(3, StepStatus.DONE)
+    first, second, third = step(1), step(2), step(3, CompensationStatus.DONE)
     assert pending(record(compensations=(first, second, third))) == second
-    assert pending(record(compensations=(first, step(2, StepStatus.SKIPPED)))) == first
+    assert pending(record(compensations=(first, step(2, CompensationStatus.SKIPPED)))) == first
     assert pending(record(compensations=(third,))) is None
     assert pending(record()) is None
 
@@ -323,7 +323,7 @@ def test_undone_step_is_done_and_the_next_is_due() -> None:
     after = undone(
         compensating(step(1), tried), tried, {"total": 0}, sent, Order.done, machine(), write()
     )
-    assert after.compensations == (step(1), step(2, StepStatus.DONE))
+    assert after.compensations == (step(1), step(2, CompensationStatus.DONE))
     assert (after.state, after.goal, after.status) == ("ready", "done", Status.COMPENSATING)
     assert (after.version, after.data, after.wake) == (4, {"total": 0}, LATER)
     assert (after.inbox, after.lease) == ((), OWN_LEASE)  # no message was handled
@@ -335,7 +335,7 @@ def test_undone_step_is_done_and_the_next_is_due() -> None:
 
 
 def test_last_undone_step_enters_the_goal() -> None:
-    before = compensating(step(1), step(2, StepStatus.DONE))
+    before = compensating(step(1), step(2, CompensationStatus.DONE))
     after = undone(before, step(1), {}, (), Order.done, machine(retain=DAY), write())
     assert (after.state, after.goal, after.status) == ("done", None, Status.FINISHED)
     assert (after.finished_at, after.expire_at) == (LATER, LATER + DAY)
@@ -359,7 +359,7 @@ def test_nothing_is_changed_in_place() -> None:
     copy = evolve(before)
     concluded(before, run(sent=(Sent("event", stored()),)), None, machine(), write())
     undone(before, step(1), {}, (Sent("event", stored()),), Order.done, machine(), write())
-    failed(before, Undo(step(1)), "no", RetryPolicy(first=SECOND), 0.5, machine(), write())
+    failed(before, Undo(step(1)), "no", RetryPolicy(initial_delay=SECOND), 0.5, machine(), write())
     dropped(before, Fire(timer()), "unhandled", machine(), write())
     assert before == copy
 

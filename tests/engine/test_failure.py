@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from sagaflow import RetryPolicy, SagaId, State, Status, StepStatus, Suspension, SuspensionReason
+from sagaflow import (
+    CompensationStatus,
+    RetryPolicy,
+    SagaId,
+    State,
+    Status,
+    Suspension,
+    SuspensionReason,
+)
 from sagaflow._engine.failure import (
     attempts_of,
     cancelled,
@@ -39,8 +47,8 @@ from tests.engine.support import (
     write,
 )
 
-POLICY = RetryPolicy(first=4 * SECOND, longest=MINUTE, maximum_age=HOUR)
-IMPATIENT = RetryPolicy(maximum_age=MINUTE)
+POLICY = RetryPolicy(initial_delay=4 * SECOND, max_delay=MINUTE, max_age=HOUR)
+IMPATIENT = RetryPolicy(max_age=MINUTE)
 DEFAULT = timer("timeout", kind=TimerKind.DEFAULT, delay=HOUR, event=None)
 
 UNDO, FIRE, OFFER = Undo(step(2)), Fire(timer()), Offer(waiting(1))
@@ -209,8 +217,8 @@ def test_skipped_event_or_timer_is_gone_and_the_rest_goes_on(work: Work) -> None
 def test_skipped_step_is_marked_and_the_one_before_is_next(goal: State | None) -> None:
     after = skipped(stuck(FAILED[0]), goal, machine(), write())
     assert [entry.status for entry in after.compensations] == [
-        StepStatus.PENDING,
-        StepStatus.SKIPPED,
+        CompensationStatus.PENDING,
+        CompensationStatus.SKIPPED,
     ]
     assert (after.status, after.goal) == (Status.COMPENSATING, "done")
     assert next_work(after, machine(), LATER) == Undo(step(1))

@@ -10,7 +10,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagaflow import RetryPolicy, Status, StepStatus, Suspension, SuspensionReason, Timer
+from sagaflow import CompensationStatus, RetryPolicy, Status, Suspension, SuspensionReason, Timer
 from sagaflow._engine.conclusion import concluded, consumed, dropped, parked
 from sagaflow._engine.failure import failed
 from sagaflow._engine.work import (
@@ -196,7 +196,7 @@ def test_compensation_comes_before_anything_else() -> None:
     failed = evolve(undoing, compensations=(step(1), step(2, failing=failing(due=NOW + HOUR))))
     assert next_work(failed, MACHINE, LATER) is None
     assert earliest(failed, MACHINE) == NOW + HOUR
-    over = evolve(undoing, compensations=(step(1, StepStatus.DONE),))
+    over = evolve(undoing, compensations=(step(1, CompensationStatus.DONE),))
     assert next_work(over, MACHINE, LATER) is None
 
 

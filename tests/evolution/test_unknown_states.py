@@ -197,7 +197,7 @@ async def test_suspended_saga_in_an_unknown_state_stays_suspended(
         def pay(self, event: Paid, ctx: Context) -> None:
             raise OSError("no")
 
-    bus, policy = MemoryBus(), RetryPolicy(maximum_age=timedelta(milliseconds=1))
+    bus, policy = MemoryBus(), RetryPolicy(max_age=timedelta(milliseconds=1))
     failing = Orchestrator(
         [Failing], repository, clock=clock, bus=bus, retry=policy, background=False
     )
@@ -288,7 +288,7 @@ async def test_workers_of_the_old_code_take_nothing_from_the_new(
             return super().due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit)
 
     # Nobody asks for its health before: that too looks at what is due, and sets it aside.
-    async with Orchestrator([Old], Watched(repository), clock=clock, poll=soon) as old:
+    async with Orchestrator([Old], Watched(repository), clock=clock, poll_interval=soon) as old:
         await swept.wait()
         assert claimed == []
         assert (await old.health()).newer == 1

@@ -28,6 +28,7 @@ from examples.orders import (
     ShipmentFailed,
 )
 from sagaflow import (
+    CompensationStatus,
     Context,
     Envelope,
     MemoryBus,
@@ -36,7 +37,6 @@ from sagaflow import (
     SagaRepository,
     State,
     Status,
-    StepStatus,
 )
 from sagaflow._definition.context import Effects
 from sagaflow.testing import ManualClock
@@ -219,7 +219,7 @@ class Shop:
         assert [entry.step for entry in instance.history if entry.event == "compensation"] == [
             *undone
         ]
-        done = {c.step for c in instance.compensations if c.status is StepStatus.DONE}
+        done = {c.step for c in instance.compensations if c.status is CompensationStatus.DONE}
         assert done == {*undone}
 
 

@@ -65,7 +65,7 @@ async def documents() -> dict[str, dict[str, Any]]:
             clock=clock,
             bus=None if name == "outbox" else bus,
             background=False,
-            retry=RetryPolicy(maximum_age=HALF_HOUR / 6),
+            retry=RetryPolicy(max_age=HALF_HOUR / 6),
         ) as orchestrator:
             for number, event in enumerate(events, 1):
                 failing = name == "suspended" and event is PAID

@@ -9,12 +9,12 @@ from attrs import evolve
 from examples.orders import OrderSaga
 from sagaflow import Saga, Status
 from sagaflow._model.record import (
+    CompensationStatus,
     Failing,
     HistoryKind,
     Lease,
     ParkedEvent,
     SagaRecord,
-    StepStatus,
     StoredMessage,
     Suspension,
     SuspensionReason,
@@ -133,7 +133,7 @@ def test_why_it_is_suspended(record: SagaRecord, why: str) -> None:
 
 def test_how_far_it_is_undone() -> None:
     (step,) = loan().compensations
-    steps = (evolve(step, failing=FAILING), evolve(step, id="2.2", status=StepStatus.DONE))
+    steps = (evolve(step, failing=FAILING), evolve(step, id="2.2", status=CompensationStatus.DONE))
     record = loan(status=Status.COMPENSATING, goal="refused", compensations=steps)
     explanation = said(record)
     assert explanation.here[-1] == "it undoes its steps, 1 of 2 so far, and then enters refused"

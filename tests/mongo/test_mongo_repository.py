@@ -422,7 +422,7 @@ async def test_event_that_makes_a_saga_too_large_sends_nothing_and_the_saga_goes
 ) -> None:
     bus, sent = MemoryBus(), list[Weigh]()
     bus.subscribe(Weigh, sent.append)
-    no_limits = Limits(most_bytes=2**40, warn_bytes=2**40)
+    no_limits = Limits(max_bytes=2**40, warn_bytes=2**40)
     orchestrator = Orchestrator([Hoard], repository, clock=clock, bus=bus, limits=no_limits)
     with pytest.raises(SerializationError) as caught:
         await orchestrator.handle(Grown("p", 17 * MEGABYTE))

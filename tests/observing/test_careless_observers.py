@@ -133,8 +133,8 @@ async def life(repository: SagaRepository, clock: ManualClock, observer: Observe
         repository,
         clock=clock,
         bus=shop(),
-        observer=[observer, told],
-        retry=RetryPolicy(maximum_age=timedelta(milliseconds=1)),
+        observers=[observer, told],
+        retry=RetryPolicy(max_age=timedelta(milliseconds=1)),
     ) as orders:
         await orders.handle(Placed("o"))
     document = await stored(repository, Order, "o")
@@ -192,7 +192,7 @@ async def test_ctrl_c_within_an_observer_is_no_mistake_of_its(
     anyio_backend: str, clock: ManualClock
 ) -> None:
     orders = Orchestrator(
-        [Order], MemoryRepository(), observer=watching("observe", raising(KeyboardInterrupt))
+        [Order], MemoryRepository(), observers=watching("observe", raising(KeyboardInterrupt))
     )
     with pytest.raises(KeyboardInterrupt):
         await orders.handle(Placed("o"))

@@ -49,7 +49,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_whole_order_is_told(repository: SagaRepository, clock: ManualClock) -> None:
     told = Told()
-    orders = Orchestrator([Order], repository, clock=clock, bus=shop(), observer=told)
+    orders = Orchestrator([Order], repository, clock=clock, bus=shop(), observers=told)
     async with orders:
         outcome = await orders.handle(Placed("o"), message_id="m-1")
     assert outcome.kind is OutcomeKind.STARTED
@@ -81,7 +81,7 @@ async def test_whole_order_is_told(repository: SagaRepository, clock: ManualCloc
 
 async def test_event_that_nothing_is_done_with_is_told(clock: ManualClock) -> None:
     told = Told()
-    orders = Orchestrator([Order], MemoryRepository(clock=clock), clock=clock, observer=[told])
+    orders = Orchestrator([Order], MemoryRepository(clock=clock), clock=clock, observers=[told])
     for event in (Paid("o"), Placed("o"), SoldOut("o"), Rated("o")):
         await orders.handle(event, message_id="m" if isinstance(event, Placed) else None)
     await orders.handle(Placed("o"), message_id="m")
@@ -97,7 +97,7 @@ async def test_event_that_nothing_is_done_with_is_told(clock: ManualClock) -> No
 
 async def test_event_of_no_saga_is_told(clock: ManualClock) -> None:
     told = Told()
-    orders = Orchestrator([Order], MemoryRepository(clock=clock), clock=clock, observer=told)
+    orders = Orchestrator([Order], MemoryRepository(clock=clock), clock=clock, observers=told)
     outcome = await orders.handle(Placed(None), saga_type=Order)  # type: ignore[arg-type]
     assert outcome.kind is OutcomeKind.UNCORRELATED
     (event,) = told.activities
@@ -106,7 +106,7 @@ async def test_event_of_no_saga_is_told(clock: ManualClock) -> None:
 
 async def test_handler_that_raises_is_told(clock: ManualClock) -> None:
     told = Told()
-    orders = Orchestrator([Order], MemoryRepository(clock=clock), clock=clock, observer=told)
+    orders = Orchestrator([Order], MemoryRepository(clock=clock), clock=clock, observers=told)
     await orders.handle(Placed("o"))
     with pytest.raises(RuntimeError) as raised:
         await orders.handle(Paid("o", fails=True))
@@ -118,9 +118,9 @@ async def test_failure_that_is_kept_is_told_until_its_saga_is_suspended(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     told, bus = Told(), shop()
-    policy = RetryPolicy(maximum_age=timedelta(minutes=1))
+    policy = RetryPolicy(max_age=timedelta(minutes=1))
     orders = Orchestrator(
-        [Order], repository, clock=clock, bus=bus, observer=told, retry=policy, background=False
+        [Order], repository, clock=clock, bus=bus, observers=told, retry=policy, background=False
     )
     await orders.handle(Placed("o"))  # nobody sends what it sends
     async with orders:
@@ -149,7 +149,7 @@ async def test_message_that_the_bus_refuses_is_told(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     told, bus = Told(), RecordingBus(refusal=RuntimeError("queue is full"))
-    orders = Orchestrator([Order], repository, clock=clock, bus=bus, observer=told)
+    orders = Orchestrator([Order], repository, clock=clock, bus=bus, observers=told)
     await orders.handle(Placed("o"))
     (pay,) = told.named("Pay")
     assert (pay.outcome, pay.error, pay.late) == ("refused", bus.refusal, timedelta(0))
@@ -165,7 +165,7 @@ async def test_timers_are_told_with_their_lateness(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     told, bus = Told(), RecordingBus()
-    orders = Orchestrator([Order], repository, clock=clock, bus=bus, observer=told)
+    orders = Orchestrator([Order], repository, clock=clock, bus=bus, observers=told)
     await orders.handle(Placed("o"))
     clock.advance(timedelta(minutes=5, seconds=3))
     await orders.run_due()
@@ -181,7 +181,7 @@ async def test_timers_are_told_with_their_lateness(
 
 async def test_parked_event_is_told_again_when_it_is_handled(clock: ManualClock) -> None:
     told = Told()
-    orders = Orchestrator([Order], MemoryRepository(clock=clock), clock=clock, observer=told)
+    orders = Orchestrator([Order], MemoryRepository(clock=clock), clock=clock, observers=told)
     await orders.handle(Placed("o"))
     await orders.handle(Rated("o"), message_id="m-2")
     await orders.handle(Paid("o"))
@@ -236,7 +236,7 @@ async def test_parked_events_are_told_with_what_becomes_of_them(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     told = Told()
-    doors = Orchestrator([Door], repository, clock=clock, observer=told)
+    doors = Orchestrator([Door], repository, clock=clock, observers=told)
     for event in (Begun("d"), Hinted("d"), Stopped("d"), Opened("d")):
         await doors.handle(event)
     hinted = [activity.outcome for activity in told.named("Hinted")]
@@ -250,7 +250,7 @@ async def test_timer_that_loses_its_race_is_told(clock: ManualClock) -> None:
     await Orchestrator([Order], memory, clock=clock).handle(Placed("o"))
     clock.advance(timedelta(minutes=5))
     losing = LosesAnswers(memory, applies=False)
-    await Orchestrator([Order], losing, clock=clock, observer=told).run_due()
+    await Orchestrator([Order], losing, clock=clock, observers=told).run_due()
     outcomes = [activity.outcome for activity in told.named("Reminded")]
     assert outcomes == ["conflict", "stayed"]
 
@@ -259,7 +259,7 @@ async def test_failure_that_is_tried_again_is_told(clock: ManualClock) -> None:
     told, bus = Told(), shop()
     repository = MemoryRepository(clock=clock)
     async with Orchestrator(
-        [Order], repository, clock=clock, bus=bus, observer=told, background=False
+        [Order], repository, clock=clock, bus=bus, observers=told, background=False
     ) as orders:
         await Orchestrator([Order], repository, clock=clock).handle(Placed("o"))
         await bus.publish(Paid("o", fails=True), message_id="m-2")
@@ -276,7 +276,7 @@ async def test_failure_that_is_tried_again_is_told(clock: ManualClock) -> None:
 
 async def test_timer_that_means_nothing_any_more_is_told(clock: ManualClock) -> None:
     told = Told()
-    orders = Orchestrator([Order], MemoryRepository(clock=clock), clock=clock, observer=told)
+    orders = Orchestrator([Order], MemoryRepository(clock=clock), clock=clock, observers=told)
     await orders.handle(Placed("o"))
     await orders.handle(Paid("o"))
     clock.advance(timedelta(minutes=31))
@@ -290,7 +290,7 @@ async def test_lost_race_is_told(repository: SagaRepository, clock: ManualClock)
     await Orchestrator([Order], repository, clock=clock).handle(Placed("o"))
     async with anyio.create_task_group() as tasks:
         for told, event in ((first, Paid("o")), (second, Reminded("o"))):
-            orders = Orchestrator([Order], racing, clock=clock, observer=told)
+            orders = Orchestrator([Order], racing, clock=clock, observers=told)
             tasks.start_soon(orders.handle, event)
     store = [a.outcome for told in (first, second) for a in told.activities if _is_commit(a)]
     assert sorted(store) == ["lost", "won", "won"]
@@ -305,7 +305,7 @@ async def test_events_that_share_a_write_are_told_each(
             return await super().update_document(saga, change)
 
     told = Told()
-    orders = Orchestrator([Order], Slow(repository), clock=clock, observer=told)
+    orders = Orchestrator([Order], Slow(repository), clock=clock, observers=told)
     await orders.handle(Placed("o"))
     await orders.handle(Paid("o"))
     before = len(told.activities)
@@ -337,7 +337,7 @@ class Failing(Passing):
 
 async def test_outage_and_its_end_are_told_once(clock: ManualClock) -> None:
     told, failing = Told(), Failing(MemoryRepository(clock=clock))
-    orders = Orchestrator([Order], failing, clock=clock, observer=told)
+    orders = Orchestrator([Order], failing, clock=clock, observers=told)
     for order in ("o", "p"):
         failing.allowed = 2
         await orders.handle(Placed(order))
@@ -356,7 +356,7 @@ async def test_outage_and_its_end_are_told_once(clock: ManualClock) -> None:
 
 async def test_write_that_fails_is_told(clock: ManualClock) -> None:
     told, failing = Told(), Failing(MemoryRepository(clock=clock))
-    orders = Orchestrator([Order], failing, clock=clock, observer=told)
+    orders = Orchestrator([Order], failing, clock=clock, observers=told)
     await orders.handle(Placed("o"))
     failing.allowed = 0
     with pytest.raises(ServerUnavailableError) as raised:
@@ -369,7 +369,7 @@ async def test_headers_that_an_observer_adds_are_stored_and_come_back(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     told, bus = Told(added={"trace": "t-1"}), RecordingBus()
-    first = Orchestrator([Order], repository, clock=clock, bus=bus, observer=told)
+    first = Orchestrator([Order], repository, clock=clock, bus=bus, observers=told)
     await first.handle(Placed("o"), headers={"tenant": "x"})
     await first.handle(Rated("o"), headers={"tenant": "y"})
     await first.handle(Paid("o"), headers={"tenant": "z"})
@@ -385,7 +385,7 @@ async def test_headers_that_an_observer_adds_are_stored_and_come_back(
     assert rated.headers == {"tenant": "y", "trace": "t-1"}
     clock.advance(timedelta(hours=2))
     later = Told()
-    await Orchestrator([Order], repository, clock=clock, bus=bus, observer=later).run_due()
+    await Orchestrator([Order], repository, clock=clock, bus=bus, observers=later).run_due()
     assert [dict(later.named(name)[0].headers) for name in ("Reminded", "timeout", "Refund")] == [
         {"tenant": "x", "trace": "t-1"},
         {"tenant": "z", "trace": "t-1"},
@@ -428,7 +428,7 @@ async def test_observers_that_raise_hurt_no_saga_and_are_logged_once(
     told = Told()
     observers = [Breaking(), BreakingLater(), told]
     async with Orchestrator(
-        [Order], repository, clock=clock, bus=shop(), observer=observers
+        [Order], repository, clock=clock, bus=shop(), observers=observers
     ) as orders:
         await orders.handle(Placed("o"))
     found = await repository.find(Order, "o")
@@ -448,7 +448,7 @@ async def test_cancelled_activity_is_told_and_stays_cancelled(clock: ManualClock
             await anyio.sleep_forever()
 
     told = Told()
-    orders = Orchestrator([Order], Stuck(MemoryRepository()), clock=clock, observer=told)
+    orders = Orchestrator([Order], Stuck(MemoryRepository()), clock=clock, observers=told)
     with anyio.move_on_after(0.01) as scope:
         await orders.handle(Paid("o"))
     assert scope.cancelled_caught
@@ -461,7 +461,7 @@ async def test_without_observers_nothing_is_made_that_could_be_told(
 ) -> None:
     monkeypatch.setattr("sagaflow._runtime.trace.Activity", None)  # to make one would fail
     repository = MemoryRepository(clock=clock)
-    orders = Orchestrator([Order], repository, clock=clock, bus=shop(), observer=())
+    orders = Orchestrator([Order], repository, clock=clock, bus=shop(), observers=())
     async with orders:
         assert (await orders.handle(Placed("o"))).kind is OutcomeKind.STARTED
     assert observers_of(()) is None
@@ -470,10 +470,10 @@ async def test_without_observers_nothing_is_made_that_could_be_told(
 async def test_what_is_no_observer_is_refused() -> None:
     wrong: Any = object()
     with pytest.raises(SagaflowError, match="takes an Observer or several, not <object"):
-        Orchestrator([Order], MemoryRepository(), observer=[wrong])
+        Orchestrator([Order], MemoryRepository(), observers=[wrong])
 
 
 async def test_an_observer_may_do_nothing(clock: ManualClock) -> None:
-    orders = Orchestrator([Order], MemoryRepository(), clock=clock, observer=Observer())
+    orders = Orchestrator([Order], MemoryRepository(), clock=clock, observers=Observer())
     outcome = await orders.handle(Placed("o"))
     assert outcome.kind is OutcomeKind.STARTED

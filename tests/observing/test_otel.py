@@ -33,7 +33,7 @@ async def test_spans_of_an_order_are_one_tree(
 ) -> None:
     telemetry = Telemetry()
     orders = Orchestrator(
-        [Order], repository, clock=clock, bus=shop(), observer=telemetry.observer()
+        [Order], repository, clock=clock, bus=shop(), observers=telemetry.observer()
     )
     async with orders:
         await orders.handle(Placed("o"))
@@ -60,7 +60,7 @@ async def test_spans_say_what_happened_and_nothing_of_the_content(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     telemetry, bus = Telemetry(), RecordingBus()
-    orders = Orchestrator([Order], repository, clock=clock, bus=bus, observer=telemetry.observer())
+    orders = Orchestrator([Order], repository, clock=clock, bus=bus, observers=telemetry.observer())
     await orders.handle(Placed("o", card="4111-1111"), message_id="m-1")
     place = {
         "sagaflow.saga": "Order",
@@ -118,7 +118,7 @@ async def test_exceptions_are_recorded_and_their_text_if_asked_for(
 ) -> None:
     telemetry = Telemetry()
     observer = telemetry.observer(content=content)
-    orders = Orchestrator([Order], MemoryRepository(), clock=clock, observer=observer)
+    orders = Orchestrator([Order], MemoryRepository(), clock=clock, observers=observer)
     await orders.handle(Placed("o"))
     with pytest.raises(RuntimeError, match="card of o was refused"):
         await orders.handle(Paid("o", fails=True))
@@ -140,7 +140,7 @@ async def test_events_are_shown_without_secrets_and_if_asked_for(
 ) -> None:
     telemetry = Telemetry()
     observer = telemetry.observer(content=content)
-    orders = Orchestrator([Order], MemoryRepository(), clock=clock, observer=observer)
+    orders = Orchestrator([Order], MemoryRepository(), clock=clock, observers=observer)
     await orders.handle(Placed("o", card="4111-1111", gift="a ring"))
     everything = str([span.attributes for span in telemetry.spans()])
     assert ("a ring" in everything) is content
@@ -161,7 +161,7 @@ async def test_trace_goes_along_with_what_is_stored_and_published(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     telemetry = Telemetry()
-    orders = Orchestrator([Order], repository, clock=clock, observer=telemetry.observer())
+    orders = Orchestrator([Order], repository, clock=clock, observers=telemetry.observer())
     given = {"traceparent": f"00-{7:032x}-{8:016x}-01", "tracestate": "vendor=x", "tenant": "t"}
     await orders.handle(Placed("o"), headers=given)
     assert trace_ids(telemetry.spans()) == {7}
@@ -174,7 +174,7 @@ async def test_trace_goes_along_with_what_is_stored_and_published(
     assert [timer.headers for timer in found.timers] == [stored] * 2
 
     bus, other = RecordingBus(), Telemetry()
-    sender = Orchestrator([Order], repository, clock=clock, bus=bus, observer=other.observer())
+    sender = Orchestrator([Order], repository, clock=clock, bus=bus, observers=other.observer())
     await sender.run_due()
     sent = other.span("send Pay")
     assert trace_ids(other.spans()) == {7}
@@ -195,7 +195,7 @@ async def test_order_is_one_trace_across_a_crash(
         DiesAfterUpdate(repository, updates=1),
         clock=clock,
         bus=bus,
-        observer=telemetry.observer(),
+        observers=telemetry.observer(),
     )
     await dying.handle(Placed("o"), message_id="m-1")
     (pay,) = bus.published
@@ -205,10 +205,10 @@ async def test_order_is_one_trace_across_a_crash(
     assert bus.bodies == [Pay("o")]  # what came after the payment was not sent
 
     clock.advance(timedelta(minutes=1))
-    fresh = Orchestrator([Order], repository, clock=clock, bus=bus, observer=telemetry.observer())
+    fresh = Orchestrator([Order], repository, clock=clock, bus=bus, observers=telemetry.observer())
     await fresh.run_due()
     reserve = bus.published[-1]
-    third = Orchestrator([Order], repository, clock=clock, bus=bus, observer=telemetry.observer())
+    third = Orchestrator([Order], repository, clock=clock, bus=bus, observers=telemetry.observer())
     await third.handle(SoldOut("o"), headers=dict(reserve.headers))
     found = await repository.find(Order, "o")
     assert found is not None and found.state == Order.failed
@@ -233,14 +233,14 @@ async def test_timers_and_parked_events_belong_to_the_trace_that_caused_them(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     telemetry = Telemetry()
-    await Orchestrator([Order], repository, clock=clock, observer=telemetry.observer()).handle(
+    await Orchestrator([Order], repository, clock=clock, observers=telemetry.observer()).handle(
         Placed("o")
     )
     (order,) = trace_ids(telemetry.spans())
-    await Orchestrator([Order], repository, clock=clock, observer=telemetry.observer()).handle(
+    await Orchestrator([Order], repository, clock=clock, observers=telemetry.observer()).handle(
         Rated("o"), headers={"traceparent": f"00-{7:032x}-{8:016x}-01"}
     )
-    await Orchestrator([Order], repository, clock=clock, observer=telemetry.observer()).handle(
+    await Orchestrator([Order], repository, clock=clock, observers=telemetry.observer()).handle(
         Paid("o"), headers={"traceparent": remote(telemetry.span("Order.place"))}
     )
     arrived, handled = telemetry.spans("process Rated")
@@ -250,7 +250,7 @@ async def test_timers_and_parked_events_belong_to_the_trace_that_caused_them(
     clock.advance(timedelta(hours=2))
     with telemetry.tracers.get_tracer("test").start_as_current_span("cron job"):
         await Orchestrator(
-            [Order], repository, clock=clock, observer=telemetry.observer()
+            [Order], repository, clock=clock, observers=telemetry.observer()
         ).run_due()
     fired = telemetry.spans("process timeout") + telemetry.spans("process Reminded")
     assert trace_ids(fired) == {order}
@@ -265,7 +265,7 @@ async def test_work_without_a_stored_trace_does_not_belong_to_whoever_does_it(
     telemetry, repository, bus = Telemetry(), MemoryRepository(clock=clock), RecordingBus()
     await Orchestrator([Order], repository, clock=clock).handle(Placed("o"))  # nobody observes it
     clock.advance(timedelta(minutes=10))
-    orders = Orchestrator([Order], repository, clock=clock, bus=bus, observer=telemetry.observer())
+    orders = Orchestrator([Order], repository, clock=clock, bus=bus, observers=telemetry.observer())
     with telemetry.tracers.get_tracer("test").start_as_current_span("cron job"):
         await orders.run_due()
     parents = {span.name: span.parent for span in telemetry.spans()}
@@ -276,7 +276,7 @@ async def test_compensation_that_a_worker_does_belongs_to_the_trace_of_its_step(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     telemetry = Telemetry()
-    orders = Orchestrator([Order], repository, clock=clock, observer=telemetry.observer())
+    orders = Orchestrator([Order], repository, clock=clock, observers=telemetry.observer())
     await orders.handle(Placed("o"))
     await orders.handle(Paid("o"), headers={"traceparent": f"00-{7:032x}-{8:016x}-01"})
     await orders.cancel(Order, "o")
@@ -289,7 +289,7 @@ async def test_event_without_headers_belongs_to_the_span_that_it_is_handled_in(
     clock: ManualClock,
 ) -> None:
     telemetry = Telemetry()
-    orders = Orchestrator([Order], MemoryRepository(), clock=clock, observer=telemetry.observer())
+    orders = Orchestrator([Order], MemoryRepository(), clock=clock, observers=telemetry.observer())
     with telemetry.tracers.get_tracer("test").start_as_current_span("POST /orders"):
         await orders.handle(Placed("o"))
     assert telemetry.tree()[:3] == ["POST /orders", "  process Placed", "    Order.place"]
@@ -297,7 +297,7 @@ async def test_event_without_headers_belongs_to_the_span_that_it_is_handled_in(
 
 async def test_what_a_stranger_puts_into_the_headers_does_no_harm(clock: ManualClock) -> None:
     telemetry = Telemetry()
-    orders = Orchestrator([Order], MemoryRepository(), clock=clock, observer=telemetry.observer())
+    orders = Orchestrator([Order], MemoryRepository(), clock=clock, observers=telemetry.observer())
     for number, wrong in enumerate([7, "nonsense", b"x", ["00-1-1-01"], None]):
         await orders.handle(Placed(str(number)), headers={"traceparent": wrong})
     assert len(telemetry.spans("process Placed")) == 5
@@ -306,7 +306,7 @@ async def test_what_a_stranger_puts_into_the_headers_does_no_harm(clock: ManualC
 
 async def test_metrics_of_an_order(repository: SagaRepository, clock: ManualClock) -> None:
     telemetry, bus = Telemetry(), RecordingBus()
-    orders = Orchestrator([Order], repository, clock=clock, bus=bus, observer=telemetry.observer())
+    orders = Orchestrator([Order], repository, clock=clock, bus=bus, observers=telemetry.observer())
     await orders.handle(Placed("o"), message_id="m-1")
     await orders.handle(Placed("o"), message_id="m-1")
     await orders.handle(SoldOut("o"))
@@ -346,8 +346,8 @@ async def test_metrics_of_what_goes_wrong(repository: SagaRepository, clock: Man
         repository,
         clock=clock,
         bus=bus,
-        observer=telemetry.observer(),
-        retry=RetryPolicy(maximum_age=timedelta(minutes=1)),
+        observers=telemetry.observer(),
+        retry=RetryPolicy(max_age=timedelta(minutes=1)),
     )
     await orders.handle(Placed("o"))
     clock.advance(timedelta(minutes=2))
@@ -363,7 +363,7 @@ async def test_lost_race_is_counted(clock: ManualClock) -> None:
     await Orchestrator([Order], memory, clock=clock).handle(Placed("o"))
     async with anyio.create_task_group() as tasks:
         for event in (Paid("o"), Rated("o")):
-            orders = Orchestrator([Order], racing, clock=clock, observer=telemetry.observer())
+            orders = Orchestrator([Order], racing, clock=clock, observers=telemetry.observer())
             tasks.start_soon(orders.handle, event)
     assert telemetry.counts("sagaflow.conflicts", "saga") == {("Order",): 1}
 
@@ -399,7 +399,7 @@ async def test_without_a_provider_nothing_is_emitted_and_nothing_is_added(
 ) -> None:
     bus = RecordingBus()
     orders = Orchestrator(
-        [Order], MemoryRepository(), clock=clock, bus=bus, observer=OpenTelemetryObserver()
+        [Order], MemoryRepository(), clock=clock, bus=bus, observers=OpenTelemetryObserver()
     )
     await orders.handle(Placed("o"), headers={"tenant": "t"})
     headers = [set(message.headers) for message in bus.published]

@@ -344,7 +344,7 @@ async def _run_order(
     """
     bus = MemoryBus()
     employ_participants(bus, Books(database))
-    soon = RetryPolicy(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=1))
+    soon = RetryPolicy(initial_delay=timedelta(milliseconds=1), max_delay=timedelta(milliseconds=1))
     # An orchestrator that is entered only listens here: what is due is done by run_due().
     async with Orchestrator(
         [ShopOrder],

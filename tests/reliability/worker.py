@@ -78,10 +78,10 @@ async def work(plan: Plan, database: Database[dict[str, Any]]) -> None:
             [ShopOrder],
             repository,
             bus=bus,
-            poll=timedelta(milliseconds=100),
-            lease=LEASE,
+            poll_interval=timedelta(milliseconds=100),
+            lease_duration=LEASE,
             retry=RetryPolicy(
-                first=timedelta(milliseconds=20), longest=timedelta(milliseconds=500)
+                initial_delay=timedelta(milliseconds=20), max_delay=timedelta(milliseconds=500)
             ),
         ) as orchestrator,
     ):

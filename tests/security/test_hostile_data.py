@@ -303,7 +303,7 @@ async def test_huge_text_is_refused_before_anything_is_stored(
 ) -> None:
     repository = MemoryRepository(clock=clock)
     orchestrator = Orchestrator(
-        [Notes], repository, clock=clock, limits=Limits(warn_bytes=1_000, most_bytes=100_000)
+        [Notes], repository, clock=clock, limits=Limits(warn_bytes=1_000, max_bytes=100_000)
     )
     with pytest.raises(LimitExceededError, match=r"4,000,[0-9]+ bytes; 100,000 are allowed"):
         await orchestrator.handle(Note("o", anything="x" * 1_000_000))

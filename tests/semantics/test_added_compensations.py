@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 from bson import ObjectId
 
 from sagaflow import (
+    CompensationStatus,
     Context,
     Orchestrator,
     OutcomeKind,
@@ -23,7 +24,6 @@ from sagaflow import (
     SerializationError,
     State,
     Status,
-    StepStatus,
     compensates,
     during,
     initially,
@@ -269,7 +269,7 @@ async def test_start_that_asks_for_compensation_at_once_is_undone(
     instance = await orchestrator.find(Party, "p")
     assert instance is not None
     assert (instance.status, instance.saga.undone) == (Status.ACTIVE, ["Ada", "apologised"])
-    assert {entry.status for entry in instance.compensations} == {StepStatus.DONE}
+    assert {entry.status for entry in instance.compensations} == {CompensationStatus.DONE}
 
 
 def adding(method: object, *args: object) -> Callable[[Party, Context], None]:

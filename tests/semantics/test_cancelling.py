@@ -100,7 +100,7 @@ class Unreliable:
 def orchestrated(
     repository: SagaRepository, clock: ManualClock, bus: MemoryBus | None, minutes: int = 10
 ) -> Orchestrator:
-    retry = RetryPolicy(maximum_age=minutes * MINUTE)
+    retry = RetryPolicy(max_age=minutes * MINUTE)
     return Orchestrator([Order], repository, bus=bus, clock=clock, background=False, retry=retry)
 
 
@@ -169,7 +169,7 @@ async def test_saga_that_is_being_undone_keeps_what_undoes_it_and_goes_on(
         bus=world.bus,
         clock=clock,
         background=False,
-        retry=RetryPolicy(maximum_age=10 * MINUTE),
+        retry=RetryPolicy(max_age=10 * MINUTE),
     ) as orchestrator:
         for event in (Placed("o"), Paid("o"), Placed("o"), Withdrawn("o")):
             await orchestrator.handle(event)
@@ -211,7 +211,7 @@ async def cancelled_while_sending(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sending.handle, Placed("o", commands))
         await bus.has_begun.wait()
-        told.append(await cancelling.cancel(Order, "o", state=Order.failed, now=False))
+        told.append(await cancelling.cancel(Order, "o", state=Order.failed, wait=False))
         bus.go_on.set()
     return told[0]
 
@@ -278,11 +278,11 @@ class Fails(Passing):
 
 
 async def skip(orchestrator: Orchestrator) -> None:
-    await orchestrator.skip(Order, "o", now=False)
+    await orchestrator.skip(Order, "o", wait=False)
 
 
 async def cancel(orchestrator: Orchestrator) -> None:
-    await orchestrator.cancel(Order, "o", now=False)
+    await orchestrator.cancel(Order, "o", wait=False)
 
 
 @pytest.mark.parametrize("operate", [skip, cancel])

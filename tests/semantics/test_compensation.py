@@ -24,6 +24,7 @@ from examples.orders import (
     ShipmentFailed,
 )
 from sagaflow import (
+    CompensationStatus,
     Context,
     HistoryKind,
     Instance,
@@ -36,7 +37,6 @@ from sagaflow import (
     SagaRepository,
     State,
     Status,
-    StepStatus,
     UnknownStateError,
     compensates,
     during,
@@ -87,7 +87,7 @@ async def prepared(repository: SagaRepository, clock: ManualClock) -> None:
         await orchestrator.handle(event, message_id=type(event).__name__)
 
 
-def progress(instance: Instance[Any]) -> list[tuple[str, StepStatus]]:
+def progress(instance: Instance[Any]) -> list[tuple[str, CompensationStatus]]:
     """Return how far each compensation is."""
     return [(entry.step, entry.status) for entry in instance.compensations]
 
@@ -126,7 +126,7 @@ async def test_step_is_recorded_with_what_undoes_it(
     assert (second.step, second.method, second.status) == (
         "book_car",
         "cancel_hotel",
-        StepStatus.PENDING,
+        CompensationStatus.PENDING,
     )
 
 
@@ -180,15 +180,15 @@ async def test_each_step_is_stored_with_what_it_sent_before_the_next_starts(
     assert before_first.status is Status.COMPENSATING
     assert before_first.state == Trip.booking_car  # the goal is entered after the last step
     assert progress(before_first) == [
-        ("book_hotel", StepStatus.PENDING),
-        ("book_car", StepStatus.PENDING),
+        ("book_hotel", CompensationStatus.PENDING),
+        ("book_car", CompensationStatus.PENDING),
     ]
     assert [message.message.type for message in before_first.outbox] == ["Apologise"]
     assert before_second.version == 5
     assert before_second.saga.undone == ["h-1"]
     assert progress(before_second) == [
-        ("book_hotel", StepStatus.PENDING),
-        ("book_car", StepStatus.DONE),
+        ("book_hotel", CompensationStatus.PENDING),
+        ("book_car", CompensationStatus.DONE),
     ]
     assert [m.message.type for m in before_second.outbox] == ["Apologise", "CancelHotel"]
     assert bus.bodies == UNDOING
@@ -300,8 +300,8 @@ async def test_process_that_dies_within_a_step_runs_that_step_again(
         await agency(repository, clock, Probe({"cancel_flight": die})).handle(GivenUp("t"))
     instance = await trip(repository)
     assert progress(instance) == [
-        ("book_hotel", StepStatus.PENDING),
-        ("book_car", StepStatus.DONE),
+        ("book_hotel", CompensationStatus.PENDING),
+        ("book_car", CompensationStatus.DONE),
     ]
     assert [entry.failing for entry in instance.compensations] == [None, None]
     bus, probe = RecordingBus(), Probe()
@@ -333,8 +333,8 @@ async def test_cancellation_within_a_step_propagates_and_can_be_continued(
         tasks.cancel_scope.cancel()
     assert returned == []
     pending, done = (await trip(repository)).compensations
-    assert (pending.status, pending.failing) == (StepStatus.PENDING, None)
-    assert done.status is StepStatus.DONE
+    assert (pending.status, pending.failing) == (CompensationStatus.PENDING, None)
+    assert done.status is CompensationStatus.DONE
     probe = Probe()
     assert await agency(repository, clock, probe).run_due() == 1
     assert probe.calls == ["cancel_flight"]
@@ -389,7 +389,7 @@ async def test_failing_step_waits_for_its_retry(
     instance = await trip(repository)
     assert instance.status is Status.COMPENSATING
     entry = instance.compensations[0]
-    assert (entry.step, entry.status) == ("book_hotel", StepStatus.PENDING)
+    assert (entry.step, entry.status) == ("book_hotel", CompensationStatus.PENDING)
     assert entry.failing is not None
     assert (entry.failing.attempts, entry.failing.since) == (1, clock.now())
     assert entry.failing.error.endswith("UnreachableError: no answer from the airline\n")
@@ -425,7 +425,7 @@ async def test_failing_step_is_retried_when_it_is_due_and_ever_later(
     instance = await trip(repository)
     assert (instance.state, instance.status) == (Trip.given_up, Status.FINISHED)
     entry = instance.compensations[0]
-    assert (entry.status, entry.failing) == (StepStatus.DONE, None)
+    assert (entry.status, entry.failing) == (CompensationStatus.DONE, None)
     assert bus.bodies == UNDOING
     assert (await agency(repository, clock).handle(CarBooked("t"))).kind is OutcomeKind.FINISHED
     assert [entry.event for entry in instance.history[3:]] == [
@@ -708,7 +708,7 @@ async def test_start_without_code_can_be_undone(clock: ManualClock, memory: Saga
     await orchestrator.handle(Rented("c"))
     instance = await orchestrator.find(Rental, "c")
     assert instance is not None
-    assert progress(instance) == [("start", StepStatus.PENDING)]
+    assert progress(instance) == [("start", CompensationStatus.PENDING)]
 
 
 class CheapTrip(Trip):

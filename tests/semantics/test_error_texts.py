@@ -137,7 +137,7 @@ class World:
 def world(repository: SagaRepository, clock: ManualClock) -> World:
     bus = MemoryBus()
     orchestrator = Orchestrator(
-        [Printing], repository, bus=bus, clock=clock, retry=RetryPolicy(maximum_age=5 * MINUTE)
+        [Printing], repository, bus=bus, clock=clock, retry=RetryPolicy(max_age=5 * MINUTE)
     )
 
     @bus.subscribe(Print)

@@ -42,7 +42,7 @@ from tests.semantics.support import RecordingBus, stored
 pytestmark = pytest.mark.anyio
 
 MINUTE = timedelta(minutes=1)
-LIMITS = Limits(warn_bytes=20_000, most_bytes=20_000)
+LIMITS = Limits(warn_bytes=20_000, max_bytes=20_000)
 
 
 @frozen
@@ -99,7 +99,7 @@ def orchestrator(
         bus=RecordingBus(),
         clock=clock,
         limits=limits,
-        retry=RetryPolicy(maximum_age=5 * MINUTE),
+        retry=RetryPolicy(max_age=5 * MINUTE),
     )
 
 
@@ -169,7 +169,7 @@ async def test_saga_that_the_database_can_hardly_hold_is_slimmed_by_what_an_oper
     clock: ManualClock, anyio_backend: str
 ) -> None:
     repository = MemoryRepository(clock=clock)
-    vats = orchestrator(repository, clock, Limits(warn_bytes=2**40, most_bytes=2**40))
+    vats = orchestrator(repository, clock, Limits(warn_bytes=2**40, max_bytes=2**40))
     await vats.handle(Filled("v", MOST_STORED))
     for _ in range(80):
         clock.advance(5 * MINUTE)

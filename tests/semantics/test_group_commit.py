@@ -363,7 +363,7 @@ async def test_what_is_too_much_together_is_stored_one_by_one(
     repository = MemoryRepository(clock=clock)  # which removes what was sent at once
     slow = Slow(repository)
     bus = RecordingBus()
-    orchestrator = await begun(slow, clock, bus=bus, limits=Limits(outbox=2))
+    orchestrator = await begun(slow, clock, bus=bus, limits=Limits(max_outbox=2))
     found = await count_at_once(orchestrator, slow, range(6))
     # One is refused as well while messages of those before it are still being removed.
     refused = [number for number, what in found.items() if isinstance(what, LimitExceededError)]

@@ -96,7 +96,7 @@ async def test_steps_may_be_called_by_the_words_of_the_history(
 ) -> None:
     """Around each there are entries of those words that are none of its transitions."""
     bus = MemoryBus()
-    retry = RetryPolicy(maximum_age=5 * MINUTE)
+    retry = RetryPolicy(max_age=5 * MINUTE)
     async with Orchestrator(
         [Words], repository, bus=bus, clock=clock, background=False, retry=retry
     ) as orchestrator:

@@ -231,7 +231,7 @@ async def test_limit_that_only_what_is_out_of_date_exceeds_is_none(
 ) -> None:
     """What others have sent meanwhile does not count."""
     bus = RecordingBus(refusal=ValueError("not now"))
-    runner = Orchestrator([Order], repository, clock=clock, bus=bus, limits=Limits(outbox=1))
+    runner = Orchestrator([Order], repository, clock=clock, bus=bus, limits=Limits(max_outbox=1))
     await runner.handle(Ordered("o"))
     await runner.handle(Paid("o"))
     clock.advance(timedelta(minutes=10))
@@ -242,7 +242,7 @@ async def test_limit_that_only_what_is_out_of_date_exceeds_is_none(
 
 
 async def test_limit_is_still_kept(repository: SagaRepository, clock: ManualClock) -> None:
-    runner = Orchestrator([Order], repository, clock=clock, limits=Limits(most_bytes=1000))
+    runner = Orchestrator([Order], repository, clock=clock, limits=Limits(max_bytes=1000))
     await runner.handle(Ordered("o"))
     with pytest.raises(LimitExceededError):
         await runner.handle(Paid("o"), headers={"long": "x" * 2000})

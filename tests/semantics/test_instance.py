@@ -9,6 +9,7 @@ from attrs import evolve, field, frozen
 from attrs.exceptions import FrozenAttributeError, FrozenInstanceError
 
 from sagaflow import (
+    CompensationStatus,
     Context,
     HistoryEntry,
     Instance,
@@ -18,7 +19,6 @@ from sagaflow import (
     SagaRepository,
     State,
     Status,
-    StepStatus,
     compensates,
     during,
     initially,
@@ -124,7 +124,9 @@ async def test_instance_tells_everything(repository: SagaRepository, clock: Manu
     assert (instance.created_at, instance.updated_at) == (planted, watered)
     assert instance.finished_at is None
     assert [(m.sequence, m.message.type) for m in instance.outbox] == [(1, "Log")]
-    assert [(c.step, c.status) for c in instance.compensations] == [("plant", StepStatus.PENDING)]
+    assert [(c.step, c.status) for c in instance.compensations] == [
+        ("plant", CompensationStatus.PENDING)
+    ]
     clock.advance(timedelta(days=1))
     await orchestrator.handle(Felled("t"), message_id="m-3")
     instance = await found(orchestrator)

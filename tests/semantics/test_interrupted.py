@@ -243,7 +243,7 @@ async def test_saga_that_others_have_suspended_while_it_was_undone_says_so(
     repository: SagaRepository, clock: ManualClock, meanwhile: Meanwhile
 ) -> None:
     """This process is slow; meanwhile another one has lost its patience."""
-    impatient = slow(repository, clock, retry=RetryPolicy(maximum_age=MINUTE))
+    impatient = slow(repository, clock, retry=RetryPolicy(max_age=MINUTE))
 
     async def others(_: str) -> None:
         if len(meanwhile.ran) == 1:
@@ -270,7 +270,7 @@ async def test_saga_that_others_have_suspended_while_it_was_undone_says_so(
 async def test_parked_event_that_makes_its_saga_too_large_counts_as_failed(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
-    runner = slow(repository, clock, limits=Limits(most_bytes=4_000))
+    runner = slow(repository, clock, limits=Limits(max_bytes=4_000))
     await runner.handle(Opened("s"))
     await runner.handle(Noted("s", "9999"), message_id="n-1")
     assert (await runner.handle(Reserved("s"))).kind is OutcomeKind.TRANSITIONED
@@ -422,7 +422,7 @@ async def test_timer_is_left_to_the_holder_of_the_lease_and_fired_when_that_has_
 
     repository = Leased()
     # The sweep is far away.
-    async with Orchestrator([Short], repository, poll=timedelta(hours=1)) as runner:
+    async with Orchestrator([Short], repository, poll_interval=timedelta(hours=1)) as runner:
         await runner.handle(Opened("s"))
         with anyio.fail_after(5):
             found = await runner.find(Short, "s")
@@ -435,7 +435,7 @@ async def test_timer_is_left_to_the_holder_of_the_lease_and_fired_when_that_has_
 async def test_limit_is_refused_to_the_caller_where_there_is_one(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
-    runner = slow(repository, clock, limits=Limits(most_bytes=4_000))
+    runner = slow(repository, clock, limits=Limits(max_bytes=4_000))
     await runner.handle(Opened("s"))
     await runner.handle(Reserved("s"))
     with pytest.raises(LimitExceededError):

@@ -116,8 +116,8 @@ def watching() -> Watching:
 
 @pytest.fixture
 def runner(repository: SagaRepository, clock: ManualClock, watching: Watching) -> Orchestrator:
-    retry = RetryPolicy(first=SECOND, longest=SECOND, maximum_age=SECOND)
-    return Orchestrator([Order], repository, clock=clock, observer=watching, retry=retry)
+    retry = RetryPolicy(initial_delay=SECOND, max_delay=SECOND, max_age=SECOND)
+    return Orchestrator([Order], repository, clock=clock, observers=watching, retry=retry)
 
 
 async def placed(runner: Orchestrator, *events: object) -> None:

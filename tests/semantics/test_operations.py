@@ -9,6 +9,7 @@ import pytest
 from attrs import field
 
 from sagaflow import (
+    CompensationStatus,
     ConcurrencyError,
     MemoryBus,
     OperationError,
@@ -19,7 +20,6 @@ from sagaflow import (
     SagaRepository,
     State,
     Status,
-    StepStatus,
     SuspensionReason,
     during,
     initially,
@@ -44,7 +44,7 @@ from tests.semantics.patient import (
 from tests.semantics.support import Passing, PausesAfterRead, stored_bytes
 
 pytestmark = pytest.mark.anyio
-SOON = RetryPolicy(maximum_age=MINUTE)
+SOON = RetryPolicy(max_age=MINUTE)
 
 
 @pytest.fixture(autouse=True)
@@ -135,12 +135,12 @@ async def test_compensation_that_keeps_failing_is_suspended_with_its_step_pendin
     assert await until_suspended(runner, clock) is SuspensionReason.COMPENSATION
     found = await runner.find(Booking, "b")
     assert found is not None
-    assert [entry.status for entry in found.compensations] == [StepStatus.PENDING]
+    assert [entry.status for entry in found.compensations] == [CompensationStatus.PENDING]
     faults.release = None
     await runner.retry(Booking, "b")
     found = await runner.find(Booking, "b")
     assert found is not None and found.state == Booking.failed
-    assert [entry.status for entry in found.compensations] == [StepStatus.DONE]
+    assert [entry.status for entry in found.compensations] == [CompensationStatus.DONE]
 
 
 async def test_skipped_compensation_is_marked_and_the_saga_enters_its_goal(
@@ -156,7 +156,7 @@ async def test_skipped_compensation_is_marked_and_the_saga_enters_its_goal(
     found = await runner.find(Booking, "b")
     assert found is not None and found.state == Booking.failed
     assert found.status is Status.FINISHED
-    assert [entry.status for entry in found.compensations] == [StepStatus.SKIPPED]
+    assert [entry.status for entry in found.compensations] == [CompensationStatus.SKIPPED]
 
 
 async def test_timeout_that_keeps_failing_is_suspended_and_retried(
@@ -249,7 +249,7 @@ async def test_what_follows_may_be_left_to_the_background(
     async with orchestrator(repository, clock, bus=bus, retry=SOON) as runner:
         await suspended_by_a_note(runner, bus, clock, faults)
         before = await log_of(runner)
-        await getattr(runner, action)(Booking, "b", now=False)
+        await getattr(runner, action)(Booking, "b", wait=False)
         found = await runner.find(Booking, "b")
         assert found is not None and found.suspension is None
         assert found.saga.log == before

@@ -33,7 +33,7 @@ from tests.semantics.support import Passing
 pytestmark = pytest.mark.anyio
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
-PATIENT = RetryPolicy(first=20 * MINUTE, longest=20 * MINUTE, maximum_age=600 * MINUTE)
+PATIENT = RetryPolicy(initial_delay=20 * MINUTE, max_delay=20 * MINUTE, max_age=600 * MINUTE)
 
 
 @frozen
@@ -245,7 +245,7 @@ async def test_scheduled_event_that_is_deferred_keeps_its_place(
         end = during(ready).on(Placed).goto(over)
 
     bus = MemoryBus()
-    retry = RetryPolicy(first=SECOND, longest=SECOND, maximum_age=SECOND)
+    retry = RetryPolicy(initial_delay=SECOND, max_delay=SECOND, max_age=SECOND)
     runner = Orchestrator(
         [Planned], repository, clock=clock, bus=bus, retry=retry, background=False
     )

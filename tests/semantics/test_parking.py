@@ -200,7 +200,7 @@ async def test_event_that_keeps_failing_suspends_its_saga_only(
     repository: SagaRepository, clock: ManualClock, faults: Faults
 ) -> None:
     bus = MemoryBus()
-    retry = RetryPolicy(maximum_age=5 * MINUTE)
+    retry = RetryPolicy(max_age=5 * MINUTE)
     async with orchestrator(repository, clock, bus=bus, retry=retry) as runner:
         await paid(runner)
         await paid(runner, "other")
@@ -245,7 +245,7 @@ async def test_more_parked_events_than_allowed_are_refused(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     runner = Orchestrator(
-        [Booking], repository, clock=clock, background=False, limits=Limits(parked=2)
+        [Booking], repository, clock=clock, background=False, limits=Limits(max_parked=2)
     )
     await runner.handle(Opened("b"))
     await runner.handle(Noted("b", "1"))

@@ -319,7 +319,7 @@ async def test_what_the_bus_takes_at_once_is_sent_by_the_task_of_the_caller(
 
 async def test_timer_does_not_wait_for_the_removal(noting: Noting) -> None:
     async with Orchestrator(
-        [Parking], noting, bus=RecordingBus(), poll=timedelta(hours=1)
+        [Parking], noting, bus=RecordingBus(), poll_interval=timedelta(hours=1)
     ) as orchestrator:
         await orchestrator.handle(Opened("t"))
         with anyio.fail_after(5):

@@ -82,7 +82,7 @@ async def expiry(repository: SagaRepository) -> datetime | None:
 def orchestrated(
     repository: SagaRepository, clock: ManualClock, bus: MemoryBus, minutes: int = 360
 ) -> Orchestrator:
-    retry = RetryPolicy(maximum_age=minutes * MINUTE)
+    retry = RetryPolicy(max_age=minutes * MINUTE)
     return Orchestrator(
         [Order], repository, bus=bus, clock=clock, background=False, retry=retry, messages=[Refund]
     )

@@ -135,7 +135,11 @@ async def test_timeout_fires_while_a_participant_works_on_the_command(anyio_back
 
     async with (
         Orchestrator(
-            [Trip], repository, bus=bus, poll=timedelta(hours=1), shutdown_timeout=timedelta(0)
+            [Trip],
+            repository,
+            bus=bus,
+            poll_interval=timedelta(hours=1),
+            shutdown_timeout=timedelta(0),
         ) as orchestrator,
         anyio.create_task_group() as tasks,
     ):
@@ -149,7 +153,7 @@ async def test_sagas_whose_messages_hang_keep_no_other_from_its_turn(anyio_backe
     """More of them than the background works on at a time, left by a process that has died."""
     del anyio_backend
     repository, sent = MemoryRepository(), list[str]()
-    dead = Orchestrator([Trip], repository, lease=timedelta(milliseconds=1))
+    dead = Orchestrator([Trip], repository, lease_duration=timedelta(milliseconds=1))
     hanging = [f"hangs {number}" for number in range(25)]
     for trip in hanging:
         await dead.handle(Ordered(trip))
@@ -166,7 +170,7 @@ async def test_sagas_whose_messages_hang_keep_no_other_from_its_turn(anyio_backe
         [Trip],
         repository,
         bus=RecordingBus(on_publish=publish),
-        poll=timedelta(milliseconds=5),
+        poll_interval=timedelta(milliseconds=5),
         shutdown_timeout=timedelta(0),
     ):
         with anyio.fail_after(20):
@@ -303,7 +307,7 @@ async def test_health_remembers_that_a_message_was_given_up(clock: ManualClock) 
         await anyio.sleep_forever()
 
     bus = RecordingBus(on_publish=hang)
-    retry = RetryPolicy(first=SECOND, longest=MINUTE)
+    retry = RetryPolicy(initial_delay=SECOND, max_delay=MINUTE)
     orchestrator = Orchestrator(
         [Trip],
         MemoryRepository(clock=clock),
@@ -694,9 +698,9 @@ async def test_lease_is_renewed_while_a_message_is_being_sent(
             repository,
             clock=clock,
             bus=RecordingBus(on_publish=hang),
-            lease=lease,
+            lease_duration=lease,
             owner="first",
-            poll=timedelta(hours=1),
+            poll_interval=timedelta(hours=1),
         ) as orchestrator,
         anyio.create_task_group() as tasks,
     ):
@@ -732,7 +736,7 @@ async def test_what_a_process_of_the_same_name_has_left_is_its_own_at_once(
 
     bus = RecordingBus(on_publish=note)
     async with Orchestrator(
-        [Trip], repository, clock=clock, bus=bus, owner="w-1", poll=timedelta(hours=1)
+        [Trip], repository, clock=clock, bus=bus, owner="w-1", poll_interval=timedelta(hours=1)
     ):
         with anyio.fail_after(10):
             await sent.wait()
@@ -768,7 +772,7 @@ async def test_timer_of_a_saga_that_a_process_without_background_sends_for_is_le
             repository,
             clock=clock,
             bus=RecordingBus(on_publish=hang),
-            lease=lease,
+            lease_duration=lease,
             background=False,
             shutdown_timeout=timedelta(0),
         ) as orchestrator,

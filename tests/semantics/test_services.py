@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 from svcs import Registry
 
 from sagaflow import (
+    CompensationStatus,
     Context,
     MemoryRepository,
     Orchestrator,
@@ -20,7 +21,6 @@ from sagaflow import (
     SagaflowError,
     SagaRepository,
     State,
-    StepStatus,
     compensates,
     during,
     initially,
@@ -233,5 +233,5 @@ async def test_without_services_a_compensation_that_asks_for_them_fails_with_tha
     assert instance is not None
     (entry,) = instance.compensations
     assert entry.failing is not None
-    assert (entry.status, entry.failing.attempts) == (StepStatus.PENDING, 1)
+    assert (entry.status, entry.failing.attempts) == (CompensationStatus.PENDING, 1)
     assert "this orchestrator has no services" in entry.failing.error

@@ -139,7 +139,9 @@ async def test_ids_that_are_none_stop_nobody(
     taken = await put(*(damaged(odd, clock.now()) for odd in ODD_IDS))
     assert len(taken) > len(ODD_IDS) // 2
     clock.advance(MINUTE)
-    async with Orchestrator([Order, Other], repository, clock=clock, poll=SOON) as orchestrator:
+    async with Orchestrator(
+        [Order, Other], repository, clock=clock, poll_interval=SOON
+    ) as orchestrator:
         await sweep_until(orchestrator, Order, "o")
         await sweep_until(orchestrator, Other, "o")
         health = await orchestrator.health()
@@ -186,7 +188,7 @@ async def test_more_damaged_documents_than_a_sweep_takes_are_in_nobodys_way(
     for order in ("a", "b"):
         await starting.handle(Begin(order))
     clock.advance(MINUTE)
-    async with Orchestrator([Order], repository, clock=clock, poll=SOON) as orchestrator:
+    async with Orchestrator([Order], repository, clock=clock, poll_interval=SOON) as orchestrator:
         await sweep_until(orchestrator, Order, "a", "b")
         assert (await orchestrator.health()).damaged == number
         clock.advance(MINUTE)  # the pauses of all are over; nothing is told twice
@@ -208,7 +210,7 @@ async def test_repaired_document_is_worked_on_again(
     await repository.delete(Order, "o")
     await put(whole | {"timers": [{"due": "soon"}]})
     clock.advance(MINUTE)
-    async with Orchestrator([Order], repository, clock=clock, poll=SOON) as orchestrator:
+    async with Orchestrator([Order], repository, clock=clock, poll_interval=SOON) as orchestrator:
         while (await orchestrator.health()).damaged == 0:
             await anyio.lowlevel.checkpoint()
         await repository.delete(Order, "o")
@@ -231,7 +233,7 @@ async def test_pauses_grow_while_a_document_stays_damaged(clock: ManualClock) ->
     repository = Counting(clock=clock)
     await repository.insert_document("Order", damaged("x", clock.now()))
     begun, swept = clock.now(), list[Fact]()
-    async with Orchestrator([Order], repository, clock=clock, poll=SOON) as orchestrator:
+    async with Orchestrator([Order], repository, clock=clock, poll_interval=SOON) as orchestrator:
         for _ in range(60):
             last = (await orchestrator.health()).last_sweep
             while (await orchestrator.health()).last_sweep in (None, last):
@@ -272,7 +274,9 @@ async def test_bug_in_one_class_stops_no_other_and_is_no_outage(
     await starting.handle(Begin("o"), saga_type=Order)
     await starting.handle(Begin("o"), saga_type=Other)
     clock.advance(MINUTE)
-    async with Orchestrator([Order, Other], repository, clock=clock, poll=SOON) as orchestrator:
+    async with Orchestrator(
+        [Order, Other], repository, clock=clock, poll_interval=SOON
+    ) as orchestrator:
         await sweep_until(orchestrator, Other, "o")
         health = await orchestrator.health()
         assert (health.store_reachable, health.last_sweep) == (True, None)
@@ -323,7 +327,7 @@ async def test_bus_is_told_so_that_it_delivers_again(
     bus = MemoryBus()
     await put(damaged("o", clock.now()))
     async with Orchestrator(
-        [Order], repository, clock=clock, bus=bus, background=False, observer=Observer()
+        [Order], repository, clock=clock, bus=bus, background=False, observers=Observer()
     ):
         with pytest.raises(DamagedDocumentError, match="the field 'incarnation' is missing"):
             await bus.publish(Begin("o"))

@@ -228,10 +228,10 @@ async def running(
         repository,
         bus=bus,
         services=services(),
-        observer=observer,
-        poll=timedelta(milliseconds=5),
-        lease=timedelta(milliseconds=100),
-        retry=RetryPolicy(first=QUICK, longest=QUICK),
+        observers=observer,
+        poll_interval=timedelta(milliseconds=5),
+        lease_duration=timedelta(milliseconds=100),
+        retry=RetryPolicy(initial_delay=QUICK, max_delay=QUICK),
     ) as orchestrator:
         yield orchestrator
 
@@ -285,7 +285,7 @@ async def test_code_that_is_always_cancelled_suspends_its_saga_and_says_why(
         bus=bus,
         services=services(),
         clock=clock,
-        retry=RetryPolicy(maximum_age=timedelta(minutes=5)),
+        retry=RetryPolicy(max_age=timedelta(minutes=5)),
     )
     error = await stray()
 

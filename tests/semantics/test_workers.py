@@ -64,7 +64,7 @@ async def test_timer_fires_to_the_millisecond_in_the_process_that_armed_it(
     delays: list[timedelta] = []
     # The sweep is far away: only the process's own timers can be in time.
     async with Orchestrator(
-        [Short], MemoryRepository(), bus=bus, poll=timedelta(hours=1)
+        [Short], MemoryRepository(), bus=bus, poll_interval=timedelta(hours=1)
     ) as runner:
         for key in ("b", "c", "d"):
             await runner.handle(Opened(key))
@@ -99,7 +99,7 @@ async def test_timer_that_elapses_while_its_saga_is_worked_on_is_not_left_to_the
 
     # The sweep is far away.
     async with Orchestrator(
-        [Chatty], MemoryRepository(), bus=bus, poll=timedelta(hours=1)
+        [Chatty], MemoryRepository(), bus=bus, poll_interval=timedelta(hours=1)
     ) as runner:
         async with anyio.create_task_group() as tasks:
             # On a slow machine it fires the first timer itself, and waits for the sending.
@@ -114,13 +114,13 @@ async def test_timer_that_elapses_while_its_saga_is_worked_on_is_not_left_to_the
 
 async def test_timer_of_a_dead_process_is_picked_up_by_another(repository: SagaRepository) -> None:
     # Never entered: it has no background.
-    dead = Orchestrator([Short], repository, lease=QUICK)
+    dead = Orchestrator([Short], repository, lease_duration=QUICK)
     await dead.handle(Opened("b"))
     bus = MemoryBus()
     received: list[Release] = []
     bus.subscribe(Release, received.append)
     async with Orchestrator(
-        [Short], repository, bus=bus, poll=QUICK, lease=QUICK, clock=None
+        [Short], repository, bus=bus, poll_interval=QUICK, lease_duration=QUICK, clock=None
     ) as runner:
         with anyio.fail_after(20):
             # The repository of this test has a clock that stands still; the sagas' does not.
@@ -172,9 +172,9 @@ async def test_outage_is_logged_once_and_ends_without_a_restart(
     store = Failing()
     bus = MemoryBus()
     bus.subscribe(Release, lambda _: None)
-    await Orchestrator([Short], store, lease=QUICK).handle(Opened("b"))
+    await Orchestrator([Short], store, lease_duration=QUICK).handle(Opened("b"))
     async with Orchestrator(
-        [Short], store, bus=bus, poll=timedelta(milliseconds=5), lease=QUICK
+        [Short], store, bus=bus, poll_interval=timedelta(milliseconds=5), lease_duration=QUICK
     ) as runner:
         with anyio.fail_after(20):
             while store.asked < 4:
@@ -216,7 +216,7 @@ async def test_refused_message_is_offered_again_with_growing_delays(
             raise ConnectionError("down")
 
     bus = Counting()
-    retry = RetryPolicy(first=timedelta(seconds=1), longest=timedelta(minutes=1))
+    retry = RetryPolicy(initial_delay=timedelta(seconds=1), max_delay=timedelta(minutes=1))
     runner = Orchestrator([Short], repository, bus=bus, clock=clock, retry=retry, background=False)
     await runner.handle(Opened("b"))
     offered: list[int] = []
@@ -288,7 +288,7 @@ async def _ignoring_failure(runner: Orchestrator) -> None:
 async def test_several_orchestrators_share_the_work_with_one_effect_each(
     repository: SagaRepository, anyio_backend: str
 ) -> None:
-    left_by_the_dead = Orchestrator([Short], repository, lease=QUICK)
+    left_by_the_dead = Orchestrator([Short], repository, lease_duration=QUICK)
     for number in range(12):
         await left_by_the_dead.handle(Opened(str(number)))
     bus = MemoryBus()
@@ -300,8 +300,10 @@ async def test_several_orchestrators_share_the_work_with_one_effect_each(
 
     with anyio.fail_after(60):
         async with (
-            Orchestrator([Short], repository, bus=bus, poll=QUICK, lease=QUICK) as one,
-            Orchestrator([Short], repository, bus=bus, poll=QUICK, lease=QUICK),
+            Orchestrator(
+                [Short], repository, bus=bus, poll_interval=QUICK, lease_duration=QUICK
+            ) as one,
+            Orchestrator([Short], repository, bus=bus, poll_interval=QUICK, lease_duration=QUICK),
         ):
             for number in range(12):
                 found = await until_over(one, str(number))
@@ -328,7 +330,7 @@ class Growing(Saga, correlate_by="key"):
 async def test_saga_that_would_be_too_large_is_refused_before_anything_is_sent(
     repository: SagaRepository, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits = Limits(warn_bytes=3_000, most_bytes=6_000, outbox=2)
+    limits = Limits(warn_bytes=3_000, max_bytes=6_000, max_outbox=2)
     bus = MemoryBus()
     received: list[Release] = []
     bus.subscribe(Release, received.append)
@@ -341,7 +343,7 @@ async def test_saga_that_would_be_too_large_is_refused_before_anything_is_sent(
     assert received == []
     with pytest.raises(LimitExceededError, match=r"bytes; 6,000 are allowed"):
         await Orchestrator(
-            [Growing], repository, bus=bus, clock=clock, limits=Limits(most_bytes=6_000)
+            [Growing], repository, bus=bus, clock=clock, limits=Limits(max_bytes=6_000)
         ).handle(Noted("b", "9999"))
     assert received == []
     outcome = await runner.handle(Noted("b", "2500"))
@@ -361,7 +363,7 @@ async def test_event_from_the_bus_that_would_make_a_saga_too_large_is_not_lost(
         MemoryRepository(clock=clock),
         bus=bus,
         clock=clock,
-        limits=Limits(most_bytes=6_000),
+        limits=Limits(max_bytes=6_000),
         background=False,
     ) as runner:
         await runner.handle(Opened("b"))

@@ -286,12 +286,12 @@ class World:
             services=registry,
             clock=self.clock,
             retry=RetryPolicy(
-                first=timedelta(milliseconds=100),
-                longest=timedelta(seconds=5),
-                maximum_age=self.patience,
+                initial_delay=timedelta(milliseconds=100),
+                max_delay=timedelta(seconds=5),
+                max_age=self.patience,
             ),
-            limits=Limits(outbox=100),  # what loops comes to an end
-            lease=self.lease,
+            limits=Limits(max_outbox=100),  # what loops comes to an end
+            lease_duration=self.lease,
             shutdown_timeout=timedelta(seconds=1),
             hot_sagas=self.hot_sagas,
         )

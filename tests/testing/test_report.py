@@ -166,7 +166,7 @@ def test_answer_that_is_under_way_is_shown() -> None:
 
 
 def test_what_fails_is_shown_with_its_error() -> None:
-    job = SagaTest(Job, retry=RetryPolicy(maximum_age=timedelta(minutes=5)))
+    job = SagaTest(Job, retry=RetryPolicy(max_age=timedelta(minutes=5)))
     job.given(Hired("j-1"), Broken("j-1", "")).when(CalledOff("j-1"))
     text = said(job, status=Status.FINISHED)
     failure = "ConnectionError: nobody answers the phone"

@@ -329,7 +329,7 @@ def test_expected_error_that_does_not_come_is_a_failure() -> None:
 
 
 def test_compensation_that_fails_is_tried_again_until_an_operator_helps() -> None:
-    job = SagaTest(Job, retry=RetryPolicy(maximum_age=timedelta(minutes=5)))
+    job = SagaTest(Job, retry=RetryPolicy(max_age=timedelta(minutes=5)))
     job.given(Hired("j-1"), Broken("j-1", ""))
     job.when(CalledOff("j-1"))
     job.then(outcome=OutcomeKind.COMPENSATING, status=Status.COMPENSATING, compensated=[])

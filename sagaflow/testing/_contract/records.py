@@ -23,6 +23,7 @@ from sagaflow._definition.sources import during, initially
 from sagaflow._definition.state import State
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import (
+    CompensationStatus,
     Failing,
     HistoryEntry,
     Lease,
@@ -31,7 +32,6 @@ from sagaflow._model.record import (
     RecordedCompensation,
     SagaRecord,
     Status,
-    StepStatus,
     StoredMessage,
     Suspension,
     SuspensionReason,
@@ -118,7 +118,9 @@ def full_record(correlation_id: SagaId = "p-1") -> SagaRecord:
         outbox=(outgoing(1, message=label, headers={"trace": "x"}), outgoing(2)),
         compensations=(
             compensation("1.1", event=label),
-            compensation("2.1", arguments=(1, "two"), status=StepStatus.SKIPPED, failing=FAILING),
+            compensation(
+                "2.1", arguments=(1, "two"), status=CompensationStatus.SKIPPED, failing=FAILING
+            ),
         ),
         history=(past(1), past(2), past(3)),
         timers=(

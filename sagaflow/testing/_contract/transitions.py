@@ -12,7 +12,7 @@ from sagaflow._codec.documents import (
     encode_change,
     encode_record,
 )
-from sagaflow._model.record import Status, StepStatus, StoredMessage
+from sagaflow._model.record import CompensationStatus, Status, StoredMessage
 from sagaflow.abc import SagaRepository
 from sagaflow.testing._contract.kit import Contract, promise
 from sagaflow.testing._contract.records import (
@@ -142,7 +142,7 @@ class TransitionContract(Contract):
         before = record(compensations=steps)
         await store(repository, encode_record(before))
         amended = list(steps)
-        amended[11] = evolve(steps[11], status=StepStatus.DONE)
+        amended[11] = evolve(steps[11], status=CompensationStatus.DONE)
         amended[3] = evolve(steps[3], failing=FAILING)
         assert await repository.update_document(
             PARCEL, change(before, compensations=tuple(amended))
@@ -157,7 +157,7 @@ class TransitionContract(Contract):
         await store(repository, encode_record(before))
         after = (
             compensation("1.1"),
-            compensation("1.2", status=StepStatus.DONE),
+            compensation("1.2", status=CompensationStatus.DONE),
             compensation("2.1", event=StoredMessage(type="Sent", body={"parcel": "p-1"})),
         )
         assert await repository.update_document(PARCEL, change(before, compensations=after))

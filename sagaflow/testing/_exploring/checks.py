@@ -14,11 +14,11 @@ from sagaflow._engine.outcome import OutcomeKind
 from sagaflow._engine.writing import ENDED
 from sagaflow._model.record import (
     TRANSITIONS,
+    CompensationStatus,
     HistoryEntry,
     HistoryKind,
     SagaRecord,
     Status,
-    StepStatus,
     SuspensionReason,
 )
 from sagaflow.testing._exploring.findings import FindingKind
@@ -173,7 +173,7 @@ class Checks:
 
     def _undoing(self, record: SagaRecord, undone: Sequence[HistoryEntry]) -> Iterator[Problem]:
         """Compare what is recorded with what was undone."""
-        pending = [e.step for e in record.compensations if e.status is StepStatus.PENDING]
+        pending = [e.step for e in record.compensations if e.status is CompensationStatus.PENDING]
         ends_undone = undone or record.state in self._undone_states
         if record.finished_at is not None and pending and ends_undone:
             yield self._problem(
@@ -183,7 +183,7 @@ class Checks:
         expected = [
             (entry.step, entry.message_id)
             for entry in reversed(record.compensations)
-            if entry.status is StepStatus.DONE
+            if entry.status is CompensationStatus.DONE
         ]
         if done != expected:
             yield self._problem(

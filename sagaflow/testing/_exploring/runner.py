@@ -35,9 +35,9 @@ if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
     from svcs import Registry
 
 AT_ONCE: Final = RetryPolicy(
-    first=timedelta(milliseconds=1),
-    longest=timedelta(milliseconds=1),
-    maximum_age=timedelta(milliseconds=1),
+    initial_delay=timedelta(milliseconds=1),
+    max_delay=timedelta(milliseconds=1),
+    max_age=timedelta(milliseconds=1),
 )
 """What fails is tried again in the same step, and if it goes on failing its saga is suspended."""
 
