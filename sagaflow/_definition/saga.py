@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, dataclass_transform
 
 import attrs
@@ -146,10 +147,18 @@ class SagaMeta(type):
     def __init__(cls, *args: Any, **_: Any) -> None:
         super().__init__(*args)
 
-    @property
-    def table(cls) -> TransitionTable:
-        """The transition table of the class: frozen and checked."""
-        return cls.__sagaflow__.table
+    if TYPE_CHECKING:
+
+        @property
+        def table(cls) -> TransitionTable:
+            """The transition table of the class: frozen and checked."""
+            ...
+
+    else:  # asked for many times with each event, so it is found without a call of Python's
+        table = property(
+            attrgetter("__sagaflow__.table"),
+            doc="The transition table of the class: frozen and checked.",
+        )
 
 
 def _definition(base: type) -> Definition | None:

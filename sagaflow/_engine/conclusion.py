@@ -113,14 +113,14 @@ def concluded(
     """Return *record* after a handler's run; its inbox and history are what the write appends."""
     is_new = record.status is Status.EMBRYO
     after = written(
-        consumed(record, source),
+        record if source is None else consumed(record, source),
         write,
-        kind=HistoryKind.TIMEOUT if _is_timeout(source) else HistoryKind.EVENT,
+        kind=_kind_of(source),
         event=run.event,
         step=run.step,
         message_id=run.message_id,
         target=None if run.target is None or run.compensate else run.target.name,
-        attempt=attempt_of(source),
+        attempt=1 if source is None else attempt_of(source),
         compensates=run.compensate,
     )
     after = evolve(
@@ -129,8 +129,8 @@ def concluded(
         created_at=write.now if is_new else record.created_at,
         expire_at=None if is_new else record.expire_at,
         data=run.data,
-        compensations=(*record.compensations, *_recorded(run, after.version)),
-        timers=(*_kept_timers(after, run), *_scheduled(after, run)),
+        compensations=_compensations(record, run, after.version),
+        timers=_timers(after, run),
     )
     after = with_messages(after, run.sent, run.message_id, run.headers, write.now)
     if run.compensate and pending(after) is not None:
@@ -225,8 +225,10 @@ def described(source: Fire | Offer) -> tuple[str, SagaId]:
             return (event.message.type, event.id)
 
 
-def _is_timeout(source: Source) -> bool:
-    return isinstance(source, Fire) and source.timer.event is None
+def _kind_of(source: Source) -> HistoryKind:
+    if isinstance(source, Fire) and source.timer.event is None:
+        return HistoryKind.TIMEOUT
+    return HistoryKind.EVENT
 
 
 def failing_of(source: Source) -> Failing | None:
@@ -282,10 +284,10 @@ def parked(
     return scheduled_for_work(after, machine, write)
 
 
-def _recorded(run: Run, version: int) -> tuple[RecordedCompensation, ...]:
+def _compensations(record: SagaRecord, run: Run, version: int) -> tuple[RecordedCompensation, ...]:
     if not run.undoing:
-        return ()
-    return tuple(
+        return record.compensations
+    recorded = [
         RecordedCompensation(
             id=f"{version}.{number}",
             step=run.step,
@@ -296,32 +298,30 @@ def _recorded(run: Run, version: int) -> tuple[RecordedCompensation, ...]:
             headers=run.headers,
         )
         for number, undo in enumerate(run.undoing, 1)
-    )
+    ]
+    return (*record.compensations, *recorded)
 
 
-def _kept_timers(record: SagaRecord, run: Run) -> tuple[Timer, ...]:
-    if not record.timers:
+def _timers(record: SagaRecord, run: Run) -> tuple[Timer, ...]:
+    """Return the timers after a handler's run; *record* has its version already."""
+    if not record.timers and not run.scheduled:
         return ()
-    replaced = run.unscheduled | {scheduled.name for scheduled in run.scheduled}
-    return tuple(
+    replaced = run.unscheduled | {event.name for event in run.scheduled}
+    kept = [
         timer
         for timer in record.timers
         if timer.kind is not TimerKind.EVENT or timer.name not in replaced
-    )
-
-
-def _scheduled(record: SagaRecord, run: Run) -> tuple[Timer, ...]:
-    if not run.scheduled:
-        return ()
-    return tuple(
+    ]
+    scheduled = [
         Timer(
             id=timer_id(record, 100 + number),
-            name=scheduled.name,
-            due=scheduled.due,
+            name=event.name,
+            due=event.due,
             kind=TimerKind.EVENT,
-            event=scheduled.event,
+            event=event.event,
             causation_id=run.message_id,
             headers=run.headers,
         )
-        for number, scheduled in enumerate(run.scheduled)
-    )
+        for number, event in enumerate(run.scheduled)
+    ]
+    return (*kept, *scheduled)

@@ -47,7 +47,7 @@ Work = Undo | Fire | Offer
 
 
 @frozen
-class _Pending:
+class Pending:
     """Work that is to come.
 
     :ivar arisen: since when, or from when on, it is to be done: what comes earlier is done first.
@@ -81,17 +81,15 @@ def next_work(record: SagaRecord, machine: Machine, now: datetime) -> Work | Non
     That is what arose first. Where it has failed and is tried again later, what arose after it
     waits until then.
     """
-    if not has_work(record):
-        return None
-    first = _first(record, machine)
+    first = first_work(record, machine)
     return first.work if first is not None and first.due <= now else None
 
 
 def has_timer_before(record: SagaRecord, accepted: datetime) -> bool:
     """Tell whether a timer that has not fired yet arose before an event that is accepted now."""
-    return record.status is Status.ACTIVE and any(
-        timer.due < accepted or timer.failing is not None for timer in record.timers
-    )
+    if not record.timers or record.status is not Status.ACTIVE:
+        return False
+    return any(timer.due < accepted or timer.failing is not None for timer in record.timers)
 
 
 def has_work(record: SagaRecord) -> bool:
@@ -106,18 +104,24 @@ def earliest(record: SagaRecord, machine: Machine) -> datetime | None:
 
     This is what ``wake`` must not exceed, or the work of a dead process would be lost.
     """
-    work = earliest_work(record, machine)
-    times = [] if work is None else [work]
-    if record.outbox and not is_suspended_by_message(record):
-        times.append(record.updated_at if record.sending is None else record.sending.due)
-    return min(times, default=None)
+    return earliest_of(record, first_work(record, machine))
+
+
+def earliest_of(record: SagaRecord, first: Pending | None) -> datetime | None:
+    """Return when there is something to do, sending included.
+
+    :param first: what is to be done first, sending apart.
+    """
+    work = None if first is None else first.due
+    if not record.outbox or is_suspended_by_message(record):
+        return work
+    sending = record.updated_at if record.sending is None else record.sending.due
+    return sending if work is None else min(work, sending)
 
 
 def earliest_work(record: SagaRecord, machine: Machine) -> datetime | None:
     """Return when there is something to do, sending apart; None if nothing is to come."""
-    if not has_work(record):
-        return None
-    first = _first(record, machine)
+    first = first_work(record, machine)
     return None if first is None else first.due
 
 
@@ -137,11 +141,13 @@ def next_offer(record: SagaRecord, machine: Machine) -> ParkedEvent | None:
     return None
 
 
-def _first(record: SagaRecord, machine: Machine) -> _Pending | None:
-    """Return what arises first of all that is to come.
+def first_work(record: SagaRecord, machine: Machine) -> Pending | None:
+    """Return what arises first of all that is to come, sending apart.
 
     Of what arises at one instant, that is what has failed, and else an event.
     """
+    if not (record.timers or record.parked or record.status is Status.COMPENSATING):
+        return None  # the usual case, at once
     return min(
         _pending_work(record, machine),
         key=lambda one: (one.arisen, one.failing is None),
@@ -149,7 +155,7 @@ def _first(record: SagaRecord, machine: Machine) -> _Pending | None:
     )
 
 
-def _pending_work(record: SagaRecord, machine: Machine) -> Iterator[_Pending]:
+def _pending_work(record: SagaRecord, machine: Machine) -> Iterator[Pending]:
     if record.status is Status.COMPENSATING:
         entry = pending(record)
         if entry is not None:
@@ -164,8 +170,8 @@ def _pending_work(record: SagaRecord, machine: Machine) -> Iterator[_Pending]:
             yield _since(timer.due, timer.due, timer.failing, Fire(timer))
 
 
-def _since(arisen: datetime, due: datetime, failing: Failing | None, work: Work) -> _Pending:
-    return _Pending(arisen, due if failing is None else failing.due, failing, work)
+def _since(arisen: datetime, due: datetime, failing: Failing | None, work: Work) -> Pending:
+    return Pending(arisen, due if failing is None else failing.due, failing, work)
 
 
 def still_waiting(record: SagaRecord, machine: Machine, version: int) -> tuple[ParkedEvent, ...]:

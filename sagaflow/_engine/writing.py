@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from sagaflow._definition.state import State
-from sagaflow._engine.work import Machine, earliest, next_work
+from sagaflow._engine.work import Machine, earliest_of, first_work
 from sagaflow._model.clock import to_milliseconds
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import (
@@ -147,7 +147,7 @@ def with_messages(
     """
     if not sent and (record.outbox or record.sending is None):
         return record
-    messages = tuple(
+    messages = [
         OutgoingMessage(
             id=f"{record.incarnation}-{sequence}",
             sequence=sequence,
@@ -159,7 +159,7 @@ def with_messages(
             undoes=undoes,
         )
         for sequence, message in enumerate(sent, record.sequence + 1)
-    )
+    ]
     return evolve(
         record,
         outbox=(*record.outbox, *messages),
@@ -170,10 +170,12 @@ def with_messages(
 
 def left(record: SagaRecord) -> SagaRecord:
     """Return *record* without the timeouts of its state."""
-    if not record.timers:
-        return record
-    kept = tuple(timer for timer in record.timers if timer.kind is TimerKind.EVENT)
-    return evolve(record, timers=kept)
+    return evolve(record, timers=_scheduled(record)) if record.timers else record
+
+
+def _scheduled(record: SagaRecord) -> tuple[Timer, ...]:
+    """Return the timers that stay when the saga leaves its state."""
+    return tuple([timer for timer in record.timers if timer.kind is TimerKind.EVENT])
 
 
 def entered(
@@ -188,11 +190,16 @@ def entered(
 
     :param headers: what goes along with what the timeouts cause, in stored form.
     """
-    history = tuple(
-        entry if entry.target == state.name else evolve(entry, target=state.name)
-        for entry in record.history
+    name = state.name
+    history = tuple([e if e.target == name else evolve(e, target=name) for e in record.history])
+    after = evolve(
+        record,
+        state=name,
+        status=Status.ACTIVE,
+        goal=None,
+        history=history,
+        timers=_scheduled(record) if record.timers else (),
     )
-    after = evolve(left(record), state=state.name, status=Status.ACTIVE, goal=None, history=history)
     if state.final or record.cancelled:
         return finished(after, now)
     armed = _armed(after, causation_id, headers, machine, now)
@@ -204,7 +211,8 @@ def finished(record: SagaRecord, now: datetime) -> SagaRecord:
 
     The events that wait come to nothing, and its history says so.
     """
-    return evolve(without_parked(record, ENDED), status=Status.FINISHED, timers=(), finished_at=now)
+    alone = without_parked(record, ENDED) if record.parked else record
+    return evolve(alone, status=Status.FINISHED, timers=(), finished_at=now)
 
 
 def kept_until(record: SagaRecord, machine: Machine, now: datetime) -> datetime | None:
@@ -255,14 +263,17 @@ def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> Sa
     doing it as well. Somebody else's lease on the sending of older messages is left to them. Once
     it has ended and there is nothing to do, it says until when it is kept.
     """
-    wake = earliest(record, machine)
+    now = write.now
+    first = first_work(record, machine)
+    wake = earliest_of(record, first)
     lease: Lease | None = None
-    if wake is not None and wake <= write.now:
-        lease = Lease(owner=write.owner, until=write.now + write.lease)
-        sending_only = next_work(record, machine, write.now) is None
-        if sending_only and is_leased_to_others(record, write.owner, write.now):
+    if wake is not None and wake <= now:
+        sending_only = first is None or first.due > now
+        if sending_only and is_leased_to_others(record, write.owner, now):
             lease = record.lease
-    expire_at = kept_until(record, machine, write.now)
+        else:
+            lease = Lease(owner=write.owner, until=now + write.lease)
+    expire_at = kept_until(record, machine, now)
     return evolve(record, wake=wake, lease=lease, expire_at=expire_at)
 
 
@@ -270,7 +281,7 @@ def without_sent(
     record: SagaRecord, sent: Collection[str], machine: Machine, write: Write
 ) -> SagaRecord:
     """Return *record* without messages that have been sent, and due when the rest is."""
-    left = tuple(message for message in record.outbox if message.id not in sent)
+    left = tuple([message for message in record.outbox if message.id not in sent])
     if len(left) == len(record.outbox):
         return record
     return scheduled_for_work(evolve(record, outbox=left), machine, write)

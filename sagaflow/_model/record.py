@@ -345,7 +345,5 @@ else:
         if type(value) is not SagaRecord:
             return attrs.evolve(value, **changes)
         after = object.__new__(SagaRecord)
-        fields = after.__dict__
-        fields.update(value.__dict__)
-        fields.update(changes)
+        object.__setattr__(after, "__dict__", value.__dict__ | changes)
         return after

@@ -21,7 +21,7 @@ from attrs import evolve
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._engine import conclusion, decision, work, writing
 from sagaflow._engine.conclusion import Source
-from sagaflow._engine.work import Fire, Machine
+from sagaflow._engine.work import Fire, Machine, Pending
 from sagaflow._engine.writing import Write
 from sagaflow._model.record import CompensationStatus, RecordedCompensation, SagaRecord
 from sagaflow._model.record import evolve as with_changes
@@ -76,12 +76,12 @@ def messages_in_the_wrong_order(patch: Patch) -> None:
 
 def outbox_not_due(patch: Patch) -> None:
     """A message that waits does not make its saga due, so that nobody sends it later."""
-    earliest = work.earliest
+    earliest_of = work.earliest_of
 
-    def careless(record: SagaRecord, machine: Machine) -> datetime | None:
-        return earliest(with_changes(record, outbox=()), machine)
+    def careless(record: SagaRecord, first: Pending | None) -> datetime | None:
+        return earliest_of(with_changes(record, outbox=()), first)
 
-    _everywhere(patch, earliest, careless)
+    _everywhere(patch, earliest_of, careless)
 
 
 def fired_timer_not_removed(patch: Patch) -> None:

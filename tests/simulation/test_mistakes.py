@@ -98,7 +98,7 @@ def wake_not_recorded(patch: Patch) -> None:
     def careless(*_: object) -> None:
         """Nothing is ever due."""
 
-    patch.setattr(writing, "earliest", careless)
+    patch.setattr(writing, "earliest_of", careless)
 
 
 def wake_not_rewritten(patch: Patch) -> None:
@@ -172,7 +172,8 @@ def what_is_due_first_is_done_first(patch: Patch) -> None:
         pending: Any = work._pending_work(record, machine)  # pyright: ignore[reportPrivateUsage]
         return min(pending, key=lambda one: one.due, default=None)
 
-    patch.setattr(work, "_first", careless)
+    patch.setattr(work, "first_work", careless)
+    patch.setattr(writing, "first_work", careless)
 
 
 def due_timers_overtaken_by_events(patch: Patch) -> None:
