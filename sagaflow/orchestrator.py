@@ -89,7 +89,8 @@ class Orchestrator:
         until its leases have run out. Made up if it is missing.
     :param shutdown_timeout: how long closing waits for what is being sent or worked on; the rest
         is handed back.
-    :param conflict_deadline: how long an event competes for a saga that others change as well.
+    :param conflict_deadline: how long an event, or an operator's command, competes for a saga that
+        others change as well.
     :param hot_sagas: how many of the sagas that were used last it keeps in memory, so that their
         next event is one write and no read; 0 for none. At most 64 MiB of them.
     :param observers: who is told what it does: one `Observer` or several.
@@ -175,7 +176,12 @@ class Orchestrator:
             conflict_deadline=conflict_deadline,
             trace=trace,
         )
-        self._operations = Operations(process=process, store=store, outbox=self._outbox)
+        self._operations = Operations(
+            process=process,
+            store=store,
+            outbox=self._outbox,
+            conflict_deadline=conflict_deadline,
+        )
         self._sweep = Sweep(
             process=process,
             store=store,

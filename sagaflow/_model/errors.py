@@ -118,23 +118,34 @@ class AmbiguousSagaError(SagaflowError):
 
 
 class ConcurrencyError(SagaflowError):
-    """An event lost the race for its saga again and again until its deadline had passed.
+    """An event or an operator's command lost every race for its saga until a deadline had passed.
 
-    Nothing of the event was stored; deliver it again.
+    Nothing of it was stored; deliver the event again, or repeat the command.
 
     :ivar saga: the name of the saga class.
     :ivar correlation_id: which saga.
-    :ivar attempts: how often it was tried.
+    :ivar attempts: how many attempts were overtaken by other writers.
+    :ivar seconds: how long after the first attempt the last one was overtaken.
     """
 
-    def __init__(self, saga: str, correlation_id: object, attempts: int, seconds: float) -> None:
+    def __init__(
+        self,
+        saga: str,
+        correlation_id: object,
+        attempts: int,
+        seconds: float,
+        *,
+        operation: str = "",
+    ) -> None:
         self.saga = saga
         self.correlation_id = correlation_id
         self.attempts = attempts
+        self.seconds = seconds
+        again = f"call {operation}() again" if operation else "deliver the event again"
         super().__init__(
-            f"{saga} {correlation_id!r}: {attempts} attempts in {seconds:g} s were each overtaken "
-            "by another writer. Nothing was stored; deliver the event again, or raise the "
-            "orchestrator's conflict_deadline."
+            f"{saga} {correlation_id!r}: {attempts} attempts were each overtaken by another "
+            f"writer, the last {seconds:.3g} s after the first. Nothing was stored; {again}, or "
+            "raise the orchestrator's conflict_deadline."
         )
 
 

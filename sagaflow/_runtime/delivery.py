@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import copy
 from datetime import datetime, timedelta
 
-import anyio
 from anyio.abc import TaskGroup
 from attrs import frozen
 
@@ -15,7 +13,6 @@ from sagaflow._engine.outcome import Outcome, OutcomeKind
 from sagaflow._engine.work import earliest, has_timer_before, has_work, next_work
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._model.errors import (
-    ConcurrencyError,
     LimitExceededError,
     RepositoryError,
     SerializationError,
@@ -33,6 +30,7 @@ from sagaflow._runtime.mailbox import Fate, Letter, Mailboxes
 from sagaflow._runtime.outages import Outages
 from sagaflow._runtime.outbox import Outbox
 from sagaflow._runtime.process import Process
+from sagaflow._runtime.races import Race
 from sagaflow._runtime.store import Store
 from sagaflow._runtime.trace import SILENT, Trace
 
@@ -110,8 +108,7 @@ class Delivery:
         keep_failures: bool,
     ) -> Outcome:
         letter = self.mailboxes.enter(saga_type, event.correlation_id, waits=wait)
-        attempts, deadline = 0, 0.0
-        delays: Iterator[timedelta] | None = None
+        race: Race | None = None
         try:
             await letter.turn()
             delivery = Taking(
@@ -124,24 +121,22 @@ class Delivery:
                 letter=letter,
             )
             while True:
-                attempts += 1
-                outcome = await self._attempt(delivery, is_first=attempts == 1)
+                outcome = await self._attempt(delivery, is_first=race is None)
                 if outcome is not None:
                     return outcome
-                if delays is None:
-                    delays = self.process.conflict_delays()
-                    deadline = anyio.current_time() + self.conflict_deadline.total_seconds()
-                elif anyio.current_time() >= deadline:
-                    break
-                if letter.has_written:  # those it has written for wait for their turn
-                    await anyio.sleep(next(delays).total_seconds())
+                race = race or Race(
+                    process=self.process,
+                    saga=saga_type.table.saga,
+                    correlation_id=event.correlation_id,
+                    deadline=self.conflict_deadline,
+                )
+                # An event that was not to be written by itself waits for its turn instead.
+                await race.lose(pauses=letter.has_written)
                 await letter.turn()
         finally:
             letter.leave()
             if letter.unsent is not None:
                 await self.outbox.send(saga_type, letter.unsent, tasks, wait=wait, lingers=True)
-        seconds = self.conflict_deadline.total_seconds()
-        raise ConcurrencyError(saga_type.table.saga, event.correlation_id, attempts, seconds)
 
     def uncorrelated(self, saga_type: type[Saga], event: object) -> Outcome:
         """Log that an event says nowhere which saga it belongs to."""

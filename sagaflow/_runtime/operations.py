@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from attrs import frozen
 
@@ -11,7 +12,7 @@ from sagaflow._definition.state import State
 from sagaflow._engine.failure import cancelled, resumed, skipped
 from sagaflow._engine.work import Machine
 from sagaflow._engine.writing import is_leased_to_others
-from sagaflow._model.errors import ConcurrencyError, OperationError, UnknownStateError
+from sagaflow._model.errors import OperationError, UnknownStateError
 from sagaflow._model.ids import SagaId, check_id
 from sagaflow._model.record import (
     CompensationStatus,
@@ -22,9 +23,9 @@ from sagaflow._model.record import (
 )
 from sagaflow._runtime.outbox import Outbox
 from sagaflow._runtime.process import Process
+from sagaflow._runtime.races import Race
 from sagaflow._runtime.store import Store
 
-_ATTEMPTS = 50
 _TRIES_AGAIN = ("retry", "resume")
 """What may be done to a saga whose migration fails: it may have been mended."""
 _SAY_THEMSELVES = ("skip", "cancel")
@@ -60,6 +61,7 @@ class Operations:
     process: Process
     store: Store
     outbox: Outbox
+    conflict_deadline: timedelta
 
     async def resume(self, saga_type: type[Saga], correlation_id: SagaId, action: str) -> None:
         """Lift a suspension: what failed is tried again, and what came later after it.
@@ -150,7 +152,8 @@ class Operations:
     ) -> tuple[SagaRecord, SagaRecord]:
         """Apply *change*, however often others are faster; return the saga before and after."""
         saga = saga_type.table.saga
-        for _ in range(_ATTEMPTS):
+        race: Race | None = None
+        while True:
             record = await self.store.load(
                 saga_type, check_id(correlation_id), None, any_state=action in _SAY_THEMSELVES
             )
@@ -167,7 +170,14 @@ class Operations:
             after = change(record)
             if await self.store.update(saga_type, record, after):
                 return record, after
-        raise ConcurrencyError(saga, correlation_id, _ATTEMPTS, 0)
+            race = race or Race(
+                process=self.process,
+                saga=saga,
+                correlation_id=correlation_id,
+                deadline=self.conflict_deadline,
+                operation=action,
+            )
+            await race.lose()
 
     def _known(self, machine: Machine, record: SagaRecord) -> State:
         """Return the state of a saga, or refuse one that its class does not know."""

@@ -40,6 +40,7 @@ ERRORS = [
     UnknownEventError(Paid, ("Order", "Parcel")),
     AmbiguousSagaError(Paid, ("Order", "Parcel")),
     ConcurrencyError("Order", "o-1", 7, 2.5),
+    ConcurrencyError("Order", "o-1", 7, 2.5, operation="cancel"),
     CompensationError("Order", "o-1", "pay", "TimeoutError()"),
     SerializationError("Order.lines[2].price", "it is a complex"),
     LimitExceededError("Order", "o-1", "parked events", 1_001, 1_000),
@@ -115,8 +116,14 @@ def test_errors_keep_their_values_and_say_what_to_do() -> None:
         "o-1",
         7,
     )
-    assert "Order 'o-1': 7 attempts in 2.5 s" in str(concurrency)
-    assert "deliver the event again" in str(concurrency)
+    assert concurrency.seconds == 2.5
+    assert str(concurrency) == (
+        "Order 'o-1': 7 attempts were each overtaken by another writer, the last 2.5 s after the "
+        "first. Nothing was stored; deliver the event again, or raise the orchestrator's "
+        "conflict_deadline."
+    )
+    operation = ConcurrencyError("Order", "o-1", 7, 2.5, operation="cancel")
+    assert "Nothing was stored; call cancel() again, or raise" in str(operation)
     compensation = CompensationError("Order", 7, "pay", "TimeoutError()")
     assert (compensation.saga, compensation.correlation_id, compensation.step) == (
         "Order",

@@ -8,11 +8,13 @@ from attrs import field, frozen
 
 from sagaflow import (
     Context,
+    MemoryBus,
     Orchestrator,
     RetryPolicy,
     Saga,
     SagaRepository,
     State,
+    SuspensionReason,
     compensates,
     during,
     during_any,
@@ -24,6 +26,8 @@ from sagaflow.testing import ManualClock
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+SOON = RetryPolicy(max_age=MINUTE)
+"""What fails for a minute suspends its saga."""
 
 
 @frozen
@@ -154,3 +158,26 @@ async def log_of(runner: Orchestrator, key: str = "b") -> list[str]:
     found = await runner.find(Booking, key)
     assert found is not None
     return found.saga.log
+
+
+async def until_suspended(runner: Orchestrator, clock: ManualClock) -> SuspensionReason:
+    """Do what is due until the booking is suspended, and return why it is."""
+    for _ in range(5):
+        clock.advance(MINUTE)
+        await runner.run_due()
+    found = await runner.find(Booking, "b")
+    assert found is not None and found.suspension is not None
+    return found.suspension.reason
+
+
+async def suspended_by_a_note(
+    runner: Orchestrator, bus: MemoryBus, clock: ManualClock, faults: Faults
+) -> None:
+    """Suspend a booking by a first note that fails; a second one waits behind it."""
+    for event in (Opened("b"), Reserved("b"), Paid("b")):
+        await runner.handle(event)
+    faults.noted = ValueError("no paper")
+    await bus.publish(Noted("b", "1"))
+    assert await until_suspended(runner, clock) is SuspensionReason.HANDLER
+    await runner.handle(Noted("b", "2"))
+    faults.noted = None

@@ -10,12 +10,10 @@ from attrs import field
 
 from sagaflow import (
     CompensationStatus,
-    ConcurrencyError,
     MemoryBus,
     OperationError,
     Orchestrator,
     OutcomeKind,
-    RetryPolicy,
     Saga,
     SagaRepository,
     State,
@@ -24,12 +22,11 @@ from sagaflow import (
     during,
     initially,
 )
-from sagaflow._codec.documents import DocumentChange
 from sagaflow.testing import ManualClock
 from tests.semantics.patient import (
     FAULTS,
     HOUR,
-    MINUTE,
+    SOON,
     Booking,
     Failed,
     Faults,
@@ -40,38 +37,18 @@ from tests.semantics.patient import (
     Reserved,
     log_of,
     orchestrator,
+    suspended_by_a_note,
+    until_suspended,
 )
-from tests.semantics.support import Passing, PausesAfterRead, stored_bytes
+from tests.semantics.support import PausesAfterRead, stored_bytes
 
 pytestmark = pytest.mark.anyio
-SOON = RetryPolicy(max_age=MINUTE)
 
 
 @pytest.fixture(autouse=True)
 def faults() -> Faults:
     FAULTS.__init__()  # type: ignore[misc]
     return FAULTS
-
-
-async def until_suspended(runner: Orchestrator, clock: ManualClock) -> SuspensionReason:
-    for _ in range(5):
-        clock.advance(MINUTE)
-        await runner.run_due()
-    found = await runner.find(Booking, "b")
-    assert found is not None and found.suspension is not None
-    return found.suspension.reason
-
-
-async def suspended_by_a_note(
-    runner: Orchestrator, bus: MemoryBus, clock: ManualClock, faults: Faults
-) -> None:
-    for event in (Opened("b"), Reserved("b"), Paid("b")):
-        await runner.handle(event)
-    faults.noted = ValueError("no paper")
-    await bus.publish(Noted("b", "1"))
-    assert await until_suspended(runner, clock) is SuspensionReason.HANDLER
-    await runner.handle(Noted("b", "2"))
-    faults.noted = None
 
 
 async def test_retry_tries_the_event_again_and_then_the_parked_ones(
@@ -233,13 +210,6 @@ async def test_cancel_without_a_state_ends_the_saga_where_it_is(
     assert found.finished_at == clock.now()
 
 
-class Overtaken(Passing):
-    """Others are always faster."""
-
-    async def update_document(self, saga: str, change: DocumentChange) -> bool:
-        return False
-
-
 @pytest.mark.parametrize("action", ["retry", "skip", "cancel"])
 async def test_what_follows_may_be_left_to_the_background(
     action: str, repository: SagaRepository, clock: ManualClock, faults: Faults
@@ -255,16 +225,6 @@ async def test_what_follows_may_be_left_to_the_background(
         assert found.saga.log == before
         assert await runner.run_due() == 1
         assert await log_of(runner) != before
-
-
-async def test_operation_that_is_always_overtaken_gives_up_and_changes_nothing(
-    memory: SagaRepository, clock: ManualClock
-) -> None:
-    await orchestrator(memory, clock).handle(Opened("b"))
-    before = await stored_bytes(memory, Booking, "b")
-    with pytest.raises(ConcurrencyError, match="Booking 'b': 50 attempts"):
-        await orchestrator(Overtaken(memory), clock).cancel(Booking, "b")
-    assert await stored_bytes(memory, Booking, "b") == before
 
 
 async def test_operation_that_is_overtaken_once_sees_what_the_other_has_stored(
