@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import heapq
 import types
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 from copy import deepcopy
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from itertools import count
+from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
+from attrs import define, field
 from bson import ObjectId
 
 from sagaflow._codec.data import fields_of
@@ -17,16 +21,87 @@ from sagaflow._codec.elements import Document, encode_lease
 from sagaflow._codec.selection import Selection, Summary, summary_of
 from sagaflow._definition.saga import Saga
 from sagaflow._model.clock import Clock
-from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.ids import MOST_BYTES, SagaId, check_id
 from sagaflow._model.record import Lease, Status, has_expired
 from sagaflow.abc import SagaRepository
 
-_Key = tuple[type, object]
-_UNCHANGING: Final = frozenset(
+_Key: TypeAlias = str | tuple[type, object]
+_Place: TypeAlias = tuple[datetime, int, _Key]
+_UNCHANGING: Final[frozenset[object]] = frozenset(
     {bool, int, float, str, bytes, datetime, UUID, ObjectId, types.NoneType}
 )
 _UNFINISHED: Final = {Status.ACTIVE.value, Status.COMPENSATING.value, Status.SUSPENDED.value}
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
+_SPARE: Final = 64
+_kind_of: Callable[[object], object] = type  # checkers follow `type` itself too far
+
+
+@define(eq=False)
+class _Documents:
+    """The documents of one class of sagas, and in which order they have work to do.
+
+    The order is a heap of wakes. A document gets its place there when somebody looks for due work,
+    not when it is written: by then, most were written again, or have no work any more. A place that
+    no longer holds stays in the heap until it is met, or until such places are the larger part.
+
+    :ivar by_key: all of them.
+    """
+
+    by_key: dict[_Key, Document] = field(factory=dict[_Key, Document])
+    _moved: dict[_Key, Document] = field(factory=dict[_Key, Document])
+    _places: dict[_Key, _Place] = field(factory=dict[_Key, _Place])
+    _heap: list[_Place] = field(factory=list[_Place])
+    _numbers: Iterator[int] = field(factory=count)
+
+    def note(self, key: _Key, document: Document) -> None:
+        """Note that a document was written: it may wake at another instant, or no more."""
+        if "wake" in document:
+            self._moved[key] = document
+        else:
+            self._moved.pop(key, None)
+            self._places.pop(key, None)
+
+    def remove(self, key: _Key) -> bool:
+        """Remove a document and tell whether there was one."""
+        self._moved.pop(key, None)
+        self._places.pop(key, None)
+        return self.by_key.pop(key, None) is not None
+
+    def waking(
+        self, until: datetime, takes: Callable[[Document], bool], most: int | None
+    ) -> list[Document]:
+        """Return the documents that wake until then, the earliest first.
+
+        :param takes: tells which of them count.
+        :param most: look no further once there are so many.
+        """
+        self._arrange()
+        heap, found, seen = self._heap, list[Document](), list[_Place]()
+        while heap and heap[0][0] <= until and (most is None or len(found) < most):
+            place = heapq.heappop(heap)
+            key = place[2]
+            if self._places.get(key) is place:
+                seen.append(place)
+                document = self.by_key[key]
+                if takes(document):
+                    found.append(document)
+        for place in seen:
+            heapq.heappush(heap, place)
+        return found
+
+    def _arrange(self) -> None:
+        """Give each document that was written since the last time its place."""
+        for key, document in self._moved.items():
+            wake, known = _wake_of(document), self._places.get(key)
+            if wake is None:
+                self._places.pop(key, None)
+            elif known is None or known[0] != wake:
+                place = self._places[key] = (wake, next(self._numbers), key)
+                heapq.heappush(self._heap, place)
+        self._moved.clear()
+        if len(self._heap) > 2 * len(self._places) + _SPARE:
+            self._heap = list(self._places.values())
+            heapq.heapify(self._heap)
 
 
 class MemoryRepository(SagaRepository):
@@ -46,8 +121,7 @@ class MemoryRepository(SagaRepository):
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         super().__init__(clock=clock)
-        self._collections: dict[str, dict[_Key, Document]] = {}
-        self._waiting: dict[str, dict[_Key, Document]] = {}  # those that have a wake, as an index
+        self._collections: defaultdict[str, _Documents] = defaultdict(_Documents)
 
     async def load_document(
         self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
@@ -72,16 +146,16 @@ class MemoryRepository(SagaRepository):
 
     async def insert_document(self, saga: str, document: Document) -> bool:
         """Store a copy of a new document; see `SagaRepository.insert_document`."""
-        key = _key(document["_id"])
-        if self._at(saga, key) is not None:
+        documents, key = self._collections[saga], _key(document["_id"])
+        if key in documents.by_key and self._living_at(documents, key) is not None:
             return False
-        kept = self._collection(saga)[key] = copied(document)
-        self._index(saga, key, kept)
+        kept = documents.by_key[key] = copied(document)
+        documents.note(key, kept)
         return True
 
     async def update_document(self, saga: str, change: DocumentChange) -> bool:
         """Apply a change to one document; see `SagaRepository.update_document`."""
-        document = self._get(saga, change.correlation_id)
+        documents, key, document = self._find(saga, change.correlation_id)
         if (
             document is None
             or document.get("incarnation") != change.incarnation
@@ -90,23 +164,26 @@ class MemoryRepository(SagaRepository):
             return False
         for path, value in change.set.items():
             kept = value if type(value) in _UNCHANGING else copied(value)
-            if "." in path:
-                _set_within(document, path, kept)
-            else:
+            name, dot, rest = path.partition(".")
+            if not dot:
                 document[path] = kept
+            elif name == "compensations":
+                document[name][int(rest)] = kept
+            else:
+                document.setdefault(name, {})[rest] = kept
         for name in change.unset:
             document.pop(name, None)
         for name, push in change.push.items():
             items = document.setdefault(name, [])
-            items.extend(copied(push.items))
+            items += [one if type(one) in _UNCHANGING else copied(one) for one in push.items]
             if push.keep is not None:
                 del items[: -push.keep]
-        self._index(saga, _key(change.correlation_id), document)
+        documents.note(key, document)
         return True
 
     async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
         """Note something about a saga; see `SagaRepository.bookkeep`."""
-        document = self._get(saga, note.correlation_id)
+        documents, key, document = self._find(saga, note.correlation_id)
         if document is None or document.get("incarnation") != note.incarnation:
             return False
         if note.sent:
@@ -115,10 +192,10 @@ class MemoryRepository(SagaRepository):
             ]
         if document.get("version") != note.version:
             return False
-        document.update(copied(dict(note.set)))
+        document.update(copied({**note.set}))
         for name in note.unset:
             document.pop(name, None)
-        self._index(saga, _key(note.correlation_id), document)
+        documents.note(key, document)
         return True
 
     async def claim(
@@ -147,14 +224,13 @@ class MemoryRepository(SagaRepository):
         limit: int | None = None,
     ) -> AsyncIterator[SagaId]:
         """Yield the ids of sagas with work to do; see `SagaRepository.due`."""
-        waiting = [
-            (document["wake"], document["_id"])
-            for document in self._waiting.get(saga, {}).values()
-            if _is_due(document, now, unclaimed=unclaimed, schema=schema)
-            and not self._has_expired(document)
-        ]
-        for _, correlation_id in sorted(waiting, key=lambda item: item[0])[:limit]:
-            yield correlation_id
+
+        def takes(document: Document) -> bool:
+            fits = _is_due(document, now, unclaimed=unclaimed, schema=schema)
+            return fits and not self._has_expired(document)
+
+        for document in self._collections[saga].waking(now, takes, limit):
+            yield document["_id"]
 
     async def scan_documents(
         self,
@@ -173,7 +249,7 @@ class MemoryRepository(SagaRepository):
                 document.get("status") not in _UNFINISHED or _changed(document) >= unchanged_since
             ):
                 continue
-            yield copied(document)
+            yield _copy(document)
 
     async def count_states(self, saga: str) -> dict[str, int]:
         """Return how many sagas are in each state."""
@@ -199,45 +275,40 @@ class MemoryRepository(SagaRepository):
 
     async def delete_document(self, saga: str, correlation_id: SagaId) -> bool:
         """Remove a document and tell whether there was one."""
-        return self._remove(saga, _key(check_id(correlation_id)))
+        return self._collections[saga].remove(_key(check_id(correlation_id)))
 
     async def create_indexes(self, saga_type: type[Saga]) -> None:
         """Check that the class can be stored; a dictionary needs no indexes."""
         fields_of(saga_type)
 
-    def _collection(self, saga: str) -> dict[_Key, Document]:
-        return self._collections.setdefault(saga, {})
-
     def _get(self, saga: str, correlation_id: SagaId) -> Document | None:
         """Return the stored document itself, unless its tombstone has expired."""
-        return self._at(saga, _key(check_id(correlation_id)))
+        return self._find(saga, correlation_id)[2]
 
-    def _at(self, saga: str, key: _Key) -> Document | None:
-        collection = self._collection(saga)
-        document = collection.get(key)
+    def _find(self, saga: str, correlation_id: SagaId) -> tuple[_Documents, _Key, Document | None]:
+        """Return the same, with where it is kept.
+
+        A text under which something is found as it is has passed the check: only such are keys.
+        """
+        documents = self._collections[saga]
+        if type(correlation_id) is str:
+            document = documents.by_key.get(correlation_id)
+            if document is not None and "expire_at" not in document:
+                return documents, correlation_id, document
+        key = _key(check_id(correlation_id))
+        return documents, key, self._living_at(documents, key)
+
+    def _living_at(self, documents: _Documents, key: _Key) -> Document | None:
+        document = documents.by_key.get(key)
         if document is not None and self._has_expired(document):
-            self._remove(saga, key)
+            documents.remove(key)
             return None
         return document
-
-    def _remove(self, saga: str, key: _Key) -> bool:
-        self._waiting.get(saga, {}).pop(key, None)
-        return self._collection(saga).pop(key, None) is not None
-
-    def _index(self, saga: str, key: _Key, document: Document) -> None:
-        """Note whether a document has work to do, so that a sweep need not look at all others."""
-        waiting = self._waiting.get(saga)
-        if waiting is None:
-            waiting = self._waiting[saga] = {}
-        if "wake" in document:
-            waiting[key] = document
-        else:
-            waiting.pop(key, None)
 
     def _living(self, saga: str) -> list[Document]:
         return [
             document
-            for document in self._collection(saga).values()
+            for document in self._collections[saga].by_key.values()
             if not self._has_expired(document)
         ]
 
@@ -247,16 +318,25 @@ class MemoryRepository(SagaRepository):
 
 
 def copied(value: Any) -> Any:
-    """Return a copy of what is stored: dicts and lists of values that cannot be changed."""
-    kind = cast("type[object]", type(value))
-    if kind is dict:
-        return {
-            name: part if type(part) in _UNCHANGING else copied(part)
-            for name, part in value.items()
-        }
-    if kind is list:
-        return [part if type(part) in _UNCHANGING else copied(part) for part in value]
-    return value if kind in _UNCHANGING else deepcopy(value)
+    """Return a copy of what can be changed: dicts and lists of values that cannot, above all."""
+    kind = _kind_of(value)
+    if kind is not dict and kind is not list:
+        return deepcopy(value)
+    whole: Any = value.copy()
+    left = [whole]
+    for container in left:  # which grows meanwhile; a call for each part would take longer
+        kind = _kind_of(container)
+        for place, part in container.items() if kind is dict else enumerate(container):
+            kind = _kind_of(part)
+            if kind in _UNCHANGING:
+                continue
+            if kind is dict or kind is list:
+                copy = part.copy()
+                left.append(copy)
+            else:
+                copy = deepcopy(part)
+            container[place] = copy
+    return whole
 
 
 def _copy(document: Document) -> Document:
@@ -270,10 +350,16 @@ def _changed(document: Document) -> datetime:
     return changed if isinstance(changed, datetime) else _NEVER
 
 
+def _wake_of(document: Document) -> datetime | None:
+    """Return when a document has work to do, if what stands there is an instant."""
+    wake: object = document.get("wake")
+    return wake if isinstance(wake, datetime) and wake.tzinfo is not None else None
+
+
 def _is_due(document: Document, now: datetime, *, unclaimed: bool, schema: int | None) -> bool:
-    """Tell whether a document is due, as a server would: a value of another type is none."""
-    wake, stored, lease = document.get("wake"), document.get("schema"), document.get("lease")
-    if not isinstance(wake, datetime) or wake > now:
+    """Tell whether a document is due, as a server would."""
+    wake, stored, lease = _wake_of(document), document.get("schema"), document.get("lease")
+    if wake is None or wake > now:
         return False
     if schema is not None and isinstance(stored, int) and stored > schema:
         return False
@@ -282,17 +368,14 @@ def _is_due(document: Document, now: datetime, *, unclaimed: bool, schema: int |
 
 
 def _key(correlation_id: object) -> _Key:
-    """Tell ids of different types apart, whatever they are equal to; a stranger's may be a dict."""
+    """Tell ids of different types apart, whatever they are equal to; a stranger's may be a dict.
+
+    A usual text is its own key. What `check_id` has to look at more closely is not.
+    """
     kind = type(correlation_id)
+    if isinstance(correlation_id, str):
+        usual = kind is str and 0 < len(correlation_id) <= MOST_BYTES and correlation_id.isascii()
+        return correlation_id if usual else (kind, correlation_id)
     if isinstance(correlation_id, int) and kind is not bool:
         return (int, correlation_id)
     return (kind, repr(correlation_id) if kind in (dict, list) else correlation_id)
-
-
-def _set_within(document: Document, path: str, value: object) -> None:
-    """Set one of the paths that a change may name into a part of a document."""
-    name, _, rest = path.partition(".")
-    if name == "compensations":
-        document[name][int(rest)] = value
-    else:
-        document.setdefault(name, {})[rest] = value

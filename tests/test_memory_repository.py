@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+import gc
+import sys
+from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta
+from types import FrameType
 
 import anyio
 import pytest
+from attrs import evolve
 
 from sagaflow import (
     MemoryRepository,
     Orchestrator,
     OutcomeKind,
     SagaDefinitionError,
+    SagaId,
     SagaRepository,
 )
-from sagaflow import memory as module
-from sagaflow._codec.documents import Bookkeeping
-from sagaflow._codec.elements import Document
+from sagaflow._codec.documents import Bookkeeping, encode_change, encode_record
 from sagaflow._codec.selection import Selection
 from sagaflow._model.record import Lease, Status
 from sagaflow.testing import ManualClock
@@ -32,6 +35,7 @@ from tests.contract.records import (
     document,
     load,
     outgoing,
+    past,
     plain_change,
     record,
     store,
@@ -136,19 +140,133 @@ async def test_lists_are_those_that_any_repository_has(
         assert len(own) == count
 
 
-async def test_sweep_looks_at_no_saga_without_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[object] = []
-    is_due = module._is_due  # pyright: ignore[reportPrivateUsage]
+@pytest.mark.parametrize("limit", [10, None], ids=["some", "all"])
+async def test_look_for_due_work_takes_no_longer_with_more_that_is_not_due(
+    limit: int | None,
+) -> None:
+    """The number of calls tells how many documents are looked at."""
+    looks: dict[tuple[int, int], int] = {}
+    for idle, pending in ((10, 100), (500, 100), (10, 2_000)):
+        memory = MemoryRepository()
+        for number in range(idle):
+            await store(memory, document(f"idle {number}"))
+        for number in range(pending):
+            await store(memory, document(f"pending {number}", wake=NOW + (number + 1) * SECOND))
+        await store(memory, *(document(number, wake=NOW - number * SECOND) for number in range(10)))
+        await store(memory, document("gone", wake=NOW))
+        await memory.delete_document(PARCEL, "gone")
+        found, _ = await _looked(memory, limit)  # the first look puts in order what was written
+        assert found == [*reversed(range(10))]
+        again, looks[idle, pending] = await _looked(memory, limit)
+        assert again == found
+    assert len(set(looks.values())) == 1, looks
 
-    def looking(document: Document, *args: Any, **options: Any) -> bool:
-        looked.append(document["_id"])
-        return is_due(document, *args, **options)
 
-    monkeypatch.setattr(module, "_is_due", looking)
-    repository = MemoryRepository()
-    for number in range(100):
-        await store(repository, document(number))
-    await store(repository, document("due", wake=NOW), document("gone", wake=NOW))
-    await repository.delete_document(PARCEL, "gone")
-    assert [one async for one in repository.due(PARCEL, NOW, unclaimed=True)] == ["due"]
-    assert looked == ["due"]
+async def test_look_is_paid_for_what_was_written_since_the_last_one() -> None:
+    memory = MemoryRepository()
+    for number in range(1_000):
+        await store(memory, document(number, wake=NOW + (number + 1) * SECOND))
+    _, first = await _looked(memory)
+    _, idle = await _looked(memory)
+    await store(memory, document("late", wake=NOW))
+    found, later = await _looked(memory)
+    assert found == ["late"]
+    assert idle < later < idle + 30 < first
+
+
+async def test_sagas_that_wake_at_ever_new_instants_leave_little_behind() -> None:
+    """However often that changed, what is kept is bounded by the number of sagas with work."""
+
+    class Instant(datetime):
+        """One that can be counted."""
+
+    memory, moment = MemoryRepository(), Instant.fromtimestamp(NOW.timestamp(), UTC)
+    await store(memory, document(wake=NOW))
+    for version in range(1, 1_001):
+        later = plain_change("p-1", version, wake=moment + version * SECOND)
+        assert await memory.update_document(PARCEL, later)
+        assert (await _looked(memory))[0] == []
+    gc.collect()
+    assert 1 <= sum(type(one) is Instant for one in gc.get_objects()) <= 100
+
+
+async def test_saga_whose_wake_changes_is_due_once_and_at_the_last_one() -> None:
+    memory = MemoryRepository()
+    await store(memory, document(wake=NOW), document("p-2", wake=NOW + SECOND))
+    assert (await _looked(memory))[0] == ["p-1"]
+    for version, seconds in enumerate((9, 0, 3, 0), 1):
+        wake = NOW + seconds * SECOND
+        assert await memory.update_document(PARCEL, plain_change("p-1", version, wake=wake))
+        assert (await _looked(memory))[0] == ["p-1"][: seconds == 0]
+    found = memory.due(PARCEL, NOW + 10 * SECOND, unclaimed=True)
+    assert [one async for one in found] == ["p-1", "p-2"]
+
+
+async def test_instant_without_a_time_zone_is_none() -> None:
+    memory = MemoryRepository()
+    await store(memory, document(), document("p-2", wake=NOW))
+    naive = plain_change("p-1", 1, wake=NOW.replace(tzinfo=None))
+    assert await memory.update_document(PARCEL, naive)
+    assert (await _looked(memory))[0] == ["p-2"]
+    assert not await memory.claim(PARCEL, "p-1", Lease(owner="me", until=NOW), NOW)
+
+
+async def test_write_takes_few_calls() -> None:
+    """As it is of an event in its usual case: fields, a message id, a message, its history."""
+    memory = MemoryRepository()
+    before = record(wake=NOW, lease=Lease(owner="me", until=NOW))
+    after = evolve(
+        before,
+        version=2,
+        data={"weight": 2},
+        sequence=1,
+        inbox=("m-2",),
+        outbox=(outgoing(1, headers={"trace": "x"}),),
+        history=(past(2),),
+        wake=NOW + SECOND,
+    )
+    change = encode_change(before, after, inbox_size=128)
+    sent = ("i-1-1",)
+    note = Bookkeeping(
+        correlation_id="p-1", incarnation="i-1", version=2, sent=sent, unset=("wake",)
+    )
+    await store(memory, document("another"))
+    assert await _called(memory.insert_document(PARCEL, encode_record(before))) <= 4
+    assert await _called(memory.update_document(PARCEL, change)) <= 6
+    assert await _called(memory.bookkeep(PARCEL, note)) <= 4
+    stored = await load(memory)
+    assert stored == evolve(after, outbox=(), wake=None)
+
+
+async def _looked(memory: MemoryRepository, limit: int | None = None) -> tuple[list[SagaId], int]:
+    """Look for due work; return the ids that were found, and how many calls that took."""
+    calls = 0
+
+    def count(_: FrameType, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    due = memory.due(PARCEL, NOW, unclaimed=True, limit=limit)
+    sys.setprofile(count)
+    try:
+        found = [one async for one in due]
+    finally:
+        sys.setprofile(None)
+    return found, calls
+
+
+async def _called(writing: Awaitable[bool]) -> int:
+    """Return how many functions of Python a write calls, which must take place."""
+    calls = 0
+
+    def count(_: FrameType, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        done = await writing
+    finally:
+        sys.setprofile(None)
+    assert done
+    return calls
