@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 
 from benchmarks.measuring import Measurement
 from benchmarks.server import fresh_database, open_repository
-from sagaflow import Context, Orchestrator, Saga, SagaId, State, initially
+from sagaflow import Context, MessageId, Orchestrator, Saga, SagaId, State, initially
 
 _TASKS = 200
 _PATIENCE = 1_800.0
@@ -71,7 +71,7 @@ class _Bus:
         /,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
         """Count a message."""

@@ -20,7 +20,7 @@ from anyio import to_thread
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 
-from sagaflow import Clock, RepositoryError, Saga, SagaId, ServerUnavailableError
+from sagaflow import Clock, MessageId, RepositoryError, Saga, SagaId, ServerUnavailableError
 from sagaflow.abc import (
     Bookkeeping,
     Document,
@@ -92,7 +92,7 @@ class SqliteRepository(SagaRepository):
     # What a transition needs
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         """Return the document of a saga; see `SagaRepository.load_document`."""
         document = await self._run(lambda: self._read(saga, correlation_id))

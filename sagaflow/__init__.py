@@ -18,6 +18,7 @@ from sagaflow._engine.outcome import OutcomeKind as OutcomeKind
 from sagaflow._model.clock import Clock as Clock
 from sagaflow._model.clock import SystemClock as SystemClock
 from sagaflow._model.envelope import Envelope as Envelope
+from sagaflow._model.ids import MessageId as MessageId
 from sagaflow._model.ids import SagaId as SagaId
 from sagaflow._model.policy import Limits as Limits
 from sagaflow._model.policy import RetryPolicy as RetryPolicy
@@ -91,6 +92,7 @@ __all__ = [
     "Limits",
     "MemoryBus",
     "MemoryRepository",
+    "MessageId",
     "NewerSchemaError",
     "NoHandlerError",
     "Observer",

@@ -27,7 +27,7 @@ from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.state import State
 from sagaflow._model.clock import Clock, SystemClock
 from sagaflow._model.errors import SagaflowError
-from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.ids import MessageId, SagaId, check_id
 from sagaflow._model.record import Lease, Status, has_expired
 from sagaflow._model.shown import shown
 
@@ -38,6 +38,7 @@ __all__ = [
     "Document",
     "DocumentChange",
     "Lease",
+    "MessageId",
     "Push",
     "SagaId",
     "SagaRepository",
@@ -88,7 +89,7 @@ class SagaRepository(ABC):
 
     @abstractmethod
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         """Return the document of a saga, as last written by anyone, or None.
 
@@ -461,7 +462,7 @@ class Bus(Protocol):
         /,
         *,
         correlation_id: SagaId | None = ...,
-        message_id: SagaId | None = ...,
+        message_id: MessageId | None = ...,
         headers: Mapping[str, object] | None = ...,
     ) -> None:
         """Accept *message*; once this returns, the bus is responsible for it.

@@ -21,7 +21,7 @@ from sagaflow._codec.elements import Document, encode_lease
 from sagaflow._codec.selection import Selection, Summary, summary_of
 from sagaflow._definition.saga import Saga
 from sagaflow._model.clock import Clock
-from sagaflow._model.ids import MOST_BYTES, SagaId, check_id
+from sagaflow._model.ids import MOST_BYTES, MessageId, SagaId, check_id
 from sagaflow._model.record import Lease, Status, has_expired
 from sagaflow.abc import SagaRepository
 
@@ -124,7 +124,7 @@ class MemoryRepository(SagaRepository):
         self._collections: defaultdict[str, _Documents] = defaultdict(_Documents)
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         """Return a copy of a document; see `SagaRepository.load_document`."""
         document = self._get(saga, correlation_id)

@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 from sagaflow._forms.size import document_size
 from sagaflow._forms.values import decode_dynamic, encode_dynamic
 from sagaflow._model.errors import RepositoryError, SagaflowError
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.record import SuspensionReason
 from sagaflow._model.shown import shown
@@ -78,7 +78,7 @@ class Activity:
     saga: str
     correlation_id: SagaId | None
     name: str
-    message_id: SagaId | None = None
+    message_id: MessageId | None = None
     headers: Mapping[str, object] = field(factory=dict[str, object])
     body: object = field(default=None, repr=False)
     version: int = 0

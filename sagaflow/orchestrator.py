@@ -28,7 +28,7 @@ from sagaflow._model.errors import (
     ServerUnavailableError,
     UnknownStateError,
 )
-from sagaflow._model.ids import SagaId, check_new_id
+from sagaflow._model.ids import MessageId, SagaId, check_new_id
 from sagaflow._model.policy import Limits, RetryPolicy
 from sagaflow._runtime.aside import checked
 from sagaflow._runtime.cache import HotSagas
@@ -248,7 +248,7 @@ class Orchestrator:
         event: object,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
         saga_type: type[Saga] | None = None,
     ) -> Outcome:
@@ -424,7 +424,7 @@ class Orchestrator:
         saga: type[Saga],
         event: object,
         correlation_id: SagaId | None,
-        message_id: SagaId | None,
+        message_id: MessageId | None,
         headers: Mapping[str, object],
         *,
         wait: bool,

@@ -71,7 +71,10 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow, "Orchestrator Outcome OutcomeKind Instance MemoryBus Envelope MemoryRepository"),
     (sagaflow, "SystemClock SagaflowError SagaDefinitionError ConcurrencyError CompensationError"),
     (sagaflow, "SerializationError RepositoryError __version__"),
-    (sagaflow.abc, "SagaRepository Bus Bookkeeping DocumentChange Document Lease Push SagaId"),
+    (
+        sagaflow.abc,
+        "SagaRepository Bus Bookkeeping DocumentChange Document Lease Push SagaId MessageId",
+    ),
     (sagaflow.diagrams, "Diagram Trail Step diagram_of trail_of to_mermaid to_dot to_svg"),
     (sagaflow.mongo, "MongoRepository"),
     (sagaflow, "Observer Health"),
@@ -233,7 +236,7 @@ def test_every_public_name_says_what_it_is_for(module: ModuleType) -> None:
             assert value.__doc__, name
 
 
-@pytest.mark.parametrize("name", ["SagaId", "during_any", "initially"])
+@pytest.mark.parametrize("name", ["MessageId", "SagaId", "during_any", "initially"])
 def test_every_public_value_says_what_it_is_for(name: str) -> None:
     """A value has no docstring of its own: a string under it is what editors show."""
     paths = Path(sagaflow.__file__).parent.rglob("*.py")

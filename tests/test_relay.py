@@ -14,6 +14,7 @@ from sagaflow import (
     Context,
     Envelope,
     MemoryRepository,
+    MessageId,
     OutgoingMessage,
     RetryPolicy,
     Saga,
@@ -81,7 +82,7 @@ class Bus:
         /,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
         assert isinstance(message, Note)

@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 
 from sagaflow import (
     MemoryRepository,
+    MessageId,
     NewerSchemaError,
     RepositoryError,
     Saga,
@@ -624,7 +625,7 @@ async def test_swept_saga_is_looked_at_once_before_it_is_claimed() -> None:
 
     class Watched(Passing):
         async def load_document(
-            self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+            self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
         ) -> Document | None:
             asked.append(("look", correlation_id))
             return await super().load_document(saga, correlation_id, message_id=message_id)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from bson import Code, ObjectId
 
-from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.ids import MessageId, SagaId, check_id
 from sagaflow._model.shown import shown
 
 T = TypeVar("T")
@@ -44,12 +44,12 @@ def instant_in(document: Mapping[str, Any], name: str) -> datetime:
     return value
 
 
-def id_in(document: Mapping[str, Any], name: str) -> SagaId:
+def id_in(document: Mapping[str, Any], name: str) -> MessageId:
     """Return the id of a message."""
     return check_message_id(document[name])
 
 
-def check_message_id(value: object) -> SagaId:
+def check_message_id(value: object) -> MessageId:
     """Return the id of a message."""
     if not is_id(value):
         raise TypeError(f"{shown(value)} is no id of a message")

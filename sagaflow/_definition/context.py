@@ -15,7 +15,7 @@ from sagaflow._model.clock import to_milliseconds
 from sagaflow._model.envelope import COMMAND, EVENT
 from sagaflow._model.errors import SagaflowError, SerializationError
 from sagaflow._model.fresh import new_dict, new_list, new_set
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 
 if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
     from svcs import Container
@@ -88,7 +88,7 @@ class Context:
     """
 
     correlation_id: SagaId
-    message_id: SagaId
+    message_id: MessageId
     version: int
     state: State | None
     now: datetime

@@ -20,7 +20,7 @@ from sagaflow._engine.writing import (
     with_messages,
     written,
 )
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import (
     CompensationStatus,
     Failing,
@@ -76,7 +76,7 @@ class Run:
 
     step: str
     event: str
-    message_id: SagaId
+    message_id: MessageId
     headers: object
     target: State | None
     compensate: bool
@@ -216,7 +216,7 @@ def consumed(record: SagaRecord, source: Source) -> SagaRecord:
             return evolve(record, parked=tuple(e for e in record.parked if e.id != event.id))
 
 
-def described(source: Fire | Offer) -> tuple[str, SagaId]:
+def described(source: Fire | Offer) -> tuple[str, MessageId]:
     """Return what the history says of a timer or parked event: its event and its id."""
     match source:
         case Fire(timer):

@@ -29,7 +29,7 @@ from sagaflow._engine.writing import (
     without_parked,
     written,
 )
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.record import (
     CompensationStatus,
@@ -176,7 +176,7 @@ def cancelled(record: SagaRecord, goal: State, machine: Machine, write: Write) -
 
 
 def _suspended(
-    record: SagaRecord, reason: SuspensionReason, subject: SagaId, error: str, now: datetime
+    record: SagaRecord, reason: SuspensionReason, subject: MessageId, error: str, now: datetime
 ) -> SagaRecord:
     suspension = Suspension(reason=reason, subject=subject, error=error, since=now)
     return evolve(record, status=Status.SUSPENDED, suspension=suspension)
@@ -238,14 +238,14 @@ def _with_failing(record: SagaRecord, work: Work, failing: Failing) -> SagaRecor
             return evolve(record, parked=parked)
 
 
-def _named(work: Work) -> tuple[str, SagaId]:
+def _named(work: Work) -> tuple[str, MessageId]:
     if isinstance(work, Undo):
         return (f"{COMPENSATION} failed", work.entry.message_id)
     event, subject = described(work)
     return (event, subject)
 
 
-def _subject(work: Work) -> SagaId:
+def _subject(work: Work) -> MessageId:
     return work.entry.id if isinstance(work, Undo) else described(work)[1]
 
 

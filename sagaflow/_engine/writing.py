@@ -11,7 +11,7 @@ from attrs import frozen
 from sagaflow._definition.state import State
 from sagaflow._engine.work import Machine, earliest_of, first_work
 from sagaflow._model.clock import to_milliseconds
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId
 from sagaflow._model.record import (
     HistoryEntry,
     HistoryKind,
@@ -63,7 +63,7 @@ def written(  # noqa: PLR0913 - what an entry of the history tells
     kind: HistoryKind,
     event: str,
     step: str,
-    message_id: SagaId,
+    message_id: MessageId,
     target: str | None = None,
     attempt: int = 1,
     compensates: bool = False,
@@ -100,7 +100,7 @@ def written(  # noqa: PLR0913 - what an entry of the history tells
 
 
 def without_effect(
-    record: SagaRecord, events: Iterable[tuple[str, SagaId]], why: str
+    record: SagaRecord, events: Iterable[tuple[str, MessageId]], why: str
 ) -> SagaRecord:
     """Return *record* with entries in its history for what was accepted and comes to nothing.
 
@@ -135,7 +135,7 @@ def without_parked(record: SagaRecord, why: str) -> SagaRecord:
 def with_messages(
     record: SagaRecord,
     sent: tuple[Sent, ...],
-    causation_id: SagaId,
+    causation_id: MessageId,
     headers: object,
     now: datetime,
     *,
@@ -181,7 +181,7 @@ def _scheduled(record: SagaRecord) -> tuple[Timer, ...]:
 def entered(
     record: SagaRecord,
     state: State,
-    causation_id: SagaId,
+    causation_id: MessageId,
     headers: object,
     machine: Machine,
     now: datetime,
@@ -232,7 +232,7 @@ def kept_until(record: SagaRecord, machine: Machine, now: datetime) -> datetime 
 
 
 def default_timer(
-    record: SagaRecord, causation_id: SagaId, headers: object, machine: Machine, now: datetime
+    record: SagaRecord, causation_id: MessageId, headers: object, machine: Machine, now: datetime
 ) -> tuple[Timer, ...]:
     """Return the timer of the class's ``timeout=``, if its state has no timeout of its own."""
     delay = machine.options.timeout
@@ -294,7 +294,7 @@ def is_leased_to_others(record: SagaRecord, owner: str, now: datetime) -> bool:
 
 
 def _armed(
-    record: SagaRecord, causation_id: SagaId, headers: object, machine: Machine, now: datetime
+    record: SagaRecord, causation_id: MessageId, headers: object, machine: Machine, now: datetime
 ) -> tuple[Timer, ...]:
     rows = machine.table.timeouts(record.state)
     if not rows:

@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from attrs import field, frozen
 
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.shown import shown
 
 BodyT_co = TypeVar("BodyT_co", covariant=True)
@@ -43,9 +43,9 @@ class Envelope(Generic[BodyT_co]):
     """
 
     body: BodyT_co = field(repr=shown)
-    id: SagaId
+    id: MessageId
     correlation_id: SagaId | None = None
-    causation_id: SagaId | None = None
+    causation_id: MessageId | None = None
     headers: Mapping[str, object] = field(factory=dict[str, object], converter=_read_only)
 
 

@@ -12,7 +12,10 @@ from bson import Code, ObjectId
 from sagaflow._model.errors import CorrelationError
 
 SagaId: TypeAlias = str | int | UUID | ObjectId
-"""A correlation id or message id. ``7`` and ``"7"`` are two ids."""
+"""A correlation id: which saga of its class. ``7`` and ``"7"`` are two ids."""
+
+MessageId: TypeAlias = str | int | UUID | ObjectId
+"""A message id: what a second delivery is recognised by. ``7`` and ``"7"`` are two ids."""
 
 MOST_BYTES: Final = 1024
 """How long an id may be that comes in: the ids of handled messages stay in the saga for a while."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import define, field
 
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.shown import shown
 from sagaflow._model.texts import cleaned, text_of, traceback_of
 
@@ -37,7 +37,7 @@ def about(
     correlation_id: SagaId | None = None,
     *,
     event: str | None = None,
-    message_id: SagaId | None = None,
+    message_id: MessageId | None = None,
     version: int | None = None,
 ) -> dict[str, object]:
     """Return the fields of a log record: all of them on every record, None where unknown.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 from attrs import field, frozen
 
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.redaction import Secret
 
 
@@ -68,7 +68,7 @@ class OutgoingMessage:
     sequence: int
     kind: str
     message: StoredMessage
-    causation_id: SagaId
+    causation_id: MessageId
     headers: object = field(factory=dict[str, object])
     created_at: datetime
     undoes: str | None = None
@@ -123,7 +123,7 @@ class Timer:
     kind: TimerKind
     delay: timedelta | None = None
     event: StoredMessage | None = None
-    causation_id: SagaId
+    causation_id: MessageId
     headers: object = field(factory=dict[str, object])
     failing: Failing | None = None
 
@@ -140,7 +140,7 @@ class ParkedEvent:
     :ivar failing: how its handler has failed so far.
     """
 
-    id: SagaId
+    id: MessageId
     message: StoredMessage
     headers: object = field(factory=dict[str, object])
     parked_at: datetime
@@ -172,7 +172,7 @@ class Suspension:
     """
 
     reason: SuspensionReason
-    subject: SagaId
+    subject: MessageId
     error: str
     since: datetime
 
@@ -210,7 +210,7 @@ class RecordedCompensation:
     method: str
     event: StoredMessage | None = None
     arguments: Secret[tuple[object, ...] | None] = field(default=None, repr=False)
-    message_id: SagaId
+    message_id: MessageId
     headers: object = field(factory=dict[str, object])
     status: CompensationStatus = CompensationStatus.PENDING
     failing: Failing | None = None
@@ -265,7 +265,7 @@ class HistoryEntry:
     step: str
     source: str | None
     target: str
-    message_id: SagaId
+    message_id: MessageId
     version: int
     token: str
     attempt: int = 1
@@ -307,7 +307,7 @@ class SagaRecord:
     cancelled: bool = False
     data: Secret[Mapping[str, object]] = field(repr=False)
     sequence: int = 0
-    inbox: tuple[SagaId, ...] = ()
+    inbox: tuple[MessageId, ...] = ()
     outbox: tuple[OutgoingMessage, ...] = ()
     compensations: tuple[RecordedCompensation, ...] = ()
     history: tuple[HistoryEntry, ...] = ()

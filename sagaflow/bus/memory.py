@@ -24,7 +24,7 @@ from sagaflow._model.envelope import (
     current_envelope,
 )
 from sagaflow._model.errors import BusError, NoHandlerError
-from sagaflow._model.ids import SagaId, Unique, check_id
+from sagaflow._model.ids import MessageId, SagaId, Unique, check_id
 
 MessageT = TypeVar("MessageT")
 
@@ -180,7 +180,7 @@ class MemoryBus:
         /,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
         """Have *message* handled by everyone who subscribed to its class.

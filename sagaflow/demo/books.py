@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId
 from sagaflow.abc import SagaRepository
 
 _NOTHING: Final = Decimal(0)
@@ -111,7 +111,7 @@ class Ledger:
         self._store = store
 
     async def enter(
-        self, entry: Entry, command_id: SagaId, order_id: str, amount: Decimal | None = None
+        self, entry: Entry, command_id: MessageId, order_id: str, amount: Decimal | None = None
     ) -> None:
         """Write an entry, unless that of this command is there already."""
         document = {"_id": str(command_id), "entry": entry.kind, "order": order_id}

@@ -22,7 +22,7 @@ from sagaflow._definition.saga import Saga
 from sagaflow._forms.size import field_sizes
 from sagaflow._model.clock import Clock
 from sagaflow._model.errors import RepositoryError, SerializationError
-from sagaflow._model.ids import SagaId, check_id
+from sagaflow._model.ids import MessageId, SagaId, check_id
 from sagaflow._model.record import Lease, Status
 from sagaflow.abc import SagaRepository, closing, unreadable_of
 from sagaflow.mongo.drivers import driver_for, running_on_trio
@@ -129,7 +129,7 @@ class MongoRepository(SagaRepository):
             await self._driver.find_one("sagaflow", {"_id": 0}, {"_id": 1})
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         """Read a document; see `SagaRepository.load_document`."""
         fields: Document | None = None

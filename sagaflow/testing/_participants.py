@@ -12,7 +12,7 @@ from sagaflow._forms.instances import is_message_class
 from sagaflow._model.clock import Clock
 from sagaflow._model.envelope import COMMAND, EVENT, MESSAGE_KIND
 from sagaflow._model.errors import SagaflowError
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.shown import shown
 
 MessageT = TypeVar("MessageT")
@@ -161,7 +161,7 @@ class Participants:
         /,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
         """Keep *message* and do about it what the script says."""

@@ -14,7 +14,7 @@ import anyio
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
 from sagaflow._model.errors import SagaflowError
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.policy import RetryPolicy
 from sagaflow.abc import SagaRepository
 from sagaflow.testing._checks import SagaChecks
@@ -95,7 +95,7 @@ class AsyncSagaTest(SagaChecks[SagaT]):
         self,
         event: object,
         *,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         correlation_id: SagaId | None = None,
         raises: type[Exception] | None = None,
         match: str | None = None,
@@ -205,7 +205,7 @@ class SagaTest(SagaChecks[SagaT]):
         self,
         event: object,
         *,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         correlation_id: SagaId | None = None,
         raises: type[Exception] | None = None,
         match: str | None = None,

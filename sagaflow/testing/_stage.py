@@ -18,7 +18,7 @@ from sagaflow._definition.state import State
 from sagaflow._engine.correlation import correlate
 from sagaflow._engine.outcome import Outcome, OutcomeKind
 from sagaflow._model.errors import SagaflowError
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.record import (
     CompensationStatus,
@@ -166,7 +166,7 @@ class Stage(Generic[SagaT]):
         self.forget()
 
     async def when(
-        self, event: object, *, message_id: SagaId | None, correlation_id: SagaId | None
+        self, event: object, *, message_id: MessageId | None, correlation_id: SagaId | None
     ) -> None:
         """Have the saga take *event*, and everything that follows from it at this instant."""
         self._act()
@@ -223,10 +223,10 @@ class Stage(Generic[SagaT]):
     async def _hand_over(
         self,
         event: object,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         *,
         given: SagaId | None = None,
-        answered: SagaId | None = None,
+        answered: MessageId | None = None,
     ) -> Outcome:
         """Have the saga take *event*; what does not say which one it means goes to this one."""
         table, known = self.saga_type.table, answered or self.correlation_id

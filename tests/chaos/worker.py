@@ -20,7 +20,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient
 
 from sagaflow import Clock, Orchestrator, RetryPolicy, SagaflowError, SystemClock
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow.mongo import MongoRepository
 from tests.chaos.errand import EVENTS, Errand, NewErrand, StumbleError
 from tests.chaos.plan import Setting
@@ -74,7 +74,7 @@ class ParticipantBus:
         /,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
         """Hand a command over.

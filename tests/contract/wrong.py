@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve
 
-from sagaflow import MemoryRepository, SagaId
+from sagaflow import MemoryRepository, MessageId, SagaId
 from sagaflow._codec.documents import Bookkeeping, DocumentChange, Push
 from sagaflow._codec.elements import Document
 from sagaflow._model.record import Lease
@@ -61,7 +61,7 @@ class ReplacesOnInsert(Mistaken):
 
 class HandsOutWhatIsStored(Mistaken):
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         if message_id is not None:
             return await super().load_document(saga, correlation_id, message_id=message_id)
@@ -145,7 +145,7 @@ class NeverForgetsIds(Mistaken):
 
 class ReadsTheWholeInbox(Mistaken):
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         whole = await super().load_document(saga, correlation_id, message_id=None)
         if whole is not None and message_id is not None:
@@ -155,7 +155,7 @@ class ReadsTheWholeInbox(Mistaken):
 
 class ReadsTheHistory(Mistaken):
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         found = await super().load_document(saga, correlation_id, message_id=message_id)
         whole = await super().load_document(saga, correlation_id, message_id=None)
@@ -164,7 +164,7 @@ class ReadsTheHistory(Mistaken):
 
 class TakesTextForNumbers(Mistaken):
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         found = await super().load_document(saga, correlation_id, message_id=message_id)
         whole = await super().load_document(saga, correlation_id, message_id=None)
@@ -285,6 +285,6 @@ class MixesClasses(Mistaken):
         return await super().insert_document("all", document)
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         return await super().load_document("all", correlation_id, message_id=message_id)

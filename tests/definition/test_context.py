@@ -18,7 +18,7 @@ from bson import ObjectId
 from sagaflow import Context, State
 from sagaflow._definition.context import AddedCompensation, Effects, Outgoing
 from sagaflow._model.envelope import COMMAND, EVENT
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow.exceptions import SagaflowError, SerializationError
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -40,7 +40,7 @@ class Untold:
 
 def context(
     correlation_id: SagaId = "o-1",
-    message_id: SagaId = "m-1",
+    message_id: MessageId = "m-1",
     *,
     saga: str = "Order",
     cause: str = "",

@@ -17,7 +17,7 @@ from sagaflow import (
 )
 from sagaflow._codec.documents import DocumentChange
 from sagaflow._codec.elements import Document
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow.testing import ManualClock
 from tests.evolution.sagas import MINUTE, NAME, Failed, New, Old, Paid, Placed, Shipped
 from tests.evolution.test_old_workers import Charge, Charging
@@ -37,7 +37,7 @@ class Noting(Passing):
         self.changes: list[DocumentChange] = []
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         self.reads += 1
         return await super().load_document(saga, correlation_id, message_id=message_id)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sagaflow import MemoryBus
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._model.envelope import COMMAND, MESSAGE_KIND
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import Lease
 from sagaflow.mongo import MongoRepository
 
@@ -84,7 +84,7 @@ class MortalRepository(MongoRepository):
     """A repository whose process may die before or after anything that it does."""
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         found = await super().load_document(saga, correlation_id, message_id=message_id)
         passed("after load")
@@ -138,7 +138,7 @@ class MortalBus(MemoryBus):
         /,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
         command = headers is not None and headers.get(MESSAGE_KIND) == COMMAND

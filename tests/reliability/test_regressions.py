@@ -13,6 +13,7 @@ from sagaflow import (
     BusError,
     Context,
     MemoryRepository,
+    MessageId,
     Orchestrator,
     Saga,
     SagaId,
@@ -80,7 +81,7 @@ class Bus:
         /,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
         """Take a note."""

@@ -12,7 +12,7 @@ from bson import encode
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 
-from sagaflow import Saga, SagaId, SagaRepository, UnknownOutcomeError
+from sagaflow import MessageId, Saga, SagaId, SagaRepository, UnknownOutcomeError
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
 from sagaflow._model.record import Lease
@@ -47,7 +47,7 @@ class Passing(SagaRepository):
         self.inner = inner
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         return await self.inner.load_document(saga, correlation_id, message_id=message_id)
 
@@ -110,7 +110,7 @@ class PausesAfterRead(Passing):
         self.go_on = anyio.Event()
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         found = await super().load_document(saga, correlation_id, message_id=message_id)
         self.has_read.set()
@@ -127,7 +127,7 @@ class ReadsTogether(Passing):
         self._complete = anyio.Event()
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         found = await super().load_document(saga, correlation_id, message_id=message_id)
         self._missing -= 1
@@ -181,7 +181,7 @@ class LosesAnswers(Passing):
         self.lost = 0
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         if self.lost and self._failing_read is not None and self._failing_reads:
             self._failing_reads -= 1
@@ -231,7 +231,7 @@ class Published:
 
     body: object
     correlation_id: SagaId | None
-    message_id: SagaId | None
+    message_id: MessageId | None
     headers: Mapping[str, object]
 
 
@@ -263,7 +263,7 @@ class RecordingBus:
         /,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
         """Take the message, or refuse it."""

@@ -15,6 +15,7 @@ from sagaflow import (
     Limits,
     MemoryBus,
     MemoryRepository,
+    MessageId,
     Orchestrator,
     Outcome,
     OutcomeKind,
@@ -139,7 +140,7 @@ class Slow(Passing):
         return len(self.changes) + len(self.notes)
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         self.reads += 1
         return await super().load_document(saga, correlation_id, message_id=message_id)

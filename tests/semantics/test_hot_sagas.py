@@ -11,6 +11,7 @@ from sagaflow import (
     Context,
     LimitExceededError,
     Limits,
+    MessageId,
     Orchestrator,
     OutcomeKind,
     Saga,
@@ -90,7 +91,7 @@ class Counting(Passing):
         self.calls: list[str] = []
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         self.calls.append("read")
         return await super().load_document(saga, correlation_id, message_id=message_id)

@@ -12,6 +12,7 @@ from sagaflow import (
     Context,
     HistoryKind,
     MemoryBus,
+    MessageId,
     Orchestrator,
     Outcome,
     OutcomeKind,
@@ -519,7 +520,7 @@ class Counting(Passing):
     writes = 0
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         self.reads += 1
         return await super().load_document(saga, correlation_id, message_id=message_id)

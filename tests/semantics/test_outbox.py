@@ -13,6 +13,7 @@ from sagaflow import (
     Context,
     Instance,
     MemoryBus,
+    MessageId,
     Orchestrator,
     OutcomeKind,
     OutgoingMessage,
@@ -439,7 +440,7 @@ async def test_saga_that_cannot_be_read_does_not_keep_others_from_their_turn(
 
     class Damaged(Passing):
         async def load_document(
-            self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+            self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
         ) -> Document | None:
             if correlation_id in damaged:
                 raise SerializationError("Shop", f"{correlation_id} is damaged")
@@ -471,7 +472,7 @@ async def test_run_due_stops_when_the_store_cannot_be_reached(
 
     class Unreachable(Passing):
         async def load_document(
-            self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+            self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
         ) -> Document | None:
             reads.append(correlation_id)
             raise ServerUnavailableError("nobody there")
@@ -488,7 +489,7 @@ async def test_saga_that_was_deleted_meanwhile_is_passed_over(
 ) -> None:
     class Deletes(Passing):
         async def load_document(
-            self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+            self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
         ) -> Document | None:
             await self.inner.delete_document(saga, correlation_id)
             return await super().load_document(saga, correlation_id, message_id=message_id)

@@ -22,6 +22,7 @@ from sagaflow import (
     DamagedDocumentError,
     MemoryBus,
     MemoryRepository,
+    MessageId,
     Observer,
     Orchestrator,
     Saga,
@@ -224,7 +225,7 @@ async def test_repaired_document_is_worked_on_again(
 async def test_pauses_grow_while_a_document_stays_damaged(clock: ManualClock) -> None:
     class Counting(MemoryRepository):
         async def load_document(
-            self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+            self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
         ) -> Document | None:
             looks.append(clock.now())
             return await super().load_document(saga, correlation_id, message_id=message_id)

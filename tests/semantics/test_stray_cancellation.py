@@ -24,6 +24,7 @@ from sagaflow import (
     Context,
     MemoryBus,
     MemoryRepository,
+    MessageId,
     Observer,
     Orchestrator,
     OutcomeKind,
@@ -171,7 +172,7 @@ class Bus(MemoryBus):
         /,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
         await trouble().here("bus")

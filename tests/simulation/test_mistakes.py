@@ -16,7 +16,7 @@ from sagaflow._codec.elements import Document
 from sagaflow._engine import conclusion, decision, work, writing
 from sagaflow._engine.conclusion import Source
 from sagaflow._engine.work import Fire, Machine
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import SagaRecord
 from sagaflow._runtime import delivery, store
 from sagaflow._runtime.delivery import Delivery, Taking
@@ -124,7 +124,7 @@ def duplicates_not_recognised(patch: Patch) -> None:
     load = MemoryRepository.load_document
 
     async def careless(
-        self: MemoryRepository, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self: MemoryRepository, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         document = await load(self, saga, correlation_id, message_id=message_id)
         if document is not None and message_id is not None:

@@ -38,7 +38,7 @@ from sagaflow._codec.elements import Document
 from sagaflow._definition.saga import definition_of
 from sagaflow._engine.work import Machine, earliest
 from sagaflow._model.clock import to_milliseconds
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import Lease
 from tests.simulation.trip import (
     BookFlight,
@@ -442,7 +442,7 @@ class Port:
         /,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
         """Accept a message, or not, or accept it and have the answer lost."""
@@ -465,7 +465,7 @@ class Store(SagaRepository):
         self._process = process
 
     async def load_document(
-        self, saga: str, correlation_id: SagaId, *, message_id: SagaId | None
+        self, saga: str, correlation_id: SagaId, *, message_id: MessageId | None
     ) -> Document | None:
         """Read, if the store answers."""
         return await self._read(

@@ -10,11 +10,16 @@ from uuid import UUID
 
 import attrs
 from attrs import Factory, field, frozen
+from bson import ObjectId
 
 from sagaflow import (
     Context,
+    Envelope,
+    HistoryEntry,
+    MessageId,
     OutcomeKind,
     Saga,
+    SagaId,
     Secret,
     State,
     compensates,
@@ -212,7 +217,18 @@ def read_a_context(ctx: Context) -> None:
     assert_type(ctx.state, State | None)
     assert_type(ctx.version, int)
     assert_type(ctx.idempotency_key("charge"), str)
+    assert_type(ctx.correlation_id, SagaId)
+    assert_type(ctx.message_id, MessageId)
     ctx.compensate()
+
+
+def read_ids(envelope: Envelope[Paid], entry: HistoryEntry) -> MessageId:
+    assert_type(envelope.id, MessageId)
+    assert_type(envelope.causation_id, MessageId | None)
+    assert_type(envelope.correlation_id, SagaId | None)
+    assert_type(entry.message_id, MessageId)
+    made: list[MessageId] = ["m-1", 7, UUID(int=7), ObjectId()]
+    return made[0]
 
 
 SHARED = State("shared")

@@ -14,6 +14,9 @@ from attrs import frozen
 
 from sagaflow import (
     Context,
+    MemoryRepository,
+    Orchestrator,
+    RetryPolicy,
     Saga,
     Secret,
     State,
@@ -291,6 +294,16 @@ def test_a_saga() -> None:
     test.on(Placed("o-1"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     SagaTest(Placed)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
     SagaTest(Order, runtime="curio")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def run_a_saga(orchestrator: Orchestrator) -> None:
+    await orchestrator.handle(Placed("o-1"), message_id=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await orchestrator.handle(Placed("o-1"), message_id=Placed("m-1"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await orchestrator.handle(Placed("o-1"), correlation_id={"o": 1})  # type: ignore[dict-item, arg-type]  # pyright: ignore[reportArgumentType]
+    await orchestrator.cancel(Order, "o-1", state="failed")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Orchestrator([Order], MemoryRepository(), observers=print)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Orchestrator([Order], MemoryRepository(), poll_interval=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    RetryPolicy(max_age=60)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def test_a_saga_in_a_coroutine() -> None:

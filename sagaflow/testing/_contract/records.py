@@ -21,7 +21,7 @@ from sagaflow._definition.context import Context
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.sources import during, initially
 from sagaflow._definition.state import State
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import (
     CompensationStatus,
     Failing,
@@ -216,7 +216,7 @@ async def load(repository: SagaRepository, correlation_id: SagaId = "p-1") -> Sa
 
 
 async def load_for(
-    repository: SagaRepository, message_id: SagaId, correlation_id: SagaId = "p-1"
+    repository: SagaRepository, message_id: MessageId, correlation_id: SagaId = "p-1"
 ) -> SagaRecord:
     """Return a saga as it is read to handle this message."""
     found = await repository.load_document(PARCEL, correlation_id, message_id=message_id)

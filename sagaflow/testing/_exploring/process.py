@@ -11,7 +11,7 @@ from attrs import define, field
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
 from sagaflow._model.envelope import Envelope
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import HistoryKind
 from sagaflow.memory import MemoryRepository
 from sagaflow.testing._clock import ManualClock
@@ -64,7 +64,7 @@ class DyingRepository(MemoryRepository):
     def __init__(self, clock: ManualClock, death: Death) -> None:
         super().__init__(clock=clock)
         self._death = death
-        self.undoing: dict[SagaId, str] = {}
+        self.undoing: dict[MessageId, str] = {}
 
     async def restore(self, saga: str, document: Document) -> None:
         """Have a document from the beginning on."""
@@ -100,7 +100,7 @@ class DyingRepository(MemoryRepository):
         self.undoing.update((message_id, step) for message_id in new)
         return done
 
-    async def _outbox(self, saga: str, correlation_id: SagaId) -> set[SagaId]:
+    async def _outbox(self, saga: str, correlation_id: SagaId) -> set[MessageId]:
         document = await self.load_document(saga, correlation_id, message_id=None)
         return set() if document is None else {message["id"] for message in document["outbox"]}
 
@@ -137,7 +137,7 @@ class RecordingBus:
         /,
         *,
         correlation_id: SagaId | None = None,
-        message_id: SagaId | None = None,
+        message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
         """Accept a message, while the process lives."""

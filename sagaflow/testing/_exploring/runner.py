@@ -16,7 +16,7 @@ from sagaflow._engine.correlation import correlate
 from sagaflow._engine.outcome import Outcome, OutcomeKind
 from sagaflow._model.envelope import Envelope
 from sagaflow._model.errors import SagaflowError
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.record import TRANSITIONS, SagaRecord, Status
 from sagaflow.orchestrator import Orchestrator
@@ -253,7 +253,7 @@ def _delivered(
     return evolve(after, delivered=(*after.delivered, delivered), promised=promised)
 
 
-def _handled(record: SagaRecord, message_id: SagaId) -> bool:
+def _handled(record: SagaRecord, message_id: MessageId) -> bool:
     """Tell whether a transition of the saga took a message."""
     return any(
         entry.kind in TRANSITIONS for entry in record.history if entry.message_id == message_id
@@ -273,7 +273,7 @@ def _is_deferred(saga: type[Saga], world: World, step: Deliver) -> bool:
     return any(row.action is Action.DEFER for row in rows)
 
 
-def _id(step: Deliver) -> SagaId:
+def _id(step: Deliver) -> MessageId:
     return type(step.event).__name__ if step.message_id is None else step.message_id
 
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from attrs import field, frozen
 from attrs.validators import ge
 
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 
 
 @frozen(kw_only=True)
@@ -41,7 +41,7 @@ class Deliver(_Troubled):
     """
 
     event: object
-    message_id: SagaId | None = None
+    message_id: MessageId | None = None
     correlation_id: SagaId | None = field(default=None, kw_only=True)
 
 

@@ -15,7 +15,7 @@ from sagaflow._codec.instance import Instance
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.correlation import correlate
 from sagaflow._engine.outcome import OutcomeKind
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import SagaRecord, Status
 from sagaflow.abc import read_instance
 from sagaflow.testing._exploring.steps import Advance, Deliver, Retry, Silence, Step
@@ -42,14 +42,14 @@ class Pending:
     id: str
     answers: tuple[Answer, ...]
     optional: bool = False
-    answer_to: SagaId | None = None
+    answer_to: MessageId | None = None
 
 
 @frozen
 class Delivered:
     """An event that has reached the saga, and what became of it, if that is known."""
 
-    message_id: SagaId
+    message_id: MessageId
     event: object
     kind: OutcomeKind | None
 
@@ -58,7 +58,7 @@ class Delivered:
 class Sent:
     """A message that the bus has accepted."""
 
-    id: SagaId
+    id: MessageId
     correlation_id: SagaId
     body: object
 
@@ -78,9 +78,9 @@ class World:
     pending: tuple[Pending, ...] = ()
     delivered: tuple[Delivered, ...] = ()
     sent: tuple[Sent, ...] = ()
-    promised: frozenset[SagaId] = frozenset()
+    promised: frozenset[MessageId] = frozenset()
     broken: frozenset[str] = frozenset()
-    undoing: Mapping[SagaId, str] = field(factory=dict[SagaId, str])
+    undoing: Mapping[MessageId, str] = field(factory=dict[MessageId, str])
 
     @cached_property
     def records(self) -> tuple[SagaRecord, ...]:
