@@ -244,12 +244,13 @@ class SagaRepository(ABC):
         return read_instance(saga_type, document)
 
     async def find_by_state(
-        self, saga_type: type[SagaT], state: State | str
+        self, saga_type: type[SagaT], state: State | str, *, now: datetime | None = None
     ) -> AsyncGenerator[Instance[SagaT], None]:
         """Yield every saga in *state*, the one that changed longest ago first.
 
         Whoever leaves the loop early closes it: `contextlib.aclosing`.
 
+        :param now: at which tombstones may have expired; by the repository's clock, if it is None.
         :raises SagaflowError: if the class has no such state; at the end, after
             all others, about the first of those that cannot be read: `NewerSchemaError`,
             `DamagedDocumentError`, `SerializationError`.
@@ -263,26 +264,33 @@ class SagaRepository(ABC):
         scanned = self.scan_documents(
             saga_type.table.saga, state=name if len(names) == 1 else names
         )
-        async with closing(_instances(saga_type, scanned, self._clock.now())) as instances:
+        now = now or self._clock.now()
+        async with closing(_instances(saga_type, scanned, now)) as instances:
             async for instance in instances:
                 yield instance
 
     async def find_stale(
-        self, saga_type: type[SagaT], older_than: timedelta | datetime
+        self,
+        saga_type: type[SagaT],
+        older_than: timedelta | datetime,
+        *,
+        now: datetime | None = None,
     ) -> AsyncGenerator[Instance[SagaT], None]:
         """Yield every unfinished saga that has not changed for so long, or since that instant.
 
         Whoever leaves the loop early closes it: `contextlib.aclosing`.
 
-        :param older_than: how long ago by the repository's clock, or an aware instant.
+        :param older_than: how long before *now*, or an aware instant.
+        :param now: by the repository's clock, if it is None.
         :raises SagaflowError: if it is neither; at the end, after
             all others, about the first of those that cannot be read: `NewerSchemaError`,
             `DamagedDocumentError`, `SerializationError`.
         """
-        limit = _instant(older_than, self._clock)
+        now = now or self._clock.now()
+        limit = _instant(older_than, now)
         await self._settle(saga_type, None)
         scanned = self.scan_documents(saga_type.table.saga, unchanged_since=limit)
-        async with closing(_instances(saga_type, scanned, self._clock.now())) as instances:
+        async with closing(_instances(saga_type, scanned, now)) as instances:
             async for instance in instances:
                 yield instance
 
@@ -386,10 +394,10 @@ async def _instances(
         raise first
 
 
-def _instant(older_than: object, clock: Clock) -> datetime:
+def _instant(older_than: object, now: datetime) -> datetime:
     if isinstance(older_than, timedelta):
         try:
-            return clock.now() - older_than
+            return now - older_than
         except OverflowError:
             first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
             return first if older_than > timedelta(0) else last

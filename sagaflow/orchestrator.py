@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 from uuid import uuid4
@@ -417,6 +417,39 @@ class Orchestrator:
         """
         return await self._store.repository.find(
             saga_type, correlation_id, now=self._process.clock.now()
+        )
+
+    def find_by_state(
+        self, saga_type: type[SagaT], state: State | str
+    ) -> AsyncGenerator[Instance[SagaT], None]:
+        """Yield every saga in *state*, the one that changed longest ago first.
+
+        Whoever leaves the loop early closes it: `contextlib.aclosing`.
+
+        :raises SagaflowError: if the class has no such state.
+        :raises RepositoryError: if the store failed.
+        :raises NewerSchemaError: at the end, after all others, if newer code has stored one.
+        :raises DamagedDocumentError: at the end, if one is no document of sagaflow's.
+        :raises SerializationError: at the end, if the data of one does not fit the class.
+        """
+        return self._store.repository.find_by_state(saga_type, state, now=self._process.clock.now())
+
+    def find_stale(
+        self, saga_type: type[SagaT], older_than: timedelta | datetime
+    ) -> AsyncGenerator[Instance[SagaT], None]:
+        """Yield every unfinished saga that has not changed for so long, or since that instant.
+
+        Whoever leaves the loop early closes it: `contextlib.aclosing`.
+
+        :param older_than: how long ago, or an aware instant.
+        :raises SagaflowError: if it is neither.
+        :raises RepositoryError: if the store failed.
+        :raises NewerSchemaError: at the end, after all others, if newer code has stored one.
+        :raises DamagedDocumentError: at the end, if one is no document of sagaflow's.
+        :raises SerializationError: at the end, if the data of one does not fit the class.
+        """
+        return self._store.repository.find_stale(
+            saga_type, older_than, now=self._process.clock.now()
         )
 
     async def _take(

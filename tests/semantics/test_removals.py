@@ -161,24 +161,26 @@ async def test_without_a_next_event_it_is_removed_soon(
     assert bus.bodies == [Receipt(1), Receipt(2)]
 
 
+@pytest.mark.parametrize("asked", ["the orchestrator", "the repository"])
 async def test_whoever_looks_at_sagas_sees_no_message_that_was_sent(
-    repository: SagaRepository, clock: ManualClock
+    asked: str, repository: SagaRepository, clock: ManualClock
 ) -> None:
     bus = RecordingBus()
     async with Orchestrator([Till], repository, clock=clock, bus=bus) as orchestrator:
         for till in ("t", "u", "v"):
             await orchestrator.handle(Opened(till))
             assert await outbox(repository, till) == [1]
-        found = await orchestrator.find(Till, "t")
+        store = repository if asked == "the repository" else orchestrator
+        found = await store.find(Till, "t")
         assert found is not None
         assert found.outbox == ()
         assert await outbox(repository, "u") == [1]
-        assert [one.outbox async for one in repository.find_by_state(Till, Till.open_)] == [()] * 3
+        assert [one.outbox async for one in store.find_by_state(Till, Till.open_)] == [()] * 3
         assert await outbox(repository, "u") == []
         await orchestrator.handle(Sold("u"))
         clock.advance(timedelta(seconds=1))
         assert [
-            one.outbox async for one in repository.find_stale(Till, timedelta(milliseconds=500))
+            one.outbox async for one in store.find_stale(Till, timedelta(milliseconds=500))
         ] == [()] * 3
     assert len(bus.bodies) == 4
 

@@ -13,10 +13,15 @@ from attrs import Factory, field, frozen
 from bson import ObjectId
 
 from sagaflow import (
+    Cancellation,
     Context,
     Envelope,
     HistoryEntry,
+    Instance,
+    MemoryRepository,
     MessageId,
+    Observer,
+    Orchestrator,
     OutcomeKind,
     Saga,
     SagaId,
@@ -220,6 +225,17 @@ def read_a_context(ctx: Context) -> None:
     assert_type(ctx.correlation_id, SagaId)
     assert_type(ctx.message_id, MessageId)
     ctx.compensate()
+
+
+async def ask_an_orchestrator(orchestrator: Orchestrator) -> None:
+    assert_type(await orchestrator.find(Order, "o-1"), Instance[Order] | None)
+    async for found in orchestrator.find_by_state(Order, Order.unpaid):
+        assert_type(found, Instance[Order])
+    async for stale in orchestrator.find_stale(Order, timedelta(days=1)):
+        assert_type(stale.saga, Order)
+    assert_type(await orchestrator.cancel(Order, "o-1", wait=False), Cancellation)
+    Orchestrator([Order], MemoryRepository(), observers=Observer())
+    Orchestrator([Order], MemoryRepository(), observers=[Observer(), Observer()])
 
 
 def read_ids(envelope: Envelope[Paid], entry: HistoryEntry) -> MessageId:

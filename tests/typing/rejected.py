@@ -299,7 +299,7 @@ def test_a_saga() -> None:
 async def run_a_saga(orchestrator: Orchestrator) -> None:
     await orchestrator.handle(Placed("o-1"), message_id=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await orchestrator.handle(Placed("o-1"), message_id=Placed("m-1"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await orchestrator.handle(Placed("o-1"), correlation_id={"o": 1})  # type: ignore[dict-item, arg-type]  # pyright: ignore[reportArgumentType]
+    await orchestrator.handle(Placed("o-1"), correlation_id={"o": 1})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await orchestrator.cancel(Order, "o-1", state="failed")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Orchestrator([Order], MemoryRepository(), observers=print)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Orchestrator([Order], MemoryRepository(), poll_interval=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
