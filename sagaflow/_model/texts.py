@@ -33,6 +33,12 @@ def cleaned(text: str, most: int = LINE) -> str:
     return clean if len(clean) <= most and len(text) <= most else f"{clean[:most]}{_CUT}"
 
 
+def shortened(error: str, most: int) -> str:
+    """Return the part that tells most of what is stored of an error: of a traceback the end."""
+    is_line = "\n" not in error.rstrip("\n")
+    return cleaned(error, most) if is_line or len(error) <= most else f"{_CUT}{error[-most:]}"
+
+
 def name_of(cls: type) -> str:
     """Return the name of a class, whatever its metaclass says."""
     name: str = _QUALNAME.__get__(cls)

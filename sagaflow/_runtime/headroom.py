@@ -8,7 +8,7 @@ from typing import Final
 from attrs import evolve as evolved
 
 from sagaflow._model.record import Failing, HistoryKind, SagaRecord, evolve
-from sagaflow._model.texts import cleaned
+from sagaflow._model.texts import shortened
 
 RESERVE: Final = 1024 * 1024
 """How many bytes beyond `Limits.max_bytes` are kept for undoing."""
@@ -56,7 +56,7 @@ def slimmed(record: SagaRecord) -> SagaRecord:
         sending=_cut(record.sending),
         suspension=None
         if suspension is None
-        else evolved(suspension, error=cleaned(suspension.error, _FEW_CHARACTERS)),
+        else evolved(suspension, error=shortened(suspension.error, _FEW_CHARACTERS)),
         timers=tuple(evolved(timer, failing=_cut(timer.failing)) for timer in record.timers),
         parked=tuple(evolved(event, failing=_cut(event.failing)) for event in record.parked),
         compensations=tuple(
@@ -66,6 +66,6 @@ def slimmed(record: SagaRecord) -> SagaRecord:
 
 
 def _cut(failing: Failing | None) -> Failing | None:
-    return (
-        None if failing is None else evolved(failing, error=cleaned(failing.error, _FEW_CHARACTERS))
-    )
+    if failing is None:
+        return None
+    return evolved(failing, error=shortened(failing.error, _FEW_CHARACTERS))

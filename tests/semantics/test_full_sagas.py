@@ -27,6 +27,8 @@ from sagaflow import (
     SerializationError,
     State,
     Status,
+    Suspension,
+    SuspensionReason,
     compensates,
     during,
     initially,
@@ -37,6 +39,7 @@ from sagaflow._model.ids import MOST_STORED as MOST_STORED_ID
 from sagaflow._runtime.cache import HotSagas
 from sagaflow._runtime.headroom import FEW_ENTRIES, MOST_STORED, RESERVE, slimmed
 from sagaflow.testing import ManualClock
+from tests.contract.records import record
 from tests.semantics.support import RecordingBus, stored
 
 pytestmark = pytest.mark.anyio
@@ -241,12 +244,32 @@ def test_slimmed_saga_has_the_same_failures() -> None:
         await orchestrator(repository, clock).handle(Filled("v", 5))
         document = await stored(repository, Vat, "v")
         assert document is not None
-        record = evolve(decode_record(document, "Vat"), sending=failing)
-        after = slimmed(record)
+        before = evolve(decode_record(document, "Vat"), sending=failing)
+        after = slimmed(before)
         assert after.sending == evolve(failing, error="x" * 200 + "...")
-        assert evolve(after, sending=None) == evolve(record, sending=None)
+        assert evolve(after, sending=None) == evolve(before, sending=None)
 
     anyio.run(made)
+
+
+def test_slimmed_failure_tells_what_was_wrong(clock: ManualClock) -> None:
+    now, frames = clock.now(), '  File "handlers.py", line 1, in handler\n' * 50
+    said = f"Traceback (most recent call last):\n{frames}ValueError: no funds\n"
+    full = record(
+        suspension=Suspension(
+            reason=SuspensionReason.HANDLER,
+            subject="Filled",
+            error=said,
+            since=now,
+        ),
+        sending=Failing(attempts=1, since=now, due=now, error=f"BusError: {'x' * 4_000}"),
+    )
+    after = slimmed(full)
+    assert after.suspension is not None
+    assert after.suspension.error.endswith("ValueError: no funds\n")
+    assert len(after.suspension.error) == 203
+    assert after.sending is not None
+    assert after.sending.error.startswith("BusError: xxx")
 
 
 # Ids
