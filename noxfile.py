@@ -23,6 +23,9 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 # A machine with one supported interpreter is enough; the report names those that were skipped.
 nox.options.error_on_missing_interpreters = False
+# The tests start hundreds of interpreters: what these import is compiled once, in .nox, whatever
+# the shell says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ROOT = Path(__file__).parent.resolve()
 DIST = ROOT / "dist"
