@@ -4,32 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-from sagaflow._codec.data import decode_saga
 from sagaflow._codec.documents import Bookkeeping, DocumentChange, Push
 from sagaflow._codec.elements import Document, encode_lease
-from sagaflow._codec.instance import Instance
+from sagaflow._codec.instance import Instance, instances_of, read_instance, unreadable_of
 from sagaflow._codec.selection import (
     Selection,
     Summary,
     Tally,
     Trait,
     Unreadable,
-    id_of,
     summary_of,
 )
-from sagaflow._codec.upgrade import read_record
 from sagaflow._concurrency.event_loops import PerLoop
+from sagaflow._concurrency.generators import closing
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.state import State
-from sagaflow._model.clock import Clock, SystemClock
+from sagaflow._model.clock import Clock, SystemClock, stale_since
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.ids import MessageId, SagaId, check_id
 from sagaflow._model.record import Lease, Status, has_expired
-from sagaflow._model.shown import shown
 
 __all__ = [
     "Bookkeeping",
@@ -265,7 +261,7 @@ class SagaRepository(ABC):
             saga_type.table.saga, state=name if len(names) == 1 else names
         )
         now = now or self._clock.now()
-        async with closing(_instances(saga_type, scanned, now)) as instances:
+        async with closing(instances_of(saga_type, scanned, now)) as instances:
             async for instance in instances:
                 yield instance
 
@@ -287,10 +283,10 @@ class SagaRepository(ABC):
             `DamagedDocumentError`, `SerializationError`.
         """
         now = now or self._clock.now()
-        limit = _instant(older_than, now)
+        limit = stale_since(older_than, now)
         await self._settle(saga_type, None)
         scanned = self.scan_documents(saga_type.table.saga, unchanged_since=limit)
-        async with closing(_instances(saga_type, scanned, now)) as instances:
+        async with closing(instances_of(saga_type, scanned, now)) as instances:
             async for instance in instances:
                 yield instance
 
@@ -357,94 +353,6 @@ class SagaRepository(ABC):
     async def delete(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
         """Remove a saga with all it has, and tell whether there was one."""
         return await self.delete_document(saga_type.table.saga, check_id(correlation_id))
-
-
-@asynccontextmanager
-async def closing(iterator: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T], None]:
-    """Close *iterator* at the end, if it can be: it may hold a cursor.
-
-    Whoever goes through a generator inside of another has to: trio does not do it later on.
-    """
-    try:
-        yield iterator
-    finally:
-        if isinstance(iterator, AsyncGenerator):
-            await iterator.aclose()
-
-
-async def _instances(
-    saga_type: type[SagaT], scanned: AsyncIterator[Document], now: datetime
-) -> AsyncGenerator[Instance[SagaT], None]:
-    """Yield what people see of these documents; that some cannot be read is raised last."""
-    first: SagaflowError | None = None
-    number = 0
-    async with closing(scanned) as documents:
-        async for document in documents:
-            if has_expired(document.get("expire_at"), now):
-                continue
-            try:
-                instance = read_instance(saga_type, document)
-            except SagaflowError as exc:
-                first, number = first or exc, number + 1
-            else:
-                yield instance
-    if first is not None:
-        if number > 1:
-            first.add_note(f"{number - 1} more could not be read either")
-        raise first
-
-
-def _instant(older_than: object, now: datetime) -> datetime:
-    if isinstance(older_than, timedelta):
-        try:
-            return now - older_than
-        except OverflowError:
-            first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-            return first if older_than > timedelta(0) else last
-    if not isinstance(older_than, datetime):
-        raise SagaflowError(
-            f"older_than={older_than!r} is neither a timedelta nor an aware datetime"
-        )
-    if older_than.tzinfo is None:
-        raise SagaflowError(f"older_than={older_than!r} has no time zone: use an aware datetime")
-    return older_than
-
-
-def unreadable_of(saga_type: type[Saga], document: Mapping[str, Any]) -> Unreadable | None:
-    """Return what keeps a class from working on *document*, if anything does."""
-    try:
-        record = read_record(saga_type, document)
-        if record.fault is not None:
-            raise record.fault
-        if record.status is not Status.EMBRYO:
-            decode_saga(saga_type, record.data)
-    except SagaflowError as exc:
-        stored = document.get("_id")
-        return Unreadable(shown_id=shown(stored), correlation_id=id_of(document), error=exc)
-    return None
-
-
-def read_instance(saga_type: type[SagaT], document: Mapping[str, Any]) -> Instance[SagaT]:
-    """Return what people see of *document*."""
-    record = read_record(saga_type, document, any_state=True)
-    if record.fault is not None:
-        raise record.fault
-    return Instance(
-        saga=decode_saga(saga_type, record.data),
-        correlation_id=record.correlation_id,
-        state=saga_type.table.state(record.state) or State(record.state),
-        status=record.status,
-        suspension=record.suspension,
-        version=record.version,
-        created_at=record.created_at,
-        updated_at=record.updated_at,
-        finished_at=record.finished_at,
-        history=record.history,
-        outbox=record.outbox,
-        compensations=record.compensations,
-        timers=record.timers,
-        parked=record.parked,
-    )
 
 
 class Bus(Protocol):

@@ -30,15 +30,17 @@ from sagaflow._model.errors import (
 )
 from sagaflow._model.ids import MessageId, SagaId, check_new_id
 from sagaflow._model.policy import Limits, RetryPolicy
-from sagaflow._runtime.aside import checked
+from sagaflow._runtime.background import Background
+from sagaflow._runtime.backlogs import Backlogs
 from sagaflow._runtime.cache import HotSagas
 from sagaflow._runtime.deciding import Deciding
 from sagaflow._runtime.delivery import Delivery
 from sagaflow._runtime.due import DueWork
-from sagaflow._runtime.health import Health, Survey
+from sagaflow._runtime.health import Health
 from sagaflow._runtime.invoke import Event, Invoker, stored_headers
 from sagaflow._runtime.lanes import Lane
 from sagaflow._runtime.leases import Leases
+from sagaflow._runtime.left_alone import check_stored_id
 from sagaflow._runtime.mailbox import Mailboxes
 from sagaflow._runtime.operations import Cancellation, Operations
 from sagaflow._runtime.outages import Outages
@@ -49,6 +51,7 @@ from sagaflow._runtime.sagas import checked_sagas, saga_for
 from sagaflow._runtime.store import Store
 from sagaflow._runtime.sweep import Sweep
 from sagaflow._runtime.trace import Trace
+from sagaflow._runtime.workers import Workers
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.observing import Observer, observers_of
 
@@ -128,7 +131,7 @@ class Orchestrator:
             raise ValueError("owner must be the name of this process, not an empty one")
         self._sagas = checked_sagas(sagas)
         self._bus = bus
-        self._background = background
+        self._works_in_background = background
         self._shutdown_timeout = shutdown_timeout
         types = MessageTypes(self._sagas, messages)
         policy = retry or RetryPolicy()
@@ -182,17 +185,24 @@ class Orchestrator:
             outbox=self._outbox,
             conflict_deadline=conflict_deadline,
         )
-        self._sweep = Sweep(
+        workers = Workers(outages=outages, resume=self._resume, concurrency=concurrency)
+        self._background = Background(
             process=process,
             store=store,
             outages=outages,
             sagas=self._sagas,
-            resume=self._resume,
-            poll=poll_interval,
-            concurrency=concurrency,
+            workers=workers,
+            sweep=Sweep(
+                process=process,
+                store=store,
+                outages=outages,
+                sagas=self._sagas,
+                workers=workers,
+                poll_interval=poll_interval,
+            ),
             takes_back=owner is not None,
         )
-        self._survey = Survey(process=process, store=store, outages=outages, sagas=self._sagas)
+        self._backlogs = Backlogs(process=process, store=store, outages=outages, sagas=self._sagas)
         self._tasks: TaskGroup | None = None
         self._background_scope: anyio.CancelScope | None = None
         self._closed = False
@@ -207,11 +217,11 @@ class Orchestrator:
                 self._bus.subscribe(event, self._receive, envelope=True)
         self._background_scope = anyio.CancelScope()
         self._tasks.start_soon(self._leases.run, name="sagaflow leases")
-        if self._background:
-            self._store.on_stored = self._sweep.note
+        if self._works_in_background:
+            self._store.on_stored = self._background.note
             self._tasks.start_soon(self._run_background, name="sagaflow workers")
             if self._observers is not None:
-                self._tasks.start_soon(self._survey.tell, self._observers, self._tasks)
+                self._tasks.start_soon(self._backlogs.tell, self._observers, self._tasks)
         return self
 
     async def __aexit__(
@@ -227,7 +237,7 @@ class Orchestrator:
             if exc is None:
                 # Answers to what is being sent are still taken meanwhile.
                 with anyio.move_on_after(self._shutdown_timeout.total_seconds()):
-                    await self._sweep.wait_until_idle()
+                    await self._background.wait_until_idle()
                     await self._outbox.wait_until_idle()
             self._tasks.cancel_scope.cancel()
         finally:
@@ -306,7 +316,7 @@ class Orchestrator:
             self._outages.report_recovery()
             for correlation_id in due:
                 try:
-                    checked(name, correlation_id)
+                    check_stored_id(name, correlation_id)
                     lane = await self._delivery.resume(
                         saga,
                         correlation_id,
@@ -324,7 +334,7 @@ class Orchestrator:
                 else:
                     if lane is not None:
                         sending.append(lane)
-                    if len(sending) >= self._sweep.concurrency:
+                    if len(sending) >= self._background.workers.concurrency:
                         await sending.popleft().wait_long_enough()
                 worked += 1
         for lane in sending:
@@ -397,11 +407,11 @@ class Orchestrator:
 
         :param within: how long to wait for the store; it then counts as unreachable.
         """
-        backlogs = await self._survey.due(self._tasks, within)
-        works = self._background and (self._tasks is not None or self._closed)
+        backlogs = await self._backlogs.due(self._tasks, within)
+        works = self._works_in_background and (self._tasks is not None or self._closed)
         return Health(
-            workers_alive=self._sweep.are_alive() if works else None,
-            last_sweep=self._sweep.last_sweep,
+            workers_alive=self._background.is_alive() if works else None,
+            last_sweep=self._background.sweep.last,
             late=max((backlog.late for backlog in backlogs or ()), default=None),
             store_reachable=backlogs is not None,
             outage_since=self._outages.since,
@@ -492,7 +502,7 @@ class Orchestrator:
         assert self._tasks is not None  # noqa: S101 - they run in it
         assert self._background_scope is not None  # noqa: S101
         with self._background_scope:
-            await self._sweep.run(self._tasks)
+            await self._background.run(self._tasks)
 
     async def _receive(self, envelope: Envelope[object]) -> None:
         """Have every saga that takes it take a message from the bus."""

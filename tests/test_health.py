@@ -20,7 +20,7 @@ from sagaflow import (
     ServerUnavailableError,
 )
 from sagaflow._codec.selection import Selection, Summary
-from sagaflow._runtime.health import Survey
+from sagaflow._runtime.backlogs import Backlogs
 from sagaflow._runtime.outages import Outages
 from sagaflow._runtime.store import Store
 from sagaflow.observing import Backlog
@@ -204,8 +204,8 @@ async def test_backlog_is_counted_up_to_a_thousand(clock: ManualClock) -> None:
     many = Many(MemoryRepository())
     process = process_at(clock)
     store = Store(process=process, repository=many)
-    survey = Survey(process=process, store=store, outages=Outages(clock=clock), sagas=(Order,))
-    backlogs = await survey.due(None, timedelta(seconds=60))
+    looking = Backlogs(process=process, store=store, outages=Outages(clock=clock), sagas=(Order,))
+    backlogs = await looking.due(None, timedelta(seconds=60))
     assert backlogs is not None
     (backlog,) = backlogs
     assert (backlog.due, many.read, backlog.late) == (1_000, 10, timedelta(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import anyio
 import pytest
@@ -25,14 +26,20 @@ from sagaflow import (
 )
 from sagaflow._codec.documents import encode_record
 from sagaflow._codec.elements import Document
+from sagaflow._model.ids import saga_key
 from sagaflow._model.record import Lease, SagaRecord, Timer, TimerKind, evolve
-from sagaflow._runtime.aside import Aside
+from sagaflow._runtime.background import Background
+from sagaflow._runtime.left_alone import LeftAlone
 from sagaflow._runtime.outages import Outages
 from sagaflow._runtime.store import Store
 from sagaflow._runtime.sweep import Sweep
+from sagaflow._runtime.wakes import Wakes
+from sagaflow._runtime.workers import Workers
 from sagaflow.testing import ManualClock
+from tests.conftest import RUNTIMES
 from tests.processes import process_at
 from tests.semantics.support import Passing
+from tests.virtual_time import run_in_virtual_time
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +64,9 @@ class Other(Saga, name="Another"):
     start = initially.on(Started).goto(over)
 
 
+SAGAS = (Job, Other)
+
+
 def record(correlation_id: SagaId, wake: datetime | None, lease: Lease | None = None) -> SagaRecord:
     return SagaRecord(
         correlation_id=correlation_id,
@@ -75,27 +85,38 @@ def record(correlation_id: SagaId, wake: datetime | None, lease: Lease | None = 
 
 @define
 class World:
-    """Sweep with their surroundings; `work` is what they do for a saga."""
+    """A background with its surroundings; `work` is what its workers do for a saga."""
 
     repository: SagaRepository = field(factory=MemoryRepository)
     clock: ManualClock = field(factory=lambda: ManualClock(NOW))
-    poll: timedelta = timedelta(hours=1)
+    poll_interval: timedelta = timedelta(hours=1)
     concurrency: int = 5
-    most_aside: int = 10
+    most_left_alone: int = 10
     worked: list[SagaId] = field(factory=list[SagaId])
     arrived: anyio.Event = field(factory=anyio.Event)
     work: Callable[[SagaId], Awaitable[None]] | None = None
 
-    def workers(self) -> Sweep:
+    def background(self) -> Background:
         process = process_at(self.clock, lease=MINUTE)
-        return Sweep(
+        store = Store(process=process, repository=self.repository)
+        left_alone = LeftAlone(self.most_left_alone)
+        outages = Outages(clock=self.clock, left_alone=left_alone)
+        workers = Workers(outages=outages, resume=self._resume, concurrency=self.concurrency)
+        sweep = Sweep(
             process=process,
-            store=Store(process=process, repository=self.repository),
-            outages=Outages(clock=self.clock, aside=Aside(self.most_aside)),
-            sagas=(Job, Other),
-            resume=self._resume,
-            poll=self.poll,
-            concurrency=self.concurrency,
+            store=store,
+            outages=outages,
+            sagas=SAGAS,
+            workers=workers,
+            poll_interval=self.poll_interval,
+        )
+        return Background(
+            process=process,
+            store=store,
+            outages=outages,
+            sagas=SAGAS,
+            workers=workers,
+            sweep=sweep,
         )
 
     async def _resume(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
@@ -122,10 +143,10 @@ def world() -> World:
 
 
 @asynccontextmanager
-async def running(workers: Sweep) -> AsyncGenerator[None]:
-    """Run workers, and end them with all that they have begun."""
+async def running(background: Background) -> AsyncGenerator[None]:
+    """Run a background, and end it with all that its workers have begun."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(workers.run, tasks)
+        tasks.start_soon(background.run, tasks)
         yield
         tasks.cancel_scope.cancel()
 
@@ -137,25 +158,25 @@ async def test_work_that_falls_due_while_its_saga_is_sent_for_is_not_left_to_the
     world: World,
 ) -> None:
     """The lease is of this process: nobody else would do it, and the next renewal may be far."""
-    workers = world.workers()
+    background = world.background()
     timer = Timer(id="t", name="t", due=NOW + TICK, kind=TimerKind.DEFAULT, causation_id="m")
     lease = Lease(owner="this process", until=NOW + MINUTE)
     armed = evolve(record("a", NOW, lease), timers=(timer,))
-    workers.note(Job, armed)
+    background.note(Job, armed)
     world.clock.advance(TICK)
-    workers.note(Job, armed)  # one of its messages has left, and more are being sent
+    background.note(Job, armed)  # one of its messages has left, and more are being sent
     world.clock.advance(MINUTE / 2)
     with anyio.fail_after(10):
-        async with running(workers):
+        async with running(background):
             await world.until(1)
     assert world.worked == ["a"]
 
 
 async def test_saga_is_worked_on_when_it_wakes_and_once(world: World) -> None:
-    workers = world.workers()
-    workers.note(Job, record("a", NOW + TICK))
-    workers.note(Job, record("b", NOW + 2 * TICK))
-    async with running(workers):
+    background = world.background()
+    background.note(Job, record("a", NOW + TICK))
+    background.note(Job, record("b", NOW + 2 * TICK))
+    async with running(background):
         await anyio.wait_all_tasks_blocked()
         assert world.worked == []
         world.clock.advance(TICK)
@@ -168,11 +189,11 @@ async def test_saga_is_worked_on_when_it_wakes_and_once(world: World) -> None:
 
 
 async def test_earlier_wake_is_not_slept_through(world: World) -> None:
-    workers = world.workers()
-    async with running(workers):
-        workers.note(Job, record("late", NOW + 9 * MINUTE))
+    background = world.background()
+    async with running(background):
+        background.note(Job, record("late", NOW + 9 * MINUTE))
         await anyio.wait_all_tasks_blocked()
-        workers.note(Job, record("soon", NOW + TICK))
+        background.note(Job, record("soon", NOW + TICK))
         world.clock.advance(TICK)
         with anyio.fail_after(3):  # the longest sleep is 5 seconds
             await world.until(1)
@@ -181,46 +202,47 @@ async def test_earlier_wake_is_not_slept_through(world: World) -> None:
 
 @pytest.mark.parametrize("wake", [None, NOW + 2 * MINUTE, NOW + timedelta(days=30)])
 async def test_later_write_of_a_saga_replaces_its_wake(world: World, wake: datetime | None) -> None:
-    workers = world.workers()
-    workers.note(Job, record("a", NOW + MINUTE))
-    workers.note(Job, record("a", wake))
-    workers.note(Job, record("b", NOW + MINUTE))
+    background = world.background()
+    background.note(Job, record("a", NOW + MINUTE))
+    background.note(Job, record("a", wake))
+    background.note(Job, record("b", NOW + MINUTE))
     world.clock.advance(MINUTE)
-    async with running(workers):
+    async with running(background):
         await world.until(1)
         await anyio.wait_all_tasks_blocked()
     assert world.worked == ["b"]
 
 
-async def test_heap_of_wakes_is_bounded_by_the_number_of_sagas(world: World) -> None:
-    workers = world.workers()
-    workers.note(Job, record("first", NOW + MINUTE))  # what is to come later is behind it
+def test_number_of_wakes_that_are_remembered_is_bounded_by_that_of_the_sagas() -> None:
+    wakes = Wakes()
+    wakes.set(saga_key("Job", "first"), NOW + MINUTE)  # what is to come later is behind it
     for number in range(5_000):
         for name in ("a", "b", "c"):
-            workers.note(Job, record(name, NOW + 2 * MINUTE + number * TICK / 1_000))
-    assert len(workers._heap) < 100  # pyright: ignore[reportPrivateUsage]
-    world.clock.advance(9 * MINUTE)
-    async with running(workers):
-        await world.until(4)
-    assert sorted(map(str, world.worked)) == ["a", "b", "c", "first"]
+            wakes.set(saga_key("Job", name), NOW + 2 * MINUTE + number * TICK / 1_000)
+    assert len(wakes._heap) < 100  # pyright: ignore[reportPrivateUsage]
+    found: list[SagaId] = []
+    while (earliest := wakes.earliest()) is not None:
+        found.append(earliest[1][-1])
+        wakes.forget(earliest[1])
+    assert found == ["first", "a", "b", "c"]
 
 
 async def test_ids_of_two_types_are_two_sagas(world: World) -> None:
-    workers = world.workers()
-    workers.note(Job, record(7, NOW + MINUTE))
-    workers.note(Job, record("7", NOW + MINUTE))
-    workers.note(Other, record("7", NOW + MINUTE))
+    background = world.background()
+    background.note(Job, record(7, NOW + MINUTE))
+    background.note(Job, record("7", NOW + MINUTE))
+    background.note(Other, record("7", NOW + MINUTE))
     world.clock.advance(MINUTE)
-    async with running(workers):
+    async with running(background):
         await world.until(3)
     assert sorted(world.worked, key=repr) == ["7", "7", 7]
 
 
 async def test_saga_that_others_work_on_is_looked_at_again_soon(world: World) -> None:
-    workers = world.workers()
+    background = world.background()
     others = Lease(owner="another process", until=NOW + MINUTE)
-    workers.note(Job, record("a", NOW, others))
-    async with running(workers):
+    background.note(Job, record("a", NOW, others))
+    async with running(background):
         for _ in range(5):
             await checkpoint()
         assert world.worked == []
@@ -229,10 +251,10 @@ async def test_saga_that_others_work_on_is_looked_at_again_soon(world: World) ->
 
 
 async def test_who_stores_what_is_due_does_it_without_being_woken(world: World) -> None:
-    workers = world.workers()
-    workers.note(Job, record("a", NOW, Lease(owner="this process", until=NOW + MINUTE)))
+    background = world.background()
+    background.note(Job, record("a", NOW, Lease(owner="this process", until=NOW + MINUTE)))
     world.clock.advance(MINUTE)
-    async with running(workers):
+    async with running(background):
         await anyio.wait_all_tasks_blocked()
     assert world.worked == []
 
@@ -245,12 +267,12 @@ async def test_wake_of_a_saga_that_is_being_worked_on_comes_after_that(world: Wo
         await go_on.wait()
 
     world.work = wait
-    workers = world.workers()
-    workers.note(Job, record("a", NOW + TICK))
+    background = world.background()
+    background.note(Job, record("a", NOW + TICK))
     world.clock.advance(TICK)
-    async with running(workers):
+    async with running(background):
         await world.until(1)
-        workers.note(Job, record("a", NOW + 2 * TICK))
+        background.note(Job, record("a", NOW + 2 * TICK))
         world.clock.advance(TICK)
         await anyio.sleep(3 * TICK.total_seconds())  # the wake passes meanwhile
         world.clock.advance(MINUTE)
@@ -272,8 +294,8 @@ async def test_sweep_claims_what_is_due_and_no_one_holds(world: World) -> None:
         record("later", NOW + MINUTE),
         record("idle", None),
     )
-    world.poll = SWEEPS
-    async with running(world.workers()):
+    world.poll_interval = SWEEPS
+    async with running(world.background()):
         await world.until(2)
     assert sorted(map(str, world.worked)) == ["ended", "free"]
     document = await world.repository.load_document("Job", "free", message_id=None)
@@ -303,9 +325,9 @@ async def test_saga_that_is_being_worked_on_is_not_begun_again(world: World) -> 
         await anyio.sleep_forever()
 
     swept = anyio.Event()
-    world.repository, world.work, world.poll = Counting(), hang, SWEEPS
+    world.repository, world.work, world.poll_interval = Counting(), hang, SWEEPS
     await world.store(record("a", NOW))
-    async with running(world.workers()):
+    async with running(world.background()):
         await world.until(1)
         world.clock.advance(2 * MINUTE)  # its lease has ended
         await swept.wait()
@@ -314,8 +336,8 @@ async def test_saga_that_is_being_worked_on_is_not_begun_again(world: World) -> 
 
 async def test_more_than_one_batch_is_worked_on(world: World) -> None:
     await world.store(*(record(number, NOW) for number in range(250)))
-    world.poll = SWEEPS
-    async with running(world.workers()):
+    world.poll_interval = SWEEPS
+    async with running(world.background()):
         await world.until(250)
     assert sorted(map(int, map(str, world.worked))) == list(range(250))
 
@@ -333,7 +355,7 @@ async def test_what_is_left_by_a_full_batch_is_claimed_without_a_rest(
 
     monkeypatch.setattr(anyio, "sleep", sleep)
     await world.store(*(record(number, NOW) for number in range(650)))
-    async with running(world.workers()):
+    async with running(world.background()):
         await world.until(650)
     assert len(sleeps) <= 2
     assert sorted(map(int, map(str, world.worked))) == list(range(650))
@@ -344,9 +366,9 @@ async def test_sweep_goes_on_though_a_whole_batch_hangs(world: World) -> None:
         if isinstance(correlation_id, int):
             await anyio.sleep_forever()
 
-    world.work, world.poll, world.concurrency = hang, SWEEPS, 500
+    world.work, world.poll_interval, world.concurrency = hang, SWEEPS, 500
     await world.store(*(record(number, NOW) for number in range(200)))
-    async with running(world.workers()):
+    async with running(world.background()):
         await world.until(200)
         await world.store(record("late", NOW))
         await world.until(201)
@@ -375,8 +397,8 @@ async def test_store_that_fails_while_several_are_claimed_is_one_outage(
             return await super().claim(saga, correlation_id, lease, now, schema=schema)
 
     await world.store(*(record(number, NOW) for number in range(30)))
-    world.repository, world.poll = Failing(world.repository), SWEEPS
-    async with running(world.workers()):
+    world.repository, world.poll_interval = Failing(world.repository), SWEEPS
+    async with running(world.background()):
         await world.until(30)
     assert caplog.text.count("the store fails") == 1
     assert caplog.text.count("the store is back") == 1
@@ -393,9 +415,9 @@ async def test_no_more_sagas_are_worked_on_at_once_than_allowed(world: World) ->
         await anyio.wait_all_tasks_blocked()
         active -= 1
 
-    world.work, world.poll, world.concurrency = count, SWEEPS, 2
+    world.work, world.poll_interval, world.concurrency = count, SWEEPS, 2
     await world.store(*(record(number, NOW) for number in range(6)))
-    async with running(world.workers()):
+    async with running(world.background()):
         await world.until(6)
     assert max(at_once) == 2
 
@@ -417,8 +439,8 @@ async def test_claim_that_another_process_wins_is_no_work(world: World) -> None:
             return await super().claim(saga, correlation_id, lease, now, schema=schema)
 
     await world.store(record("a", NOW), record("b", NOW))
-    world.repository, world.poll = Slower(world.repository), SWEEPS
-    async with running(world.workers()):
+    world.repository, world.poll_interval = Slower(world.repository), SWEEPS
+    async with running(world.background()):
         await world.until(1)
     assert world.worked == ["b"]
 
@@ -445,8 +467,8 @@ async def test_sweep_that_meets_newer_sagas_says_so_once_and_asks_for_no_more_of
     schemas, swept = list[int | None](), anyio.Event()
     newer = (evolve(record(name, NOW - MINUTE), schema=2) for name in ("a", "b"))
     await world.store(*newer, record("c", NOW))
-    world.repository, world.poll = Asked(world.repository), SWEEPS
-    async with running(world.workers()):
+    world.repository, world.poll_interval = Asked(world.repository), SWEEPS
+    async with running(world.background()):
         await swept.wait()
     assert world.worked == ["c"]
     assert schemas[:4] == [None, 1, 1, 1]
@@ -465,13 +487,13 @@ async def test_saga_that_cannot_be_worked_on_keeps_no_other_from_it(
             raise LookupError("a bug")
 
     world.work, world.concurrency = fail, 1
-    workers = world.workers()
+    background = world.background()
     for name in ("good", "bad", "better"):
-        workers.note(Job, record(name, NOW + MINUTE))
+        background.note(Job, record(name, NOW + MINUTE))
     world.clock.advance(MINUTE)
-    async with running(workers):
+    async with running(background):
         await world.until(3)
-        await workers.wait_until_idle()
+        await background.wait_until_idle()
     assert sorted(map(str, world.worked)) == ["bad", "better", "good"]
     assert "Job 'bad': its work failed" in caplog.text
 
@@ -483,13 +505,13 @@ async def test_saga_that_newer_code_has_stored_is_passed_over_and_said_so_once(
         raise NewerSchemaError("Job", correlation_id, 2, 1)
 
     world.work = fail
-    workers = world.workers()
+    background = world.background()
     for name in ("a", "b"):
-        workers.note(Job, record(name, NOW + MINUTE))
+        background.note(Job, record(name, NOW + MINUTE))
     world.clock.advance(MINUTE)
-    async with running(workers):
+    async with running(background):
         await world.until(2)
-        await workers.wait_until_idle()
+        await background.wait_until_idle()
     assert caplog.text.count("is left to processes that run the newer code") == 1
     assert "the store fails" not in caplog.text
     assert len(caplog.records) == 1
@@ -516,19 +538,19 @@ async def test_store_that_fails_during_work_is_an_outage_until_a_sweep_succeeds(
 
     swept = anyio.Event()
     world.repository, world.work = Hidden(), fail
-    workers = world.workers()
+    background = world.background()
     for name in ("a", "b"):
-        workers.note(Job, record(name, NOW + MINUTE))
+        background.note(Job, record(name, NOW + MINUTE))
     world.clock.advance(MINUTE)
-    async with running(workers):
+    async with running(background):
         await world.until(2)
-        await workers.wait_until_idle()
+        await background.wait_until_idle()
     assert [line.message for line in caplog.records] == [
         "the store fails; work is tried again until it is back: away"
     ]
-    world.poll = SWEEPS
-    fresh = world.workers()
-    fresh.store = workers.store
+    world.poll_interval = SWEEPS
+    fresh = world.background()
+    fresh.sweep.outages = background.outages
     async with running(fresh):
         await swept.wait()
         await anyio.wait_all_tasks_blocked()
@@ -543,18 +565,18 @@ async def test_idle_means_that_all_begun_work_is_done(world: World) -> None:
         done.append(correlation_id)
 
     world.work = wait
-    workers = world.workers()
-    await workers.wait_until_idle()
+    background = world.background()
+    await background.wait_until_idle()
     for name in ("a", "b"):
-        workers.note(Job, record(name, NOW + MINUTE))
+        background.note(Job, record(name, NOW + MINUTE))
     world.clock.advance(MINUTE)
-    async with running(workers):
+    async with running(background):
         await world.until(2)
         with anyio.move_on_after(0) as scope:
-            await workers.wait_until_idle()
+            await background.wait_until_idle()
         assert scope.cancelled_caught
         go_on.set()
-        await workers.wait_until_idle()
+        await background.wait_until_idle()
         assert sorted(map(str, done)) == ["a", "b"]
 
 
@@ -568,36 +590,52 @@ async def test_work_goes_on_when_the_workers_are_stopped(world: World) -> None:
         done.append(correlation_id)
 
     world.work = wait
-    workers = world.workers()
-    workers.note(Job, record("a", NOW + MINUTE))
+    background = world.background()
+    background.note(Job, record("a", NOW + MINUTE))
     world.clock.advance(MINUTE)
     async with anyio.create_task_group() as tasks:
         async with anyio.create_task_group() as loops:
-            loops.start_soon(workers.run, tasks)
+            loops.start_soon(background.run, tasks)
             await begun.wait()
             loops.cancel_scope.cancel()
         go_on.set()
     assert done == ["a"]
 
 
-async def test_workers_are_alive_while_their_sweep_goes_round(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.poll = timedelta(seconds=1)
-    workers = world.workers()
-    assert not workers.are_alive()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(workers.run, tasks)
-        await anyio.wait_all_tasks_blocked()
-        assert workers.are_alive()
-        begun = anyio.current_time()
-        with monkeypatch.context() as later:
-            later.setattr("sagaflow._runtime.sweep.anyio.current_time", lambda: begun + 99)
-            assert workers.are_alive()
-            later.setattr("sagaflow._runtime.sweep.anyio.current_time", lambda: begun + 101)
-            assert not workers.are_alive()
-        tasks.cancel_scope.cancel()
-    assert not workers.are_alive()
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_background_is_alive_while_its_sweep_goes_round(runtime: str) -> None:
+    """A sweep that hangs is taken for stuck after ten pauses and a minute and a half."""
+
+    class Hangs(MemoryRepository):
+        hangs = False
+
+        async def due(self, *asked: Any, **options: Any) -> AsyncIterator[SagaId]:
+            if self.hangs:
+                begun.append(anyio.current_time())
+                await anyio.sleep_forever()
+            async for found in super().due(*asked, **options):
+                yield found
+
+    begun = list[float]()
+    repository = Hangs()
+    world = World(repository=repository, poll_interval=timedelta(seconds=1))
+
+    async def program() -> None:
+        background = world.background()
+        assert not background.is_alive()
+        async with running(background):
+            await anyio.sleep(1_000)
+            assert background.is_alive()
+            repository.hangs = True
+            while not begun:
+                await anyio.sleep(1)
+            await anyio.sleep(begun[0] + 99 - anyio.current_time())
+            assert background.is_alive()
+            await anyio.sleep(2)
+            assert not background.is_alive()
+        assert not background.is_alive()
+
+    run_in_virtual_time(runtime, program)
 
 
 # What it passes
@@ -609,12 +647,12 @@ async def test_no_number_of_damaged_documents_keeps_those_behind_them_from_their
     most: int, left_alone: int
 ) -> None:
     """Also if they are more than are remembered and a sweep takes."""
-    world = World(most_aside=most, poll=SWEEPS)
+    world = World(most_left_alone=most, poll_interval=SWEEPS)
     for number in range(left_alone):
         document = {"_id": number, "state": "over", "status": "active", "wake": NOW - MINUTE}
         await world.repository.insert_document("Job", document)
     await world.store(record("good", NOW))
-    async with running(world.workers()):
+    async with running(world.background()):
         with anyio.fail_after(10):
             await world.until(1)
     assert world.worked == ["good"]
@@ -643,9 +681,9 @@ async def test_swept_saga_is_looked_at_once_before_it_is_claimed() -> None:
             return await super().claim(saga, correlation_id, lease, now, schema=schema)
 
     asked = list[tuple[str, SagaId]]()
-    world = World(repository=Watched(MemoryRepository()), poll=SWEEPS)
+    world = World(repository=Watched(MemoryRepository()), poll_interval=SWEEPS)
     await world.store(record("a", NOW), record("b", NOW))
-    async with running(world.workers()):
+    async with running(world.background()):
         await world.until(2)
     assert sorted(asked) == [(what, one) for what in ("claim", "look") for one in ("a", "b")]
     for one in ("a", "b"):

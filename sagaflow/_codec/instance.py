@@ -1,14 +1,21 @@
-"""One stored saga, as people look at it."""
+"""Stored sagas, as people look at them."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
+from sagaflow._codec.data import decode_saga
+from sagaflow._codec.elements import Document
+from sagaflow._codec.selection import Unreadable, id_of
+from sagaflow._codec.upgrade import read_record
+from sagaflow._concurrency.generators import closing
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
+from sagaflow._model.errors import SagaflowError
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import (
     HistoryEntry,
@@ -18,8 +25,11 @@ from sagaflow._model.record import (
     Status,
     Suspension,
     Timer,
+    has_expired,
 )
+from sagaflow._model.shown import shown
 
+SagaT = TypeVar("SagaT", bound=Saga)
 SagaT_co = TypeVar("SagaT_co", bound=Saga, covariant=True)
 
 
@@ -57,3 +67,62 @@ class Instance(Generic[SagaT_co]):
     compensations: tuple[RecordedCompensation, ...]
     timers: tuple[Timer, ...]
     parked: tuple[ParkedEvent, ...]
+
+
+def read_instance(saga_type: type[SagaT], document: Mapping[str, Any]) -> Instance[SagaT]:
+    """Return what people see of *document*."""
+    record = read_record(saga_type, document, any_state=True)
+    if record.fault is not None:
+        raise record.fault
+    return Instance(
+        saga=decode_saga(saga_type, record.data),
+        correlation_id=record.correlation_id,
+        state=saga_type.table.state(record.state) or State(record.state),
+        status=record.status,
+        suspension=record.suspension,
+        version=record.version,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        finished_at=record.finished_at,
+        history=record.history,
+        outbox=record.outbox,
+        compensations=record.compensations,
+        timers=record.timers,
+        parked=record.parked,
+    )
+
+
+async def instances_of(
+    saga_type: type[SagaT], scanned: AsyncIterator[Document], now: datetime
+) -> AsyncGenerator[Instance[SagaT], None]:
+    """Yield what people see of these documents; that some cannot be read is raised last."""
+    first: SagaflowError | None = None
+    number = 0
+    async with closing(scanned) as documents:
+        async for document in documents:
+            if has_expired(document.get("expire_at"), now):
+                continue
+            try:
+                instance = read_instance(saga_type, document)
+            except SagaflowError as exc:
+                first, number = first or exc, number + 1
+            else:
+                yield instance
+    if first is not None:
+        if number > 1:
+            first.add_note(f"{number - 1} more could not be read either")
+        raise first
+
+
+def unreadable_of(saga_type: type[Saga], document: Mapping[str, Any]) -> Unreadable | None:
+    """Return what keeps a class from working on *document*, if anything does."""
+    try:
+        record = read_record(saga_type, document)
+        if record.fault is not None:
+            raise record.fault
+        if record.status is not Status.EMBRYO:
+            decode_saga(saga_type, record.data)
+    except SagaflowError as exc:
+        stored = document.get("_id")
+        return Unreadable(shown_id=shown(stored), correlation_id=id_of(document), error=exc)
+    return None

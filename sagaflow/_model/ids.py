@@ -17,12 +17,20 @@ SagaId: TypeAlias = str | int | UUID | ObjectId
 MessageId: TypeAlias = str | int | UUID | ObjectId
 """A message id: what a second delivery is recognised by. ``7`` and ``"7"`` are two ids."""
 
+SagaKey: TypeAlias = tuple[str, type, SagaId]
+"""What a saga is found by among those of all classes: the name of its class, and its id."""
+
 MOST_BYTES: Final = 1024
 """How long an id may be that comes in: the ids of handled messages stay in the saga for a while."""
 MOST_STORED: Final = 16 * 1024 * 1024
 """How long one can be that an earlier release has stored: no document is larger."""
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
+
+
+def saga_key(saga: str, correlation_id: SagaId) -> SagaKey:
+    """Return the key of the saga with that id, of the class that is stored under that name."""
+    return (saga, type(correlation_id), correlation_id)
 
 
 def check_new_id(value: object, what: str = "correlation id") -> SagaId:

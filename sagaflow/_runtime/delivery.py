@@ -10,7 +10,7 @@ from attrs import frozen
 
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.outcome import Outcome, OutcomeKind
-from sagaflow._engine.work import earliest, has_timer_before, has_work, next_work
+from sagaflow._engine.work import Undo, earliest, has_timer_before, has_work, next_work
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._model.errors import (
     LimitExceededError,
@@ -391,7 +391,7 @@ class Delivery:
             if works and has_work(stored):
                 held = self.leases.hold(saga_type, stored.correlation_id)
                 try:
-                    own = await self.due.undo_next(saga_type, stored)
+                    own = await self.due.advance(saga_type, stored, only=Undo)
                     last = await self.due.advance(saga_type, own)
                 finally:
                     self.leases.release(held)

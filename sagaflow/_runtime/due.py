@@ -25,7 +25,7 @@ from sagaflow._model.errors import (
     RepositoryError,
     SerializationError,
 )
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import SagaId, SagaKey, saga_key
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.record import (
@@ -44,9 +44,7 @@ from sagaflow._runtime.trace import SILENT, Trace
 
 logger = get_logger(__name__)
 
-_Key = tuple[str, type, SagaId]
-
-_at_work: ContextVar[tuple[_Key, ...]] = ContextVar("sagas_at_work", default=())
+_at_work: ContextVar[tuple[SagaKey, ...]] = ContextVar("sagas_at_work", default=())
 """The sagas whose work the current task does."""
 
 
@@ -63,40 +61,35 @@ class DueWork:
     invoker: Invoker
     retry: RetryPolicy
     trace: Trace = SILENT
-    _under_way: Counter[_Key] = field(factory=Counter[_Key], init=False)
+    _under_way: Counter[SagaKey] = field(factory=Counter[SagaKey], init=False)
 
-    async def advance(self, saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
+    async def advance(
+        self, saga_type: type[Saga], record: SagaRecord, *, only: type[Work] | None = None
+    ) -> SagaRecord:
         """Do what is due, until nothing is, and return the saga as it is then.
 
-        Goes on where another process has changed the saga meanwhile.
+        Goes on where another process has changed the saga meanwhile. Others can ask meanwhile
+        whether work of that saga is under way.
+
+        :param only: the kind of work to do; what comes after the last of that kind stays due.
         """
-        return await self._go_on(saga_type, record, object)
-
-    async def undo_next(self, saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
-        """Do what is due of a compensation, and leave everything else."""
-        return await self._go_on(saga_type, record, Undo)
-
-    async def _go_on(
-        self, saga_type: type[Saga], record: SagaRecord, kind: type[object]
-    ) -> SagaRecord:
-        """Do what is due as long as it is of that kind, and let others know meanwhile."""
-        key = _key(saga_type, record.correlation_id)
+        key = saga_key(saga_type.table.saga, record.correlation_id)
         self._under_way[key] += 1
         try:
-            return await self._while_due(saga_type, record, kind)
+            return await self._advance(saga_type, record, only)
         finally:
             self._under_way[key] -= 1
             if not self._under_way[key]:
                 del self._under_way[key]
 
-    async def _while_due(
-        self, saga_type: type[Saga], record: SagaRecord, kind: type[object]
+    async def _advance(
+        self, saga_type: type[Saga], record: SagaRecord, only: type[Work] | None
     ) -> SagaRecord:
         machine = self.process.machine(saga_type)
         pauses = self.process.conflict_delays()
         while True:
             work = next_work(record, machine, self.process.clock.now())
-            if work is None or not isinstance(work, kind):
+            if work is None or (only is not None and not isinstance(work, only)):
                 return record
             after = await self._done(saga_type, record, work)
             if after is not None:
@@ -111,11 +104,11 @@ class DueWork:
 
     def is_under_way(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
         """Tell whether this process is doing work of that saga."""
-        return _key(saga_type, correlation_id) in self._under_way
+        return saga_key(saga_type.table.saga, correlation_id) in self._under_way
 
     def is_within(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
         """Tell whether the current task does work of that saga: what it asks for comes after it."""
-        return _key(saga_type, correlation_id) in _at_work.get()
+        return saga_key(saga_type.table.saga, correlation_id) in _at_work.get()
 
     def failing(self, error: Exception, write: Write) -> Failing:
         """Return how work has failed that failed for the first time."""
@@ -150,7 +143,9 @@ class DueWork:
     async def _attempt(self, saga_type: type[Saga], record: SagaRecord, work: Work) -> SagaRecord:
         """Return the saga as it is after *work*, or after its failure."""
         machine = self.process.machine(saga_type)
-        token = _at_work.set((*_at_work.get(), _key(saga_type, record.correlation_id)))
+        token = _at_work.set(
+            (*_at_work.get(), saga_key(saga_type.table.saga, record.correlation_id))
+        )
         try:
             match work:
                 case Undo():
@@ -278,10 +273,6 @@ class DueWork:
             )
         machine = self.process.machine(saga_type)
         return dropped(record, work, why, machine, self.process.write())
-
-
-def _key(saga_type: type[Saga], correlation_id: SagaId) -> _Key:
-    return saga_type.table.saga, type(correlation_id), correlation_id
 
 
 def _about(saga_type: type[Saga], record: SagaRecord, work: Work) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Since when the store fails, and which sagas are left alone: each is told once."""
+"""What keeps the background from its work, each told once: outages, sagas left alone, bugs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import define, field
 from sagaflow._model.clock import Clock
 from sagaflow._model.errors import LeftAloneError, RepositoryError
 from sagaflow._model.log import about, get_logger
-from sagaflow._runtime.aside import Aside
+from sagaflow._runtime.left_alone import LeftAlone
 from sagaflow._runtime.trace import SILENT, Trace
 
 logger = get_logger(__name__)
@@ -19,14 +19,16 @@ logger = get_logger(__name__)
 class Outages:
     """Tells of an outage of the store when it begins and when it is over.
 
-    :ivar aside: the sagas that are left alone; that they cannot be read says nothing of the store.
+    :ivar left_alone: the sagas that this process leaves alone: what is wrong with them says
+        nothing about the store.
     :ivar since: since when the store is known to fail; None if it does not.
     """
 
     clock: Clock
     trace: Trace = SILENT
-    aside: Aside = field(factory=Aside)
+    left_alone: LeftAlone = field(factory=LeftAlone)
     since: datetime | None = field(default=None, init=False)
+    _bugs: set[tuple[str, type]] = field(factory=set[tuple[str, type]], init=False)
 
     def report(self, error: RepositoryError) -> None:
         """Log that the store fails, once for each outage, or set aside the saga that is at fault.
@@ -34,7 +36,7 @@ class Outages:
         :param error: what the store, or the reading of a document, has raised.
         """
         if isinstance(error, LeftAloneError):
-            self.aside.add(error, self.clock.now())
+            self.left_alone.add(error, self.clock.now())
         elif self.since is None:
             self.since = self.clock.now()
             self.trace.store_fails(error)
@@ -48,3 +50,15 @@ class Outages:
             self.since = None
             self.trace.store_is_back()
             logger.warning("the store is back: work goes on", extra=about())
+
+    def report_bug(self, saga: str, error: Exception) -> None:
+        """Log what should not have happened, once for each saga class and kind of error."""
+        if (saga, type(error)) not in self._bugs:
+            self._bugs.add((saga, type(error)))
+            logger.error(
+                "%s: looking for its due work failed; it is tried again, and further failures of "
+                "this kind are not logged",
+                saga,
+                exc_info=error,
+                extra=about(saga),
+            )

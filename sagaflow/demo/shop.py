@@ -10,8 +10,9 @@ from typing import Final, cast
 import anyio
 from attrs import frozen
 
+from sagaflow._concurrency.generators import closing
 from sagaflow._model.errors import SagaflowError
-from sagaflow.abc import SagaRepository, closing
+from sagaflow.abc import SagaRepository
 from sagaflow.bus.memory import MemoryBus
 from sagaflow.demo.books import Ledger
 from sagaflow.demo.example import orders

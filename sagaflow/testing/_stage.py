@@ -13,6 +13,7 @@ from sagaflow._codec.data import encode_saga
 from sagaflow._codec.documents import encode_record
 from sagaflow._codec.instance import Instance
 from sagaflow._codec.messages import MessageTypes
+from sagaflow._concurrency.generators import closing
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._definition.state import State
 from sagaflow._engine.correlation import correlate
@@ -30,7 +31,7 @@ from sagaflow._model.record import (
     Timer,
     TimerKind,
 )
-from sagaflow.abc import SagaRepository, closing
+from sagaflow.abc import SagaRepository
 from sagaflow.memory import MemoryRepository
 from sagaflow.orchestrator import Orchestrator
 from sagaflow.testing._clock import ManualClock

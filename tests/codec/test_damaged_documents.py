@@ -13,12 +13,12 @@ from bson import Code, DatetimeMS, Decimal128, MaxKey, ObjectId, Regex, Timestam
 from sagaflow import DamagedDocumentError, LeftAloneError, NewerSchemaError, UnknownStateError
 from sagaflow._codec.documents import decode_record, encode_record
 from sagaflow._codec.elements import Document
+from sagaflow._codec.instance import read_instance
 from sagaflow._codec.selection import Part, Tally, summary_of
 from sagaflow._codec.upgrade import read_record
 from sagaflow._definition.saga import definition_of
 from sagaflow._engine.work import Machine, earliest, next_work
 from sagaflow._model.record import Status, evolve
-from sagaflow.abc import read_instance
 from sagaflow.testing._contract.records import NOW, Parcel, full_record, outgoing, record
 
 ODD: list[Any] = [

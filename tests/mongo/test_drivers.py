@@ -12,7 +12,7 @@ from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandStartedEvent
 
 from sagaflow import SagaflowError
-from sagaflow.abc import closing
+from sagaflow._concurrency.generators import closing
 from sagaflow.mongo import MongoRepository
 from sagaflow.mongo.drivers import (
     Driver,

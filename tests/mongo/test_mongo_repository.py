@@ -27,8 +27,8 @@ from sagaflow import (
     initially,
 )
 from sagaflow._codec.documents import Bookkeeping, encode_record
+from sagaflow._concurrency.generators import closing
 from sagaflow._model.record import Lease
-from sagaflow.abc import closing
 from sagaflow.mongo import MongoRepository
 from sagaflow.testing import ManualClock
 from tests.contract.records import (

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from sagaflow import (
     SagaRepository,
     SuspensionReason,
 )
-from sagaflow._runtime.health import Survey
+from sagaflow._runtime.backlogs import Backlogs
 from sagaflow._runtime.outages import Outages
 from sagaflow._runtime.store import Store
 from sagaflow.observing import (
@@ -35,9 +36,11 @@ from sagaflow.observing import (
     observers_of,
 )
 from sagaflow.testing import ManualClock
+from tests.conftest import RUNTIMES
 from tests.observing.shop import Order, Placed, Told, shop
 from tests.processes import process_at
 from tests.semantics.support import stored
+from tests.virtual_time import run_in_virtual_time
 
 pytestmark = pytest.mark.anyio
 
@@ -238,9 +241,8 @@ def test_headers_of_a_stranger_are_carried_as_they_are(odd: Any) -> None:
 # The look at what is due, which is told every now and then
 
 
-async def test_telling_goes_on_whatever_a_look_comes_upon(
-    anyio_backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_telling_goes_on_whatever_a_look_comes_upon(runtime: str) -> None:
     class Odd(MemoryRepository):
         looks = 0
 
@@ -253,20 +255,16 @@ async def test_telling_goes_on_whatever_a_look_comes_upon(
     class Over(BaseException):
         pass
 
-    async def no_time(_: float) -> None:
-        pass
-
     repository = Odd()
     process = process_at()
-    survey = Survey(
+    looking = Backlogs(
         process=process,
         store=Store(process=process, repository=repository),
         outages=Outages(clock=process.clock),
         sagas=(Order,),
     )
-    monkeypatch.setattr("sagaflow._runtime.health.anyio.sleep", no_time)
     observers = observers_of(Observer())
     assert observers is not None
     with pytest.raises(Over):
-        await survey.tell(observers, None)
+        run_in_virtual_time(runtime, partial(looking.tell, observers, None))
     assert repository.looks == 3

@@ -11,13 +11,12 @@ from attrs import evolve, field, frozen
 
 from sagaflow._codec.documents import decode_record
 from sagaflow._codec.elements import Document
-from sagaflow._codec.instance import Instance
+from sagaflow._codec.instance import Instance, read_instance
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.correlation import correlate
 from sagaflow._engine.outcome import OutcomeKind
 from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import SagaRecord, Status
-from sagaflow.abc import read_instance
 from sagaflow.testing._exploring.steps import Advance, Deliver, Retry, Silence, Step
 
 SagaT = TypeVar("SagaT", bound=Saga)

@@ -44,7 +44,7 @@ class _Pause:
 
 
 @define
-class Aside:
+class LeftAlone:
     """Remembers sagas that are damaged or in a state that their class does not know.
 
     Each is looked at again with growing pauses, since it may be mended, or the state be left. It is
@@ -119,7 +119,7 @@ class Aside:
         logger.warning("%s %s", error, more, extra=about(error.saga))
 
 
-def checked(saga: str, stored: object) -> None:
+def check_stored_id(saga: str, stored: object) -> None:
     """Refuse a stored id that is none: it must never get into a query, and names no saga.
 
     :raises DamagedDocumentError: if it is none.
