@@ -16,6 +16,7 @@ import anyio
 import pytest
 from attrs import asdict, frozen
 
+from sagaflow.mongo import MongoRepository
 from tests.chaos.client import deliver_all
 from tests.chaos.errand import stumble_like
 from tests.chaos.mistakes import MISTAKES
@@ -89,7 +90,7 @@ def run(job: Job) -> None:
     else:
         stumble_like(f"{job.seed} {job.name}")
         if job.planted is not None:
-            MISTAKES[job.planted](pytest.MonkeyPatch())
+            MISTAKES[job.planted](pytest.MonkeyPatch(), MongoRepository)
         setting = plan.workers[job.number]
         worker = Worker(
             path=path,

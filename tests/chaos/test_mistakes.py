@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from sagaflow.mongo import MongoRepository
 from tests.chaos.mistakes import MISTAKES
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_replaces_something_of_the_library(name: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        MISTAKES[name](patch)
+        MISTAKES[name](patch, MongoRepository)
         replaced = patch._setattr  # pyright: ignore[reportPrivateUsage]
         assert replaced
         for owner, attribute, original in replaced:

@@ -1,0 +1,104 @@
+"""Mistakes that can be planted in the library, each by taking the place of what decides.
+
+The simulation and the books of `chaos` must find them; the package knows nothing of that.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import pytest
+from attrs import evolve
+
+from sagaflow import SagaRepository
+from sagaflow._codec.documents import Bookkeeping, DocumentChange
+from sagaflow._engine import conclusion
+from sagaflow._engine.conclusion import Source
+from sagaflow._engine.work import Fire
+from sagaflow._model.record import RecordedCompensation, SagaRecord
+from sagaflow._runtime.outbox import Outbox
+from sagaflow._runtime.store import Store
+
+Patch: TypeAlias = pytest.MonkeyPatch
+Kind: TypeAlias = type[SagaRepository]
+"""The class of the repository that is used."""
+Mistake: TypeAlias = Callable[[Patch, Kind], None]
+
+
+def everywhere(patch: Patch, function: Callable[..., Any], careless: Callable[..., Any]) -> None:
+    """Put *careless* in the place of *function* in every module of the library that uses it."""
+    name = function.__name__
+    for module_name, module in tuple(sys.modules.items()):
+        if module_name.startswith("sagaflow.") and vars(module).get(name) is function:
+            patch.setattr(module, name, careless)
+
+
+def no_version_in_the_condition(patch: Patch, kind: Kind) -> None:
+    """A write takes place whatever the saga's version is."""
+    update = kind.update_document
+
+    async def careless(self: SagaRepository, saga: str, change: DocumentChange) -> bool:
+        document = await self.load_document(saga, change.correlation_id, message_id=None)
+        version = change.version if document is None else document["version"]
+        return await update(self, saga, evolve(change, version=version))
+
+    patch.setattr(kind, "update_document", careless)
+
+
+def unknown_outcome_taken_for_success(patch: Patch, _: Kind) -> None:
+    """A write whose answer was lost is taken for done."""
+
+    async def careless(*_: object) -> bool:
+        return True
+
+    patch.setattr(Store, "_resolve", careless)
+
+
+def removed_before_it_is_sent(patch: Patch, _: Kind) -> None:
+    """A message is removed from its saga before the bus has accepted it."""
+    publish: Callable[..., Any] = Outbox._publish  # pyright: ignore[reportPrivateUsage]
+
+    async def careless(self: Outbox, saga_type: Any, record: SagaRecord, message: Any) -> Any:
+        note = Bookkeeping(
+            correlation_id=record.correlation_id,
+            incarnation=record.incarnation,
+            version=record.version,
+            sent=(message.id,),
+        )
+        await self._store.repository.bookkeep(saga_type.table.saga, note)  # pyright: ignore[reportPrivateUsage]
+        return await publish(self, saga_type, record, message)
+
+    patch.setattr(Outbox, "_publish", careless)
+
+
+def unsent_messages_removed(patch: Patch, kind: Kind) -> None:
+    """Where a sent message is removed, those go with it that have come meanwhile."""
+    bookkeep = kind.bookkeep
+
+    async def careless(self: SagaRepository, saga: str, note: Bookkeeping) -> bool:
+        document = await self.load_document(saga, note.correlation_id, message_id=None)
+        everything = () if document is None else tuple(m["id"] for m in document["outbox"])
+        return await bookkeep(self, saga, evolve(note, sent=everything if note.sent else ()))
+
+    patch.setattr(kind, "bookkeep", careless)
+
+
+def fired_timer_not_removed(patch: Patch, _: Kind) -> None:
+    """A timer that has fired stays."""
+    consumed = conclusion.consumed
+
+    def careless(record: SagaRecord, source: Source) -> SagaRecord:
+        return record if isinstance(source, Fire) else consumed(record, source)
+
+    everywhere(patch, consumed, careless)
+
+
+def undone_step_not_noted(patch: Patch, _: Kind) -> None:
+    """That a step has been undone is not stored."""
+
+    def careless(record: SagaRecord, _: RecordedCompensation) -> SagaRecord:
+        return record
+
+    everywhere(patch, conclusion.with_compensation, careless)
