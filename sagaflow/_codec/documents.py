@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import field, frozen
+import attrs
+from attrs import frozen
 
 from sagaflow._codec.elements import (
+    COMPENSATION,
+    FAILING,
+    HISTORY,
+    LEASE,
+    OUTGOING,
+    PARKED,
+    SUSPENSION,
+    TIMER,
     Document,
-    decode_compensation,
-    decode_failing,
-    decode_history,
-    decode_lease,
-    decode_outgoing,
-    decode_parked,
-    decode_suspension,
-    decode_timer,
-    encode_compensation,
-    encode_failing,
-    encode_history,
-    encode_lease,
-    encode_outgoing,
-    encode_parked,
-    encode_suspension,
-    encode_timer,
-    present,
+)
+from sagaflow._codec.layout import (
+    Layout,
+    array,
+    field,
+    flag,
+    instant,
+    lenient,
+    named,
+    number,
+    one_of,
+    optional,
+    part,
+    text,
 )
 from sagaflow._codec.reading import (
     check_message_id,
     elements_in,
-    instant_in,
     mapping_in,
-    number_in,
     own_id_in,
     perhaps,
-    text_in,
 )
 from sagaflow._forms.sameness import changed
 from sagaflow._forms.size import document_size
@@ -79,7 +82,7 @@ class DocumentChange:
     version: int
     set: Mapping[str, Any]
     unset: tuple[str, ...] = ()
-    push: Mapping[str, Push] = field(factory=dict[str, Push])
+    push: Mapping[str, Push] = attrs.field(factory=dict[str, Push])
     growth: int | None = None
 
 
@@ -96,7 +99,7 @@ class Bookkeeping:
     incarnation: str
     version: int
     sent: tuple[str, ...] = ()
-    set: Mapping[str, Any] = field(factory=dict[str, Any])
+    set: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     unset: tuple[str, ...] = ()
 
 
@@ -108,43 +111,125 @@ def decode_id(stored: SagaId) -> SagaId:
     return int(stored) if isinstance(stored, int) and not isinstance(stored, bool) else stored
 
 
+def _schema_in(document: Mapping[str, Any], name: str) -> int:
+    stored: object = document.get(name, 1)
+    if not isinstance(stored, int) or stored < 1:
+        raise ValueError(f"its schema is {shown(stored)}")
+    return int(stored)
+
+
+def _data_in(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return perhaps(mapping_in, document, name) or {}
+
+
+def _inbox_in(document: Mapping[str, Any], name: str) -> tuple[SagaId, ...]:
+    return elements_in(document, name, check_message_id)
+
+
+_HEAD: Final = (
+    number("version"),
+    text("token"),
+    field("schema", _schema_in),
+    text("state"),
+    one_of("status", Status),
+    optional(text("goal")),
+    flag("cancelled"),
+    lenient(number("sequence")),
+    optional(part("sending", FAILING)),
+    optional(part("suspension", SUSPENSION)),
+    optional(instant("wake")),
+    optional(part("lease", LEASE)),
+    instant("created_at"),
+    instant("updated_at"),
+    optional(instant("finished_at")),
+    optional(instant("expire_at")),
+)
+"""What a transition may change, apart from data and arrays."""
+
+_RECORD: Final = Layout(
+    SagaRecord,
+    named("_id", field("correlation_id", own_id_in)),
+    text("incarnation"),
+    *_HEAD,
+    field("data", _data_in, dict),
+    field("inbox", _inbox_in, list),
+    array("outbox", OUTGOING),
+    array("compensations", COMPENSATION),
+    array("timers", TIMER),
+    array("parked", PARKED),
+    array("history", HISTORY),
+)
+
+
 def encode_record(record: SagaRecord) -> Document:
     """Return the document of a new saga."""
-    document: Document = {
-        "_id": record.correlation_id,
-        "incarnation": record.incarnation,
-        **_head(record),
-        "data": dict(record.data),
-        "inbox": list(record.inbox),
-        "outbox": [encode_outgoing(message) for message in record.outbox],
-        "compensations": [encode_compensation(entry) for entry in record.compensations],
-        "timers": [encode_timer(timer) for timer in record.timers],
-        "parked": [encode_parked(event) for event in record.parked],
-        "history": [encode_history(entry) for entry in record.history],
-    }
-    return present(document)
+    return _RECORD.encode(record)
 
 
-def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a document
+def decode_record(document: Mapping[str, Any], saga: str = "saga") -> SagaRecord:
+    """Return the record that *document* holds; what was not read is empty.
+
+    :param saga: the name of its class, for the error.
+    :raises DamagedDocumentError: if it is no document of sagaflow's, whatever is wrong with it.
+    """
+    try:
+        record = _RECORD.decode(document)
+        if not record.state and record.status is not Status.EMBRYO:
+            raise ValueError("it is in no state")  # noqa: TRY301 - damage like any other
+    except Exception as exc:
+        reason = f"the field {exc} is missing" if isinstance(exc, KeyError) else str(exc)
+        raise DamagedDocumentError(saga, document.get("_id"), reason) from exc
+    return record
+
+
+def encode_change(
     before: SagaRecord, after: SagaRecord, *, inbox_size: int, history_size: int = HISTORY_SIZE
 ) -> DocumentChange:
     """Return the change that makes *after* of *before*.
 
-    Only what differs is written. The outbox is appended to, since sent messages are removed from it
-    at any time; it is written as a whole only if *after* lacks some of them, which were sent: only
-    transitions add to it, so *before* has every message that this version can have. The inbox and
-    the history of *after* are what is to be appended. Another incarnation takes the place of
-    everything.
+    Only what differs is written. The inbox and the history of *after* are what is to be appended.
+    Another incarnation takes the place of everything.
 
     :raises SerializationError: if BSON cannot hold it.
     """
     if after.incarnation != before.incarnation:
         return _replacement(before, after)
-    changes: dict[str, Any] = {}
+    values, unset = _head_of(before, after)
+    push: dict[str, Push] = {}
+    if after.data is not before.data or after.schema != before.schema:
+        _change_data(before, after, values)
+    if after.outbox is not before.outbox:
+        _change_outbox(before, after, values, push)
+    if after.compensations is not before.compensations:
+        _change_compensations(before, after, values, push)
+    if after.timers is not before.timers and after.timers != before.timers:
+        values["timers"] = [TIMER.encode(timer) for timer in after.timers]
+    if after.parked is not before.parked and after.parked != before.parked:
+        _change_parked(before, after, values, push)
+    if after.inbox:
+        push["inbox"] = Push(list(after.inbox), inbox_size)
+    if after.history:
+        last = after.history[-history_size:]
+        push["history"] = Push([HISTORY.encode(entry) for entry in last], history_size)
+    pushed = {name: items.items for name, items in push.items()}
+    return DocumentChange(
+        correlation_id=before.correlation_id,
+        incarnation=before.incarnation,
+        version=before.version,
+        set=values,
+        unset=tuple(unset),
+        push=push,
+        growth=document_size({**values, **pushed}),
+    )
+
+
+def _head_of(before: SagaRecord, after: SagaRecord) -> tuple[Document, list[str]]:
+    """Return those parts of the head that are to be set, and the names of those to be removed."""
+    values: Document = {}
     unset: list[str] = []
     old, new = vars(before), vars(after)
     bookkept = _BOOKKEPT if before.finished_at is None else _BOOKKEPT_AT_THE_END
-    for name, encode in _HEAD.items():
+    for name, encode in _HEAD_ENCODERS:
         value = new[name]
         if name not in bookkept and (value is old[name] or value == old[name]):
             continue
@@ -153,57 +238,61 @@ def encode_change(  # noqa: C901, PLR0912 - one branch for each part of a docume
         if value is None:
             unset.append(name)
         else:
-            changes[name] = value
+            values[name] = value
+    return values, unset
+
+
+_HEAD_ENCODERS: Final = tuple((stored.name, stored.encode) for stored in _HEAD)
+
+
+def _change_data(before: SagaRecord, after: SagaRecord, values: Document) -> None:
     if after.schema != before.schema:  # as a whole, so that fields go which no longer are
-        changes["data"] = dict(after.data)
+        values["data"] = dict(after.data)
     else:
         data = after.data
-        changes.update((f"data.{name}", data[name]) for name in changed(before.data, data))
-    push: dict[str, Push] = {}
-    added_messages = [message for message in after.outbox if message.sequence > before.sequence]
-    if len(after.outbox) - len(added_messages) < len(before.outbox):
-        changes["outbox"] = [encode_outgoing(message) for message in after.outbox]
-    elif added_messages:
-        push["outbox"] = Push([encode_outgoing(message) for message in added_messages])
-    known = len(before.compensations)
-    amended = [
-        i
-        for i, (old_one, new_one) in enumerate(
-            zip(before.compensations, after.compensations, strict=False)
-        )
-        if new_one is not old_one and new_one != old_one
-    ]
-    added = after.compensations[known:]
-    if amended and added:  # one update cannot both append to an array and set its elements
-        changes["compensations"] = [encode_compensation(entry) for entry in after.compensations]
+        values.update((f"data.{name}", data[name]) for name in changed(before.data, data))
+
+
+def _change_outbox(
+    before: SagaRecord, after: SagaRecord, values: Document, push: dict[str, Push]
+) -> None:
+    """Append new messages; write the outbox as a whole only if *after* lacks some of *before*.
+
+    Sent messages are removed from it at any time. But only transitions add to it, so *before* has
+    every message that this version can have, and what *after* lacks of these was sent.
+    """
+    added = [message for message in after.outbox if message.sequence > before.sequence]
+    if len(after.outbox) - len(added) < len(before.outbox):
+        values["outbox"] = [OUTGOING.encode(message) for message in after.outbox]
     elif added:
-        push["compensations"] = Push([encode_compensation(entry) for entry in added])
-    for index in amended if not added else ():
-        changes[f"compensations.{index}"] = encode_compensation(after.compensations[index])
-    # Only transitions change these arrays, so they may be written as a whole.
-    if after.timers != before.timers:
-        changes["timers"] = [encode_timer(timer) for timer in after.timers]
-    if after.parked != before.parked:
-        parked = len(before.parked)
-        if after.parked[:parked] == before.parked:
-            push["parked"] = Push([encode_parked(event) for event in after.parked[parked:]])
-        else:
-            changes["parked"] = [encode_parked(event) for event in after.parked]
-    if after.inbox:
-        push["inbox"] = Push(list(after.inbox), inbox_size)
-    if after.history:
-        last = after.history[-history_size:]
-        push["history"] = Push([encode_history(e) for e in last], history_size)
-    pushed = {name: items.items for name, items in push.items()}
-    return DocumentChange(
-        correlation_id=before.correlation_id,
-        incarnation=before.incarnation,
-        version=before.version,
-        set=changes,
-        unset=tuple(unset),
-        push=push,
-        growth=document_size({**changes, **pushed}),
-    )
+        push["outbox"] = Push([OUTGOING.encode(message) for message in added])
+
+
+def _change_compensations(
+    before: SagaRecord, after: SagaRecord, values: Document, push: dict[str, Push]
+) -> None:
+    pairs = enumerate(zip(before.compensations, after.compensations, strict=False))
+    amended = [i for i, (old, new) in pairs if new is not old and new != old]
+    added = after.compensations[len(before.compensations) :]
+    if amended and added:  # one update cannot both append to an array and set its elements
+        values["compensations"] = [COMPENSATION.encode(entry) for entry in after.compensations]
+    elif added:
+        push["compensations"] = Push([COMPENSATION.encode(entry) for entry in added])
+    else:
+        for index in amended:
+            entry = after.compensations[index]
+            values[f"compensations.{index}"] = COMPENSATION.encode(entry)
+
+
+def _change_parked(
+    before: SagaRecord, after: SagaRecord, values: Document, push: dict[str, Push]
+) -> None:
+    """Append new events; write all as a whole if others differ, since only transitions do that."""
+    known = len(before.parked)
+    if after.parked[:known] == before.parked:
+        push["parked"] = Push([PARKED.encode(event) for event in after.parked[known:]])
+    else:
+        values["parked"] = [PARKED.encode(event) for event in after.parked]
 
 
 def _replacement(before: SagaRecord, after: SagaRecord) -> DocumentChange:
@@ -214,92 +303,6 @@ def _replacement(before: SagaRecord, after: SagaRecord) -> DocumentChange:
         incarnation=before.incarnation,
         version=before.version,
         set=document,
-        unset=tuple(name for name, value in _head(after).items() if value is None),
+        unset=tuple(stored.name for stored in _HEAD if stored.name not in document),
         growth=document_size(document),
     )
-
-
-def decode_record(document: Mapping[str, Any], saga: str = "saga") -> SagaRecord:
-    """Return the record that *document* holds; what was not read is empty.
-
-    :param saga: the name of its class, for the error.
-    :raises DamagedDocumentError: if it is no document of sagaflow's, whatever is wrong with it.
-    """
-    try:
-        return _decode(document)
-    except Exception as exc:
-        reason = f"the field {exc} is missing" if isinstance(exc, KeyError) else str(exc)
-        raise DamagedDocumentError(saga, document.get("_id"), reason) from exc
-
-
-def _decode(document: Mapping[str, Any]) -> SagaRecord:
-    schema: object = document.get("schema", 1)
-    if not isinstance(schema, int) or schema < 1:
-        raise ValueError(f"its schema is {shown(schema)}")
-    status, state = Status(document["status"]), text_in(document, "state")
-    if not state and status is not Status.EMBRYO:
-        raise ValueError("it is in no state")
-    return SagaRecord(
-        correlation_id=own_id_in(document),
-        incarnation=text_in(document, "incarnation"),
-        version=number_in(document, "version"),
-        token=text_in(document, "token"),
-        schema=int(schema),
-        state=state,
-        status=status,
-        goal=perhaps(text_in, document, "goal"),
-        cancelled=bool(perhaps(number_in, document, "cancelled")),
-        data=perhaps(mapping_in, document, "data") or {},
-        sequence=perhaps(number_in, document, "sequence") or 0,
-        inbox=elements_in(document, "inbox", check_message_id),
-        outbox=elements_in(document, "outbox", decode_outgoing),
-        compensations=elements_in(document, "compensations", decode_compensation),
-        history=elements_in(document, "history", decode_history),
-        timers=elements_in(document, "timers", decode_timer),
-        parked=elements_in(document, "parked", decode_parked),
-        sending=decode_failing(perhaps(mapping_in, document, "sending")),
-        suspension=decode_suspension(perhaps(mapping_in, document, "suspension")),
-        wake=perhaps(instant_in, document, "wake"),
-        lease=decode_lease(perhaps(mapping_in, document, "lease")),
-        created_at=instant_in(document, "created_at"),
-        updated_at=instant_in(document, "updated_at"),
-        finished_at=perhaps(instant_in, document, "finished_at"),
-        expire_at=perhaps(instant_in, document, "expire_at"),
-    )
-
-
-def _encode_status(status: Status) -> str:
-    return status.value
-
-
-def _encode_flag(flag: bool) -> bool | None:  # noqa: FBT001
-    return flag or None
-
-
-_HEAD: Final[Mapping[str, Callable[[Any], object] | None]] = {
-    "version": None,
-    "token": None,
-    "schema": None,
-    "state": None,
-    "status": _encode_status,
-    "goal": None,
-    "cancelled": _encode_flag,
-    "sequence": None,
-    "sending": encode_failing,
-    "suspension": encode_suspension,
-    "wake": None,
-    "lease": encode_lease,
-    "created_at": None,
-    "updated_at": None,
-    "finished_at": None,
-    "expire_at": None,
-}
-"""What a transition may change, apart from data and arrays, and how it is encoded."""
-
-
-def _head(record: SagaRecord) -> Document:
-    """Return that part of a document."""
-    return {
-        name: getattr(record, name) if encode is None else encode(getattr(record, name))
-        for name, encode in _HEAD.items()
-    }

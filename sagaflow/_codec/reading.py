@@ -36,6 +36,11 @@ def number_in(document: Mapping[str, Any], name: str) -> int:
     return value
 
 
+def flag_in(document: Mapping[str, Any], name: str) -> bool:
+    """Return whether something is so."""
+    return bool(number_in(document, name))
+
+
 def instant_in(document: Mapping[str, Any], name: str) -> datetime:
     """Return an instant; the driver has something else for what no `datetime` can hold."""
     value: object = document[name]
@@ -61,11 +66,11 @@ def is_id(value: object) -> TypeGuard[SagaId]:
     return isinstance(value, _IDS) and not isinstance(value, Code | bool)
 
 
-def own_id_in(document: Mapping[str, Any]) -> SagaId:
+def own_id_in(document: Mapping[str, Any], name: str = "_id") -> SagaId:
     """Return the id of a document."""
-    value: object = document["_id"]
+    value: object = document[name]
     if not is_id(value):
-        raise TypeError(f"its _id is a {type(value).__name__}")
+        raise TypeError(f"its {name} is a {type(value).__name__}")
     return check_id(value)
 
 

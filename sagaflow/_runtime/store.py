@@ -17,7 +17,7 @@ from sagaflow._codec.documents import (
     encode_change,
     encode_record,
 )
-from sagaflow._codec.elements import encode_failing, encode_lease
+from sagaflow._codec.elements import FAILING, encode_lease
 from sagaflow._codec.upgrade import read_record
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._engine.writing import WITHOUT_EFFECT, kept_until
@@ -189,7 +189,7 @@ class Store:
         """
         saga = saga_type.table.saga
         values: dict[str, object] = {
-            "sending": encode_failing(sending),
+            "sending": FAILING.encode_any(sending),
             "wake": wake,
             "lease": encode_lease(lease),
         }

@@ -16,7 +16,7 @@ from sagaflow._codec.documents import (
     encode_change,
     encode_record,
 )
-from sagaflow._codec.elements import Document, decode_history, encode_history
+from sagaflow._codec.elements import HISTORY, Document
 from sagaflow._forms.size import document_size
 from sagaflow._model.record import CompensationStatus, HistoryKind, SagaRecord, Status
 from tests.contract.records import (
@@ -76,20 +76,20 @@ def test_entry_of_an_earlier_release_says_its_kind_in_words(
     event: str, step: str, source: str | None, target: str, kind: HistoryKind
 ) -> None:
     entry = evolve(past(1), event=event, step=step, source=source, target=target)
-    old = encode_history(entry)
+    old = HISTORY.encode(entry)
     del old["kind"]
-    assert decode_history(old) == evolve(entry, kind=kind)
+    assert HISTORY.decode(old) == evolve(entry, kind=kind)
 
 
 @pytest.mark.parametrize("kind", HistoryKind)
 def test_kind_of_an_entry_is_read_back(kind: HistoryKind) -> None:
     entry = evolve(past(1), kind=kind, step="failed", compensates=True)
-    assert decode_history(encode_history(entry)) == entry
+    assert HISTORY.decode(HISTORY.encode(entry)) == entry
 
 
 def test_kind_that_only_later_code_knows_does_not_make_a_saga_unreadable() -> None:
-    later = encode_history(past(1)) | {"kind": "amended"}
-    assert decode_history(later) == evolve(past(1), kind=HistoryKind.OTHER)
+    later = HISTORY.encode(past(1)) | {"kind": "amended"}
+    assert HISTORY.decode(later) == evolve(past(1), kind=HistoryKind.OTHER)
 
 
 def test_what_a_saga_has_not_is_not_stored() -> None:

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from sagaflow._codec.documents import HISTORY_SIZE, Bookkeeping, DocumentChange, encode_change
-from sagaflow._codec.elements import Document, encode_history
+from sagaflow._codec.elements import HISTORY, Document
 from sagaflow.mongo.batches import Fate, UnknownFateError
 from sagaflow.mongo.statements import (
     fates_of,
@@ -35,7 +35,7 @@ def at(version: int, *tokens: str, incarnation: str = "i-1", kept: int = HISTORY
         evolve(past(number), token=token) for number, token in enumerate(tokens, start=first)
     ]
     given = document(version=version, token=tokens[-1], incarnation=incarnation)
-    return given | {"history": [encode_history(entry) for entry in history[-kept:]]}
+    return given | {"history": [HISTORY.encode(entry) for entry in history[-kept:]]}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from sagaflow import (
     UnknownOutcomeError,
 )
 from sagaflow._codec.documents import Bookkeeping, DocumentChange, encode_change
-from sagaflow._codec.elements import encode_history
+from sagaflow._codec.elements import HISTORY
 from sagaflow.mongo import MongoRepository
 from tests.contract.records import PARCEL, document, load, outgoing, past, plain_change, record
 from tests.contract.records import store as stored
@@ -280,7 +280,7 @@ async def test_update_that_others_have_overtaken_is_known_by_its_history(
 
     def overtake() -> None:
         for name in ("a", "b"):
-            entry = encode_history(evolve(past(3), token="other"))
+            entry = HISTORY.encode(evolve(past(3), token="other"))
             update = {"$set": {"version": 3, "token": "other"}, "$push": {"history": entry}}
             collection.update_one({"_id": name, "version": 2}, update)
 

@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 from attrs import evolve
 
+from sagaflow._codec import elements
 from sagaflow._codec.documents import Bookkeeping, encode_record
-from sagaflow._codec.elements import encode_failing
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import Lease
 from sagaflow.abc import SagaRepository
@@ -67,7 +67,7 @@ class WorkContract(Contract):
     ) -> None:
         before = evolve(full_record(), sending=None)
         await store(repository, encode_record(before))
-        fields = {"wake": NOW + 5 * SECOND, "sending": encode_failing(FAILING)}
+        fields = {"wake": NOW + 5 * SECOND, "sending": elements.FAILING.encode_any(FAILING)}
         assert await repository.bookkeep(PARCEL, note(version=3, set=fields, unset=("lease",)))
         after = evolve(before, wake=NOW + 5 * SECOND, sending=FAILING, lease=None)
         assert await load(repository) == after
@@ -122,7 +122,7 @@ class WorkContract(Contract):
         self, repository: SagaRepository
     ) -> None:
         await store(repository, document())
-        failing = encode_failing(FAILING)
+        failing = elements.FAILING.encode_any(FAILING)
         assert failing is not None
         await repository.bookkeep(PARCEL, note(set={"sending": failing}))
         failing["attempts"] = 99

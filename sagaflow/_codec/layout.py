@@ -1,0 +1,203 @@
+"""How an element is stored: one description of its fields, for both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from enum import Enum
+from operator import attrgetter
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+from attrs import evolve, frozen
+
+from sagaflow._codec.reading import (
+    elements_in,
+    flag_in,
+    id_in,
+    instant_in,
+    mapping_in,
+    number_in,
+    text_in,
+)
+
+T = TypeVar("T")
+
+Read: TypeAlias = Callable[[Mapping[str, Any], str], Any]
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@frozen
+class Stored:
+    """A field of an element as it is stored.
+
+    :ivar attribute: where its value is: an attribute of the element.
+    :ivar name: under which it is stored.
+    :ivar read: returns its value from a document, by that name.
+    :ivar encode: returns its stored form; None for what is stored as it is.
+    :ivar may_lack: whether a document may do without it: it has the default of its class then.
+    :ivar sparse: whether it is left out where its stored form is None.
+    :ivar within: the fields of a part that has no document of its own.
+    """
+
+    attribute: str
+    name: str
+    read: Read
+    encode: Callable[[Any], object] | None = None
+    may_lack: bool = False
+    sparse: bool = False
+    within: tuple[Stored, ...] = ()
+
+
+class Layout(Generic[T]):
+    """How the instances of one class are stored.
+
+    :ivar fields: its fields, two or more, in the order in which they are stored.
+    """
+
+    def __init__(self, cls: Callable[..., T], *fields: Stored) -> None:
+        self.fields = fields
+        flat = [row for field in fields for row in _flat(field)]
+        self._cls = cls
+        self._values: Callable[[T], tuple[Any, ...]] = attrgetter(*(path for path, _ in flat))
+        self._names = tuple(field.name for _, field in flat)
+        self._encoders = tuple((f.name, f.encode) for _, f in flat if f.encode is not None)
+        self._sparse = tuple(field.name for _, field in flat if field.sparse)
+        self._readers = tuple((f.attribute, f.name, f.read, f.may_lack) for f in fields)
+
+    def encode(self, element: T) -> dict[str, Any]:
+        """Return the stored form of an element."""
+        document: dict[str, Any] = dict(zip(self._names, self._values(element), strict=True))
+        for name, encode in self._encoders:
+            value = document[name]
+            if value is not None:
+                document[name] = encode(value)
+        for name in self._sparse:
+            if document[name] is None:
+                del document[name]
+        return document
+
+    def encode_any(self, element: T | None) -> dict[str, Any] | None:
+        """Return the stored form of an element, if there is one."""
+        return None if element is None else self.encode(element)
+
+    def decode(self, document: Mapping[str, Any]) -> T:
+        """Return an element from its stored form.
+
+        :raises KeyError: naming a field that is missing.
+        :raises TypeError: if a field is of another type.
+        :raises ValueError: if a field holds what it cannot.
+        """
+        values: dict[str, Any] = {}
+        for attribute, name, read, may_lack in self._readers:
+            if not (may_lack and document.get(name) is None):
+                values[attribute] = read(document, name)
+        return self._cls(**values)
+
+
+def _flat(field: Stored, path: str = "") -> list[tuple[str, Stored]]:
+    """Return the fields that a document has for one of an element, each with where it is."""
+    path += field.attribute
+    if not field.within:
+        return [(path, field)]
+    return [row for part in field.within for row in _flat(part, f"{path}.")]
+
+
+# Kinds of fields
+
+
+def field(attribute: str, read: Read, encode: Callable[[Any], object] | None = None) -> Stored:
+    """Return a field that is stored under its own name."""
+    return Stored(attribute, attribute, read, encode)
+
+
+def text(attribute: str) -> Stored:
+    """Return a field that holds a text."""
+    return field(attribute, text_in)
+
+
+def number(attribute: str) -> Stored:
+    """Return a field that holds a whole number."""
+    return field(attribute, number_in)
+
+
+def flag(attribute: str) -> Stored:
+    """Return a field that holds whether something is so; it is stored only then."""
+    return optional(field(attribute, flag_in, lambda is_so: is_so or None))
+
+
+def instant(attribute: str) -> Stored:
+    """Return a field that holds an instant."""
+    return field(attribute, instant_in)
+
+
+def span(attribute: str) -> Stored:
+    """Return a field that holds a span of time; it is stored as a number of microseconds."""
+    return field(
+        attribute,
+        lambda document, name: number_in(document, name) * _MICROSECOND,
+        lambda span: span // _MICROSECOND,
+    )
+
+
+def identity(attribute: str) -> Stored:
+    """Return a field that holds the id of a message."""
+    return field(attribute, id_in)
+
+
+def one_of(attribute: str, members: type[Enum]) -> Stored:
+    """Return a field that holds a member of an enum; its value is stored."""
+    return field(attribute, lambda document, name: members(document[name]), value_of)
+
+
+value_of: Final[Callable[[Enum], Any]] = attrgetter("_value_")
+"""Returns the value of a member of an enum, in less time than its property takes."""
+
+
+def mapping(attribute: str) -> Stored:
+    """Return a field that holds data in stored form."""
+    return field(attribute, mapping_in)
+
+
+def filled(attribute: str) -> Stored:
+    """Return a field that holds data in stored form; it is stored only if there are any."""
+    return optional(field(attribute, mapping_in, lambda data: data or None))
+
+
+def part(attribute: str, layout: Layout[Any]) -> Stored:
+    """Return a field that holds another element, in a document of its own."""
+    decode = layout.decode
+    return field(
+        attribute, lambda document, name: decode(mapping_in(document, name)), layout.encode
+    )
+
+
+def among(attribute: str, layout: Layout[Any]) -> Stored:
+    """Return a field that holds another element, whose fields are stored among those of this."""
+    decode = layout.decode
+    return evolve(field(attribute, lambda document, _: decode(document)), within=layout.fields)
+
+
+def array(attribute: str, layout: Layout[Any]) -> Stored:
+    """Return a field that holds elements, in their order; none if it was not read."""
+    encode, decode = layout.encode, layout.decode
+    return field(
+        attribute,
+        lambda document, name: elements_in(document, name, decode),
+        lambda elements: [encode(element) for element in elements],
+    )
+
+
+def named(name: str, stored: Stored) -> Stored:
+    """Return a field that is stored under another name."""
+    return evolve(stored, name=name)
+
+
+def optional(stored: Stored) -> Stored:
+    """Return a field that is left out where it says nothing."""
+    return evolve(stored, may_lack=True, sparse=True)
+
+
+def lenient(stored: Stored) -> Stored:
+    """Return a field that is always written, and was not by every release."""
+    return evolve(stored, may_lack=True)
