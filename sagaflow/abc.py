@@ -229,6 +229,8 @@ class SagaRepository(ABC):
         :raises SerializationError: if its data does not fit the class, or a migration fails.
         :raises NewerSchemaError: if newer code has stored it.
         :raises DamagedDocumentError: if it is no document of sagaflow's.
+        :raises ServerUnavailableError: if no server could be reached.
+        :raises RepositoryError: if the store failed otherwise.
         """
         known = check_id(correlation_id)
         await self._settle(saga_type, known)
@@ -250,6 +252,8 @@ class SagaRepository(ABC):
         :raises SagaflowError: if the class has no such state; at the end, after
             all others, about the first of those that cannot be read: `NewerSchemaError`,
             `DamagedDocumentError`, `SerializationError`.
+        :raises ServerUnavailableError: if no server could be reached.
+        :raises RepositoryError: if the store failed otherwise.
         """
         name = state.name if isinstance(state, State) else state
         if saga_type.table.state(name) is None:
@@ -281,6 +285,8 @@ class SagaRepository(ABC):
         :raises SagaflowError: if it is neither; at the end, after
             all others, about the first of those that cannot be read: `NewerSchemaError`,
             `DamagedDocumentError`, `SerializationError`.
+        :raises ServerUnavailableError: if no server could be reached.
+        :raises RepositoryError: if the store failed otherwise.
         """
         now = now or self._clock.now()
         limit = stale_since(older_than, now)
@@ -295,6 +301,9 @@ class SagaRepository(ABC):
 
         A state that was renamed counts as what it is called now; one that is stored but no longer
         declared is counted too.
+
+        :raises ServerUnavailableError: if no server could be reached.
+        :raises RepositoryError: if the store failed otherwise.
         """
         evolution = definition_of(saga_type).evolution
         counted: dict[str, int] = {}
@@ -310,6 +319,9 @@ class SagaRepository(ABC):
         """Yield what a list shows of every saga that *selection* takes, without its data.
 
         Whoever leaves the loop early closes it: `contextlib.aclosing`.
+
+        :raises ServerUnavailableError: if no server could be reached.
+        :raises RepositoryError: if the store failed otherwise.
         """
         found: list[Summary] = []
         async with closing(self.scan_documents(saga_type.table.saga)) as documents:
@@ -329,6 +341,9 @@ class SagaRepository(ABC):
 
         Every document is read and decoded for that. Whoever leaves the loop early closes it:
         `contextlib.aclosing`.
+
+        :raises ServerUnavailableError: if no server could be reached.
+        :raises RepositoryError: if the store failed otherwise.
         """
         async with closing(self.scan_documents(saga_type.table.saga)) as documents:
             async for document in documents:
@@ -341,6 +356,8 @@ class SagaRepository(ABC):
         """Yield what sagas that still have something to do have in common, and how many do.
 
         :param finished: whether to count the states of the others as well.
+        :raises ServerUnavailableError: if no server could be reached.
+        :raises RepositoryError: if the store failed otherwise.
         """
         tally = Tally()
         async with closing(self.scan_documents(saga_type.table.saga)) as documents:
@@ -351,7 +368,13 @@ class SagaRepository(ABC):
             yield trait
 
     async def delete(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
-        """Remove a saga with all it has, and tell whether there was one."""
+        """Remove a saga with all it has, and tell whether there was one.
+
+        :raises CorrelationError: if *correlation_id* cannot be an id.
+        :raises ServerUnavailableError: if no server could be reached; nothing was removed.
+        :raises UnknownOutcomeError: if the answer was lost: it may be removed or not.
+        :raises RepositoryError: if the store failed otherwise.
+        """
         return await self.delete_document(saga_type.table.saga, check_id(correlation_id))
 
 

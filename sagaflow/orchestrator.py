@@ -101,6 +101,7 @@ class Orchestrator:
         empty.
     :raises SagaDefinitionError: if two sagas or two message classes share a name, a class has no
         transitions, or the type of a field cannot be stored.
+    :raises SagaflowError: if *observers* are none, or it is entered a second time.
     """
 
     def __init__(  # noqa: PLR0913
@@ -274,14 +275,24 @@ class Orchestrator:
         :return: what became of the event.
         :raises UnknownEventError: if no saga takes such events.
         :raises AmbiguousSagaError: if several do and *saga_type* is missing.
+        :raises SagaflowError: if *saga_type* is not one of its sagas, or ``by=`` raised.
         :raises CorrelationError: if an id is of no allowed type.
         :raises ConcurrencyError: if it was overtaken until the deadline; nothing was stored.
         :raises NewerSchemaError: if newer code has stored the saga; nothing was stored.
         :raises UnknownStateError: if it is in a state that the class does not know; nothing was
             stored.
         :raises DamagedDocumentError: if its document cannot be read; nothing was stored.
+        :raises SagaDefinitionError: if the handler returned what its chain does not allow, or
+            a predicate of ``when()`` something to await; nothing was stored.
         :raises SerializationError: if something cannot be stored; nothing was.
-        :raises RepositoryError: if the store failed.
+        :raises LimitExceededError: if the saga would become too large; nothing was stored.
+        :raises StrayCancellationError: if what the handler waited for was cancelled by somebody
+            else; nothing was stored.
+        :raises ServerUnavailableError: if no server could be reached; nothing was stored.
+        :raises UnknownOutcomeError: if the answer of the store was lost, and what is stored could
+            not be read either: it may have taken place or not.
+        :raises RepositoryError: if the store failed otherwise.
+        :raises OrchestratorClosedError: if this orchestrator has been closed.
         :raises Exception: whatever the handler raises; then nothing was stored and nothing sent.
         """
         self._refuse_if_closed()
@@ -303,9 +314,12 @@ class Orchestrator:
         is in a state which the class does not know, is left to other code.
 
         :return: how many sagas there was work for.
-        :raises RepositoryError: if the store failed.
         :raises DamagedDocumentError: if a document that is due cannot be read.
-        :raises SerializationError: if a saga that is to be undone cannot be read.
+        :raises ServerUnavailableError: if no server could be reached.
+        :raises UnknownOutcomeError: if the answer of the store was lost, and what is stored could
+            not be read either: it may have taken place or not.
+        :raises RepositoryError: if the store failed otherwise.
+        :raises OrchestratorClosedError: if this orchestrator has been closed.
         :raises ExceptionGroup: if several sagas failed.
         """
         self._refuse_if_closed()
@@ -350,6 +364,17 @@ class Orchestrator:
         :param wait: whether to do that here before this returns; otherwise it is left to the
             background, of this process or of another one.
         :raises OperationError: if there is no such saga, or it is not suspended.
+        :raises CorrelationError: if *correlation_id* cannot be an id.
+        :raises ConcurrencyError: if it was overtaken until the deadline; nothing was stored.
+        :raises NewerSchemaError: if newer code has stored the saga; nothing was stored.
+        :raises UnknownStateError: if it is in a state that the class does not know; nothing was
+            stored.
+        :raises DamagedDocumentError: if its document cannot be read; nothing was stored.
+        :raises ServerUnavailableError: if no server could be reached; nothing was stored.
+        :raises UnknownOutcomeError: if the answer of the store was lost, and what is stored could
+            not be read either: it may have taken place or not.
+        :raises RepositoryError: if the store failed otherwise.
+        :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
         await self._operations.resume(saga_type, correlation_id, "retry")
@@ -360,6 +385,17 @@ class Orchestrator:
         """Put a suspended saga back to work: the background tries what failed again.
 
         :raises OperationError: if there is no such saga, or it is not suspended.
+        :raises CorrelationError: if *correlation_id* cannot be an id.
+        :raises ConcurrencyError: if it was overtaken until the deadline; nothing was stored.
+        :raises NewerSchemaError: if newer code has stored the saga; nothing was stored.
+        :raises UnknownStateError: if it is in a state that the class does not know; nothing was
+            stored.
+        :raises DamagedDocumentError: if its document cannot be read; nothing was stored.
+        :raises ServerUnavailableError: if no server could be reached; nothing was stored.
+        :raises UnknownOutcomeError: if the answer of the store was lost, and what is stored could
+            not be read either: it may have taken place or not.
+        :raises RepositoryError: if the store failed otherwise.
+        :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
         await self._operations.resume(saga_type, correlation_id, "resume")
@@ -372,6 +408,17 @@ class Orchestrator:
         :param wait: whether to go on here before this returns; otherwise it is left to the
             background, of this process or of another one.
         :raises OperationError: if there is no such saga, or it is not suspended.
+        :raises CorrelationError: if *correlation_id* cannot be an id.
+        :raises ConcurrencyError: if it was overtaken until the deadline; nothing was stored.
+        :raises NewerSchemaError: if newer code has stored the saga; nothing was stored.
+        :raises UnknownStateError: if it is in a state that the class does not know; nothing was
+            stored.
+        :raises DamagedDocumentError: if its document cannot be read; nothing was stored.
+        :raises ServerUnavailableError: if no server could be reached; nothing was stored.
+        :raises UnknownOutcomeError: if the answer of the store was lost, and what is stored could
+            not be read either: it may have taken place or not.
+        :raises RepositoryError: if the store failed otherwise.
+        :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
         await self._operations.skip(saga_type, correlation_id)
@@ -395,6 +442,17 @@ class Orchestrator:
             background, of this process or of another one.
         :return: what was in flight, and what becomes of it.
         :raises OperationError: if there is no such saga or state, or it has ended.
+        :raises CorrelationError: if *correlation_id* cannot be an id.
+        :raises ConcurrencyError: if it was overtaken until the deadline; nothing was stored.
+        :raises NewerSchemaError: if newer code has stored the saga; nothing was stored.
+        :raises UnknownStateError: if it is in a state that the class does not know; nothing was
+            stored.
+        :raises DamagedDocumentError: if its document cannot be read; nothing was stored.
+        :raises ServerUnavailableError: if no server could be reached; nothing was stored.
+        :raises UnknownOutcomeError: if the answer of the store was lost, and what is stored could
+            not be read either: it may have taken place or not.
+        :raises RepositoryError: if the store failed otherwise.
+        :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
         cancellation = await self._operations.cancel(saga_type, correlation_id, state)
@@ -424,6 +482,11 @@ class Orchestrator:
         """Return a copy of one saga as it is stored, or None.
 
         :raises CorrelationError: if *correlation_id* cannot be an id.
+        :raises SerializationError: if its data does not fit the class, or a migration fails.
+        :raises NewerSchemaError: if newer code has stored it.
+        :raises DamagedDocumentError: if it is no document of sagaflow's.
+        :raises ServerUnavailableError: if no server could be reached.
+        :raises RepositoryError: if the store failed otherwise.
         """
         return await self._store.repository.find(
             saga_type, correlation_id, now=self._process.clock.now()
@@ -437,7 +500,8 @@ class Orchestrator:
         Whoever leaves the loop early closes it: `contextlib.aclosing`.
 
         :raises SagaflowError: if the class has no such state.
-        :raises RepositoryError: if the store failed.
+        :raises ServerUnavailableError: if no server could be reached.
+        :raises RepositoryError: if the store failed otherwise.
         :raises NewerSchemaError: at the end, after all others, if newer code has stored one.
         :raises DamagedDocumentError: at the end, if one is no document of sagaflow's.
         :raises SerializationError: at the end, if the data of one does not fit the class.
@@ -453,7 +517,8 @@ class Orchestrator:
 
         :param older_than: how long ago, or an aware instant.
         :raises SagaflowError: if it is neither.
-        :raises RepositoryError: if the store failed.
+        :raises ServerUnavailableError: if no server could be reached.
+        :raises RepositoryError: if the store failed otherwise.
         :raises NewerSchemaError: at the end, after all others, if newer code has stored one.
         :raises DamagedDocumentError: at the end, if one is no document of sagaflow's.
         :raises SerializationError: at the end, if the data of one does not fit the class.

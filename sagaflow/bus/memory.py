@@ -192,7 +192,9 @@ class MemoryBus:
         :param correlation_id: the saga that the message belongs to.
         :param message_id: what receivers recognise duplicates by; made up if it is missing.
         :param headers: what else travels with it.
+        :raises CorrelationError: if an id is of no allowed type.
         :raises NoHandlerError: if it is a command of a saga and nobody handles it.
+        :raises BusError: if whoever handled it was cancelled; it may not have been handled.
         :raises Exception: what a handler raised; if there were several, an ExceptionGroup.
         """
         cause = current_envelope.get()
