@@ -44,7 +44,7 @@ from sagaflow._runtime.left_alone import check_stored_id
 from sagaflow._runtime.mailbox import Mailboxes
 from sagaflow._runtime.operations import Cancellation, Operations
 from sagaflow._runtime.outages import Outages
-from sagaflow._runtime.outbox import Outbox
+from sagaflow._runtime.outbox import make_outbox
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.removals import Removals
 from sagaflow._runtime.sagas import checked_sagas, saga_for
@@ -154,15 +154,15 @@ class Orchestrator:
         )
         self._removals = removals = Removals(process, store, outages)
         self._leases = leases = Leases(process, store, fires=background)
-        self._outbox = Outbox(
+        self._outbox = make_outbox(
             process,
             store,
             outages,
             bus,
             types,
-            policy,
-            removals,
-            leases,
+            retry=policy,
+            removals=removals,
+            leases=leases,
             send_timeout=send_timeout,
             trace=trace,
         )

@@ -18,7 +18,8 @@ from sagaflow._engine import conclusion
 from sagaflow._engine.conclusion import Source
 from sagaflow._engine.work import Fire
 from sagaflow._model.record import RecordedCompensation, SagaRecord
-from sagaflow._runtime.outbox import Outbox
+from sagaflow._runtime.drain import Drain
+from sagaflow._runtime.lanes import Lane
 from sagaflow._runtime.store import Store
 
 Patch: TypeAlias = pytest.MonkeyPatch
@@ -58,19 +59,19 @@ def unknown_outcome_taken_for_success(patch: Patch, _: Kind) -> None:
 
 def removed_before_it_is_sent(patch: Patch, _: Kind) -> None:
     """A message is removed from its saga before the bus has accepted it."""
-    publish: Callable[..., Any] = Outbox._publish  # pyright: ignore[reportPrivateUsage]
+    run = Drain.run
 
-    async def careless(self: Outbox, saga_type: Any, record: SagaRecord, message: Any) -> Any:
+    async def careless(self: Drain, saga_type: Any, lane: Lane, *others: Any, **rest: Any) -> None:
         note = Bookkeeping(
-            correlation_id=record.correlation_id,
-            incarnation=record.incarnation,
-            version=record.version,
-            sent=(message.id,),
+            correlation_id=lane.latest.correlation_id,
+            incarnation=lane.latest.incarnation,
+            version=lane.latest.version,
+            sent=tuple(message.id for message in lane.waiting),
         )
-        await self._store.repository.bookkeep(saga_type.table.saga, note)  # pyright: ignore[reportPrivateUsage]
-        return await publish(self, saga_type, record, message)
+        await self.store.repository.bookkeep(saga_type.table.saga, note)
+        await run(self, saga_type, lane, *others, **rest)
 
-    patch.setattr(Outbox, "_publish", careless)
+    patch.setattr(Drain, "run", careless)
 
 
 def unsent_messages_removed(patch: Patch, kind: Kind) -> None:

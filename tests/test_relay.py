@@ -31,8 +31,10 @@ from sagaflow._codec.documents import Bookkeeping, decode_record, encode_record
 from sagaflow._codec.messages import MessageTypes
 from sagaflow._model.envelope import current_envelope
 from sagaflow._model.record import Lease, SagaRecord
+from sagaflow._runtime.leases import Leases
 from sagaflow._runtime.outages import Outages
-from sagaflow._runtime.outbox import Outbox
+from sagaflow._runtime.outbox import Outbox, make_outbox
+from sagaflow._runtime.removals import Removals
 from sagaflow._runtime.store import Store
 from sagaflow.testing import ManualClock
 from tests.processes import process_at
@@ -139,7 +141,17 @@ class World:
             on_stored=lambda _, record: self.noted.append(record),
         )
         outages = Outages(clock=self.clock)
-        return Outbox(process, store, outages, self.bus, MessageTypes([Notes], ()), RETRY)
+        return make_outbox(
+            process,
+            store,
+            outages,
+            self.bus,
+            MessageTypes([Notes], ()),
+            retry=RETRY,
+            removals=Removals(process, store, outages),
+            leases=Leases(process, store),
+            send_timeout=timedelta(seconds=30),
+        )
 
     async def store(self, stored: SagaRecord) -> None:
         await self.repository.delete_document("Notes", "n")
@@ -440,6 +452,31 @@ async def test_message_that_comes_while_one_is_refused_does_not_overtake_it(worl
     world.clock.advance(timedelta(seconds=4))
     await relay.send(Notes, await world.stored(), None, wait=True)
     assert world.taken == ["1", "2"]
+
+
+@pytest.mark.parametrize(("rivals", "noted"), [(3, True), (4, False)])
+async def test_refusal_is_noted_though_others_write_and_else_only_this_process_knows_of_it(
+    world: World,
+    rivals: int,
+    noted: bool,
+) -> None:
+    class Contended(MemoryRepository):
+        async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
+            calls.append(note.version)
+            if len(calls) <= rivals:
+                await world.store(record(1, version=note.version + 1))
+            return await super().bookkeep(saga, note)
+
+    calls = list[int]()
+    world.repository = Contended()
+    await world.store(record(1))
+    world.when_publishing(refuse)
+    await world.relay().send(Notes, record(1), None, wait=True)
+    assert calls == [1, 2, 3, 4]
+    found = await world.stored()
+    assert (found.sending is not None) is noted
+    assert world.noted[-1].wake == NOW + timedelta(seconds=4)
+    assert world.noted[-1].version == found.version
 
 
 async def test_refused_message_that_others_have_sent_meanwhile_is_none_of_its_business(

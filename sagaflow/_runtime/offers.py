@@ -37,7 +37,7 @@ class Offers:
         then.
     """
 
-    bus: Bus | None
+    bus: Bus
     timeout: timedelta
     clock: Clock
     memory: timedelta
@@ -67,7 +67,6 @@ class Offers:
         :raises Exception: whatever the bus raises.
         """
         bus = self.bus
-        assert bus is not None  # noqa: S101 - who offers has one
         if self.is_answered_at_once(type(body), correlation_id):
             await bus.publish(
                 body, correlation_id=correlation_id, message_id=message_id, headers=headers

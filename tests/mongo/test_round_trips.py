@@ -27,6 +27,7 @@ from sagaflow.mongo import MongoRepository
 from sagaflow.mongo.writes import AT_ONCE, MOST
 from sagaflow.testing import ManualClock
 from tests.mongo.support import Commands, repository_of
+from tests.semantics.support import lingering
 
 pytestmark = pytest.mark.anyio
 
@@ -202,10 +203,8 @@ async def test_start_and_three_events_with_messages_while_the_orchestrator_runs(
     orchestrator: Orchestrator,
     repository: MongoRepository,
     commands: Commands,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sagaflow._runtime.removals._LINGER", 3600.0)
-    async with orchestrator:
+    async with lingering(orchestrator):
         for _ in range(4):
             await orchestrator.handle(Weighed("o"))
     scenario = "the same while the orchestrator runs, until all is removed"
@@ -219,10 +218,8 @@ async def test_removals_of_many_sagas_share_their_writes(
     orchestrator: Orchestrator,
     repository: MongoRepository,
     commands: Commands,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sagaflow._runtime.removals._LINGER", 3600.0)
-    async with orchestrator:
+    async with lingering(orchestrator):
         for number in range(20):
             await orchestrator.handle(Weighed(f"o-{number}"))
         commands.sent.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -12,10 +12,11 @@ from bson import encode
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 
-from sagaflow import MessageId, Saga, SagaId, SagaRepository, UnknownOutcomeError
+from sagaflow import MessageId, Orchestrator, Saga, SagaId, SagaRepository, UnknownOutcomeError
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
 from sagaflow._model.record import Lease
+from sagaflow._runtime.removals import Removals
 
 
 async def stored(
@@ -33,6 +34,13 @@ async def stored_bytes(
     assert document is not None
     options: CodecOptions[Any] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
     return encode(document, codec_options=options)
+
+
+def lingering(orchestrator: Orchestrator, linger: timedelta = timedelta(hours=1)) -> Orchestrator:
+    """Have what was sent wait that long for the next write of its saga to remove it."""
+    removals: Removals = orchestrator._removals  # pyright: ignore[reportPrivateUsage]
+    removals.linger = linger
+    return orchestrator
 
 
 class Crash(BaseException):

@@ -1,4 +1,7 @@
-"""What the bus has accepted is removed by the next write of its saga, or soon without one."""
+"""What the bus has accepted is removed by the next write of its saga, or soon without one.
+
+Where a test does not say otherwise, nothing is removed only because time passes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from sagaflow import (
 )
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow.testing import ManualClock
-from tests.semantics.support import Passing, Published, RecordingBus, stored
+from tests.semantics.support import Passing, Published, RecordingBus, lingering, stored
 
 pytestmark = pytest.mark.anyio
 
@@ -102,12 +105,6 @@ class Noting(Passing):
             self.noted.set()
 
 
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is removed only because time passes, unless a test says so."""
-    monkeypatch.setattr("sagaflow._runtime.removals._LINGER", 3600.0)
-
-
 @pytest.fixture
 def noting(memory: SagaRepository) -> Noting:
     return Noting(memory)
@@ -124,7 +121,9 @@ async def test_next_event_removes_what_was_sent(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     noting, bus = Noting(repository), RecordingBus()
-    async with Orchestrator([Till], noting, clock=clock, bus=bus, background=False) as orchestrator:
+    async with lingering(
+        Orchestrator([Till], noting, clock=clock, bus=bus, background=False)
+    ) as orchestrator:
         await orchestrator.handle(Opened("t"))
         assert await outbox(repository) == [1]
         assert bus.bodies == [Receipt(1)]
@@ -140,12 +139,10 @@ async def test_next_event_removes_what_was_sent(
     assert "lease" not in document
 
 
-async def test_without_a_next_event_it_is_removed_soon(
-    noting: Noting, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sagaflow._runtime.removals._LINGER", 0.001)
+async def test_without_a_next_event_it_is_removed_soon(noting: Noting, clock: ManualClock) -> None:
     bus = RecordingBus()
-    async with Orchestrator([Till], noting, clock=clock, bus=bus) as orchestrator:
+    orchestrator = Orchestrator([Till], noting, clock=clock, bus=bus)
+    async with lingering(orchestrator, timedelta(milliseconds=1)):
         await orchestrator.handle(Opened("t"))
         await noting.noted.wait()
         assert await outbox(noting.inner) == []
@@ -166,7 +163,7 @@ async def test_whoever_looks_at_sagas_sees_no_message_that_was_sent(
     asked: str, repository: SagaRepository, clock: ManualClock
 ) -> None:
     bus = RecordingBus()
-    async with Orchestrator([Till], repository, clock=clock, bus=bus) as orchestrator:
+    async with lingering(Orchestrator([Till], repository, clock=clock, bus=bus)) as orchestrator:
         for till in ("t", "u", "v"):
             await orchestrator.handle(Opened(till))
             assert await outbox(repository, till) == [1]
@@ -188,14 +185,18 @@ async def test_whoever_looks_at_sagas_sees_no_message_that_was_sent(
 async def test_it_is_removed_before_the_orchestrator_is_closed(
     noting: Noting, clock: ManualClock
 ) -> None:
-    async with Orchestrator([Till], noting, clock=clock, bus=RecordingBus()) as orchestrator:
+    async with lingering(
+        Orchestrator([Till], noting, clock=clock, bus=RecordingBus())
+    ) as orchestrator:
         await orchestrator.handle(Opened("t"))
     assert await outbox(noting.inner) == []
 
 
 async def test_it_is_removed_also_if_the_block_fails(noting: Noting, clock: ManualClock) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with Orchestrator([Till], noting, clock=clock, bus=RecordingBus()) as orchestrator:
+        async with lingering(
+            Orchestrator([Till], noting, clock=clock, bus=RecordingBus())
+        ) as orchestrator:
             await orchestrator.handle(Opened("t"))
             raise ZeroDivisionError
     assert await outbox(noting.inner) == []
@@ -205,7 +206,9 @@ async def test_it_is_removed_also_if_the_block_is_cancelled(
     noting: Noting, clock: ManualClock
 ) -> None:
     with anyio.CancelScope() as scope:
-        async with Orchestrator([Till], noting, clock=clock, bus=RecordingBus()) as orchestrator:
+        async with lingering(
+            Orchestrator([Till], noting, clock=clock, bus=RecordingBus())
+        ) as orchestrator:
             await orchestrator.handle(Opened("t"))
             scope.cancel()
             await anyio.sleep_forever()
@@ -226,8 +229,10 @@ async def test_what_others_have_stored_meanwhile_is_sent(
             second.set()
 
     others = Orchestrator([Till], noting.inner, clock=clock)
-    async with Orchestrator(
-        [Till], noting, clock=clock, bus=RecordingBus(on_publish=note), background=False
+    async with lingering(
+        Orchestrator(
+            [Till], noting, clock=clock, bus=RecordingBus(on_publish=note), background=False
+        )
     ) as orchestrator:
         await orchestrator.handle(Opened("t"))
         await others.handle(Sold("t"))
@@ -243,7 +248,7 @@ async def test_what_could_not_be_removed_is_not_sent_again(
     noting: Noting, clock: ManualClock
 ) -> None:
     bus = RecordingBus()
-    async with Orchestrator([Till], noting, clock=clock, bus=bus) as orchestrator:
+    async with lingering(Orchestrator([Till], noting, clock=clock, bus=bus)) as orchestrator:
         await orchestrator.handle(Opened("t"))
         noting.fails = True
         assert await orchestrator.find(Till, "t") is not None
@@ -264,7 +269,9 @@ async def test_repository_that_fails_otherwise_keeps_nobody_from_going_on(
             return await super().bookkeep(saga, note)
 
     broken = Broken(noting.inner)
-    async with Orchestrator([Till], broken, clock=clock, bus=RecordingBus()) as orchestrator:
+    async with lingering(
+        Orchestrator([Till], broken, clock=clock, bus=RecordingBus())
+    ) as orchestrator:
         await orchestrator.handle(Opened("t"))
         await orchestrator.handle(Opened("u"))
     assert await outbox(noting.inner, "t") == [1]
@@ -279,7 +286,9 @@ async def test_what_was_refused_before_is_removed_at_once(
 ) -> None:
     """Else it would stay noted that it was."""
     bus = RecordingBus(refusal=BusError("away"))
-    async with Orchestrator([Till], noting, clock=clock, bus=bus, background=False) as orchestrator:
+    async with lingering(
+        Orchestrator([Till], noting, clock=clock, bus=bus, background=False)
+    ) as orchestrator:
         await orchestrator.handle(Opened("t"))
         bus.refusal = None
         clock.advance(timedelta(minutes=1))
@@ -293,8 +302,8 @@ async def test_what_was_refused_before_is_removed_at_once(
 
 async def test_without_hot_sagas_it_is_removed_at_once(noting: Noting, clock: ManualClock) -> None:
     """No write would know what may be in the outbox."""
-    async with Orchestrator(
-        [Till], noting, clock=clock, bus=RecordingBus(), hot_sagas=0
+    async with lingering(
+        Orchestrator([Till], noting, clock=clock, bus=RecordingBus(), hot_sagas=0)
     ) as orchestrator:
         await orchestrator.handle(Opened("t"))
         assert await outbox(noting.inner) == []
@@ -310,7 +319,7 @@ async def test_what_the_bus_takes_at_once_is_sent_by_the_task_of_the_caller(
 
     bus.subscribe(Receipt, lambda _: at_once.append(anyio.get_current_task().id))
     own = anyio.get_current_task().id
-    async with Orchestrator([Till], memory, clock=clock, bus=bus) as orchestrator:
+    async with lingering(Orchestrator([Till], memory, clock=clock, bus=bus)) as orchestrator:
         await orchestrator.handle(Opened("t"))
         bus.subscribe(Receipt, take)
         await orchestrator.handle(Sold("t"))
@@ -320,8 +329,8 @@ async def test_what_the_bus_takes_at_once_is_sent_by_the_task_of_the_caller(
 
 
 async def test_timer_does_not_wait_for_the_removal(noting: Noting) -> None:
-    async with Orchestrator(
-        [Parking], noting, bus=RecordingBus(), poll_interval=timedelta(hours=1)
+    async with lingering(
+        Orchestrator([Parking], noting, bus=RecordingBus(), poll_interval=timedelta(hours=1))
     ) as orchestrator:
         await orchestrator.handle(Opened("t"))
         with anyio.fail_after(5):

@@ -32,7 +32,7 @@ from sagaflow._codec.elements import Document
 from sagaflow._model.record import Lease
 from sagaflow._runtime.process import Process
 from sagaflow.testing import ManualClock
-from tests.semantics.support import Published, RecordingBus, stored
+from tests.semantics.support import Published, RecordingBus, lingering, stored
 
 pytestmark = pytest.mark.anyio
 
@@ -554,9 +554,6 @@ async def test_outbox_of_a_busy_saga_is_bounded_on_each_store(
     repository: SagaRepository, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(globals(), "ROUNDS", 20)
-    monkeypatch.setattr(
-        "sagaflow._runtime.removals._LINGER", 3600.0
-    )  # the next writes alone see to it
     bus, sizes = MemoryBus(), list[int]()
 
     @bus.subscribe(Book)
@@ -566,7 +563,8 @@ async def test_outbox_of_a_busy_saga_is_bounded_on_each_store(
         sizes.append(len(document["outbox"]))
         await bus.publish(Booked(command.trip, command.number))
 
-    async with Orchestrator([Dialogue], repository, clock=clock, bus=bus) as orchestrator:
+    orchestrator = Orchestrator([Dialogue], repository, clock=clock, bus=bus)
+    async with lingering(orchestrator):  # the next writes alone see to it
         await orchestrator.handle(Ordered("t"))
     assert len(sizes) == 20
     assert max(sizes) <= 3
@@ -643,12 +641,9 @@ async def test_many_messages_at_once_are_removed_in_parts(
     assert document["outbox"] == []
 
 
-async def test_removal_does_not_wait_for_a_pause(
-    clock: ManualClock, anyio_backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_removal_does_not_wait_for_a_pause(clock: ManualClock, anyio_backend: str) -> None:
     """The next message comes before what was accepted has lingered for long enough."""
     del anyio_backend
-    monkeypatch.setattr("sagaflow._runtime.removals._LINGER", 0.003)
 
     class Several(Saga, name="Several", correlate_by="trip"):
         over = State(final=True)
@@ -667,7 +662,8 @@ async def test_removal_does_not_wait_for_a_pause(
         await anyio.sleep(0.002)
 
     bus = RecordingBus(on_publish=look)
-    async with Orchestrator([Several], repository, clock=clock, bus=bus) as orchestrator:
+    orchestrator = Orchestrator([Several], repository, clock=clock, bus=bus)
+    async with lingering(orchestrator, timedelta(milliseconds=3)):
         await orchestrator.handle(Ordered("t"))
     assert max(unnoted) < 20
 

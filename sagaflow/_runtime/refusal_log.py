@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-from logging import Logger
-
 from attrs import define, field
 
 from sagaflow._model.clock import Clock
 from sagaflow._model.errors import BusError, SerializationError
-from sagaflow._model.log import Repeats, about
+from sagaflow._model.log import Repeats, about, get_logger
 from sagaflow._model.record import OutgoingMessage, SagaRecord
 from sagaflow._model.texts import name_of
 
+logger = get_logger("sagaflow.outbox")
+
 
 @define
-class Refusals:
-    """Tells of refusals by the class of the message and of the error, each now and then.
+class RefusalLog:
+    """Logs refusals by the class of the message and of the error, each class now and then.
 
-    What the error says may differ each time, such as the id of the message, and a message may be
-    refused for one saga and accepted for the next: neither may fill the log.
+    The text of the error may differ each time, by the id of the message for example, and a message
+    may be refused for one saga and accepted for the next: neither may fill the log.
+
+    :ivar refused: by the name of a class of messages, what was left out of the log about it.
     """
 
     _clock: Clock
-    _logger: Logger
-    _refused: dict[str, Repeats] = field(factory=dict[str, Repeats], init=False)
+    refused: dict[str, Repeats] = field(factory=dict[str, Repeats], init=False)
     _accepted: Repeats = field(factory=Repeats, init=False)
 
     def report(
         self, saga: str, record: SagaRecord, message: OutgoingMessage, error: Exception
     ) -> None:
-        """Log that the bus did not accept *message*, or count it."""
+        """Log that the bus did not accept *message*, or count that if it was logged lately."""
         name, kind = message.message.type, name_of(type(error))
-        refused = self._refused.setdefault(name, Repeats())
+        refused = self.refused.setdefault(name, Repeats())
         left_out = refused.left_out(kind, self._clock.now())
         if left_out is None:
             return
         expected = isinstance(error, BusError | SerializationError)
-        self._logger.error(
+        logger.error(
             "%s %r: the bus did not accept %s %r; it stays in the outbox and is offered again. "
             "Further refusals of %s with %s are counted, and one is logged after %s (%d were left "
             "out before this one): %s",
@@ -53,14 +54,14 @@ class Refusals:
             extra=about_message(saga, record, message),
         )
 
-    def end(self, saga: str, record: SagaRecord, message: OutgoingMessage) -> None:
-        """Log that the bus accepts such messages again, if it did not."""
+    def report_acceptance(self, saga: str, record: SagaRecord, message: OutgoingMessage) -> None:
+        """Log that the bus accepts messages of this class again, if it has refused some."""
         name = message.message.type
-        refused = self._refused.get(name)
+        refused = self.refused.get(name)
         if refused is None or self._accepted.left_out(name, self._clock.now()) is None:
             return
-        del self._refused[name]
-        self._logger.warning(
+        del self.refused[name]
+        logger.warning(
             "the bus accepts %s again; %d refusals were left out",
             name,
             refused.count,
