@@ -20,9 +20,6 @@ MessageId: TypeAlias = str | int | UUID | ObjectId
 SagaKey: TypeAlias = tuple[str, type, SagaId]
 """What a saga is found by among those of all classes: the name of its class, and its id."""
 
-SagaKey: TypeAlias = tuple[str, type, SagaId]
-"""What a saga is found by among those of all classes: the name of its class, and its id."""
-
 MOST_BYTES: Final = 1024
 """How long an id may be that comes in: the ids of handled messages stay in the saga for a while."""
 MOST_STORED: Final = 16 * 1024 * 1024

@@ -11,7 +11,7 @@ from attrs import define, field
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.work import earliest_work
 from sagaflow._engine.writing import is_leased_to_others
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import SagaId, SagaKey, saga_key
 from sagaflow._model.log import about, get_logger
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.store import Store
@@ -23,8 +23,6 @@ _PARTS: Final = 4
 _AT_ONCE: Final = 16
 _LONGEST: Final = timedelta(hours=1)
 """For how long a lease is renewed for one thing: what hangs for ever must not keep others away."""
-
-_Key = tuple[str, type, SagaId]
 
 
 @define(eq=False)
@@ -54,18 +52,18 @@ class Leases:
     _process: Process
     _store: Store
     fires: bool = True
-    _held: dict[_Key, _Held] = field(factory=dict[_Key, _Held], init=False)
+    _held: dict[SagaKey, _Held] = field(factory=dict[SagaKey, _Held], init=False)
 
-    def hold(self, saga_type: type[Saga], correlation_id: SagaId) -> _Key:
+    def hold(self, saga_type: type[Saga], correlation_id: SagaId) -> SagaKey:
         """Have the lease on a saga renewed until what is returned is released."""
-        key = (saga_type.table.saga, type(correlation_id), correlation_id)
+        key = saga_key(saga_type.table.saga, correlation_id)
         held = self._held.get(key)
         if held is None:
             held = self._held[key] = _Held(saga_type, correlation_id)
         held.times += 1
         return key
 
-    def release(self, key: _Key) -> None:
+    def release(self, key: SagaKey) -> None:
         """End one of the holds on a saga."""
         held = self._held[key]
         held.times -= 1
