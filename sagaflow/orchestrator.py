@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self, TypeVar
 from uuid import uuid4
 
 import anyio
@@ -30,6 +30,7 @@ from sagaflow._model.errors import (
 )
 from sagaflow._model.ids import MessageId, SagaId, check_new_id
 from sagaflow._model.policy import Limits, RetryPolicy
+from sagaflow._model.services import svcs
 from sagaflow._runtime.background import Background
 from sagaflow._runtime.backlogs import Backlogs
 from sagaflow._runtime.cache import HotSagas
@@ -54,9 +55,6 @@ from sagaflow._runtime.trace import Trace
 from sagaflow._runtime.workers import Workers
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.observing import Observer, observers_of
-
-if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
-    from svcs import Registry
 
 SagaT = TypeVar("SagaT", bound=Saga)
 
@@ -110,7 +108,7 @@ class Orchestrator:
         repository: SagaRepository,
         *,
         bus: Bus | None = None,
-        services: Registry | None = None,
+        services: svcs.Registry | None = None,
         clock: Clock | None = None,
         messages: Iterable[type] | Mapping[str, type] = (),
         retry: RetryPolicy | None = None,

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import attrs
 import pytest
+import svcs
 
 import sagaflow
 import sagaflow.abc
@@ -248,6 +249,30 @@ def test_every_public_member_says_what_it_does() -> None:
     members = dict(public_members())
     assert len(members) > 50
     assert [name for name, member in members.items() if not inspect.getdoc(member)] == []
+
+
+def signatures() -> Iterator[tuple[str, object]]:
+    """Yield every public class and function, and what classes can do, their constructors too."""
+    for module in ALL_MODULES:
+        for name in exported(module):
+            value = getattr(module, name)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                yield f"{module.__name__}.{name}", value
+    yield from public_members()
+    for owner in public_classes():
+        if "__init__" in vars(owner):
+            yield f"{owner.__module__}.{owner.__qualname__}.__init__", vars(owner)["__init__"]
+
+
+def test_types_of_every_public_name_can_be_looked_at_while_a_program_runs() -> None:
+    """Which brings svcs along at last: whoever asks for the types wants its classes, too."""
+    found: dict[str, object] = {}
+    for name, value in signatures():
+        asked = value.fget if isinstance(value, property) else value
+        found |= {f"{name}.{what}": hint for what, hint in get_type_hints(asked).items()}
+    assert found["sagaflow.Context._services"] == svcs.Container | None
+    assert found["sagaflow.orchestrator.Orchestrator.__init__.services"] == svcs.Registry | None
+    assert len(found) > 500
 
 
 def test_port_exports_all_that_its_signatures_name() -> None:

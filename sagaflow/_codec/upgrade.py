@@ -13,7 +13,7 @@ from typing import Any, cast
 from sagaflow._codec.data import encode_saga, migrated_saga
 from sagaflow._codec.documents import decode_record
 from sagaflow._concurrency.cancellation import failure
-from sagaflow._definition.evolution import Step
+from sagaflow._definition.evolution import MigrationStep
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._model.errors import NewerSchemaError, SerializationError, UnknownStateError
 from sagaflow._model.record import (
@@ -101,7 +101,7 @@ def upgraded(saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
 
 
 def _migrated(
-    saga_type: type[Saga], path: str, stored: Mapping[str, object], steps: tuple[Step, ...]
+    saga_type: type[Saga], path: str, stored: Mapping[str, object], steps: tuple[MigrationStep, ...]
 ) -> Mapping[str, object]:
     data = cast("dict[str, Any]", _plain(stored))
     for step in steps:

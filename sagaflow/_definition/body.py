@@ -18,7 +18,7 @@ from attrs import frozen
 from sagaflow._definition.arguments import EVENT_HANDLER, TIMEOUT_HANDLER, handler_problem
 from sagaflow._definition.build import Layer
 from sagaflow._definition.chain import Finished, Link
-from sagaflow._definition.graph import findings
+from sagaflow._definition.graph import flaws
 from sagaflow._definition.kept import check_kept, saga_fields
 from sagaflow._definition.migrations import Migration
 from sagaflow._definition.origin import SagaBody
@@ -294,13 +294,13 @@ def check_graph(place: Place, table: TransitionTable) -> None:
 
     :raises SagaDefinitionError: naming the state or the transition, and its line.
     """
-    for finding in findings(table):
-        if finding.row is None:
-            raise place.error(finding.problem, finding.name)
+    for flaw in flaws(table):
+        if flaw.row is None:
+            raise place.error(flaw.problem, flaw.name)
         raise SagaDefinitionError(
-            finding.problem,
+            flaw.problem,
             saga=place.saga,
-            method=finding.row.step,
-            filename=finding.row.filename,
-            line=finding.row.line,
+            method=flaw.row.step,
+            filename=flaw.row.filename,
+            line=flaw.row.line,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import NAMESPACE_OID, uuid5
 
 from attrs import define, field, frozen
@@ -16,9 +16,7 @@ from sagaflow._model.envelope import COMMAND, EVENT
 from sagaflow._model.errors import SagaflowError, SerializationError
 from sagaflow._model.fresh import new_dict, new_list, new_set
 from sagaflow._model.ids import MessageId, SagaId
-
-if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
-    from svcs import Container
+from sagaflow._model.services import svcs
 
 
 @frozen
@@ -95,10 +93,10 @@ class Context:
     _saga: str = field(alias="saga", repr=False)
     _cause: str = field(default="", alias="cause", repr=False)
     _effects: Effects = field(factory=Effects, alias="effects", repr=False)
-    _services: Container | None = field(default=None, alias="services", repr=False)
+    _services: svcs.Container | None = field(default=None, alias="services", repr=False)
 
     @property
-    def services(self) -> Container:
+    def services(self) -> svcs.Container:
         """The services of this event: an `svcs.Container` that is closed after the handler.
 
         :raises SagaflowError: if the orchestrator was given no registry.

@@ -15,7 +15,7 @@ from sagaflow._definition.table import TransitionTable
 
 
 @frozen
-class Step:
+class MigrationStep:
     """One migration.
 
     :ivar name: of the static method, or of the attribute that only renames.
@@ -27,12 +27,12 @@ class Step:
     migration: Migration
 
 
-def _composed(steps: tuple[Step, ...]) -> tuple[Mapping[str, str], ...]:
+def _composed(steps: tuple[MigrationStep, ...]) -> tuple[Mapping[str, str], ...]:
     """Return what each name became, by the schema that it is from less 1."""
     return tuple(_renames(steps[first:]) for first in range(len(steps)))
 
 
-def _renames(steps: Iterable[Step]) -> Mapping[str, str]:
+def _renames(steps: Iterable[MigrationStep]) -> Mapping[str, str]:
     names: dict[str, str] = {}
     for step in steps:
         renamed = step.migration.renamed
@@ -50,7 +50,7 @@ class Evolution:
     """
 
     schema: int = 1
-    steps: tuple[Step, ...] = ()
+    steps: tuple[MigrationStep, ...] = ()
     _since: tuple[Mapping[str, str], ...] = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -106,11 +106,11 @@ def build_evolution(
     return Evolution(schema, steps)
 
 
-def _nearest(cls: type, layers: Mapping[type, Layer]) -> dict[int, Step]:
+def _nearest(cls: type, layers: Mapping[type, Layer]) -> dict[int, MigrationStep]:
     """Return the migrations by the schema they take; what a subclass declares wins."""
-    found: dict[int, Step] = {}
+    found: dict[int, MigrationStep] = {}
     for layer in layers.values():
-        here: dict[int, Step] = {}
+        here: dict[int, MigrationStep] = {}
         for name, migration in layer.migrations:
             from_ = migration.from_
             earlier = here.get(from_)
@@ -122,12 +122,12 @@ def _nearest(cls: type, layers: Mapping[type, Layer]) -> dict[int, Step]:
                     saga=cls.__name__,
                 )
             runs = not isinstance(getattr_static(cls, name), Migration)
-            here[from_] = Step(name, runs, migration)
+            here[from_] = MigrationStep(name, runs, migration)
         found = here | found
     return found
 
 
-def _check_names(cls: type, steps: tuple[Step, ...], table: TransitionTable) -> None:
+def _check_names(cls: type, steps: tuple[MigrationStep, ...], table: TransitionTable) -> None:
     states = {state.name for state in table.states}
     names: set[str] = states | {row.step for row in table.rows} | set(_methods(cls))
     for number, step in enumerate(steps, 1):

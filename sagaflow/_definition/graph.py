@@ -11,7 +11,7 @@ from sagaflow._definition.table import Action, TransitionRow, TransitionTable
 
 
 @frozen
-class Finding:
+class Flaw:
     """Something wrong with the graph.
 
     :ivar problem: what is wrong, and what to do.
@@ -24,14 +24,14 @@ class Finding:
     row: TransitionRow | None = None
 
 
-def findings(table: TransitionTable) -> Iterator[Finding]:
+def flaws(table: TransitionTable) -> Iterator[Flaw]:
     """Yield what is wrong with the graph of *table*."""
     if not table.initial:
-        yield Finding("no transition starts this saga: add initially.on(Event).goto(state)")
+        yield Flaw("no transition starts this saga: add initially.on(Event).goto(state)")
         return
     for row in table.rows:
         if row.source is not None and row.source.final and row.action is not Action.IGNORE:
-            yield Finding(
+            yield Flaw(
                 f"{row.source.name!r} is final, so nothing leaves it: end the chain with "
                 ".ignore(), or make the state State()",
                 row.step,
@@ -40,13 +40,13 @@ def findings(table: TransitionTable) -> Iterator[Finding]:
     reached = _reached(table)
     for state in table.states:
         if state not in reached:
-            yield Finding(
+            yield Flaw(
                 f"nothing reaches the state {state.name!r}: add a transition that enters it, "
                 "or remove it",
                 state.name,
             )
         elif not state.final and not _leaves(table, state):
-            yield Finding(
+            yield Flaw(
                 f"the state {state.name!r} has no way out and is not final: add a transition that "
                 "leaves it, or make it State(final=True)",
                 state.name,

@@ -21,7 +21,7 @@ def span(delay: timedelta) -> str:
     return " ".join(parts)
 
 
-def about(delay: timedelta) -> str:
+def roughly(delay: timedelta) -> str:
     """Return how long something is or was, roughly, such as ``2 d 3 h``."""
     parts, rest = _parts(max(delay, timedelta(0)))
     return " ".join(parts[:2]) if parts else f"{rest // timedelta(milliseconds=1)} ms"
@@ -34,7 +34,7 @@ def instant(at: datetime) -> str:
 
 def relative(at: datetime, now: datetime) -> str:
     """Return how far away an instant is: ``in 5 min`` or ``5 min ago``."""
-    return f"in {about(at - now)}" if at > now else f"{about(now - at)} ago"
+    return f"in {roughly(at - now)}" if at > now else f"{roughly(now - at)} ago"
 
 
 def _parts(delay: timedelta) -> tuple[list[str], timedelta]:

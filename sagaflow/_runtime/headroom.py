@@ -12,7 +12,7 @@ from sagaflow._model.texts import shortened
 
 RESERVE: Final = 1024 * 1024
 """How many bytes beyond `Limits.max_bytes` are kept for undoing."""
-MOST_STORED: Final = 15 * 1024 * 1024
+NEARLY_FULL: Final = 15 * 1024 * 1024
 """From how many bytes on what can be missed makes room: MongoDB's own limit is 16 MiB."""
 FEW_ENTRIES: Final = 4
 """How many entries of the history stay then."""

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -26,11 +26,9 @@ from sagaflow._model.envelope import CAUSATION_ID, MESSAGE_KIND
 from sagaflow._model.errors import CompensationError, SagaDefinitionError, UnknownEventError
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import RecordedCompensation, SagaRecord, StoredMessage
+from sagaflow._model.services import svcs
 from sagaflow._model.shown import shown
 from sagaflow._runtime.trace import SILENT, Trace
-
-if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
-    from svcs import Registry
 
 _MESSAGE: Final = {"@type": "message"}
 """Marks an argument that is a message. A user's dict with such a key is stored as pairs."""
@@ -58,7 +56,7 @@ class Invoker:
 
     messages: MessageTypes
     clock: Clock
-    services: Registry | None
+    services: svcs.Registry | None
     trace: Trace = SILENT
 
     async def run(
@@ -248,9 +246,7 @@ class Invoker:
             if self.services is None:
                 result = method(*arguments, context())
                 return await result if inspect.isawaitable(result) else result
-            from svcs import Container  # noqa: PLC0415 - it is there, since a registry is
-
-            async with Container(self.services) as services:
+            async with svcs.Container(self.services) as services:
                 result = method(*arguments, context(services=services))
                 return await result if inspect.isawaitable(result) else result
         finally:

@@ -23,7 +23,7 @@ logger = get_logger(__name__)
 
 FIRST_PAUSE: Final = timedelta(seconds=5)
 LONGEST_PAUSE: Final = timedelta(minutes=10)
-MOST: Final = 10_000
+MOST_REMEMBERED: Final = 10_000
 """How many are known of each class. What goes beyond that is passed a few at a time."""
 
 _NEWER: Final = "newer"
@@ -53,7 +53,7 @@ class LeftAlone:
     :ivar most: how many of each class it remembers.
     """
 
-    most: int = MOST
+    most: int = MOST_REMEMBERED
     _pauses: dict[str, dict[_Key, _Pause]] = field(
         factory=dict[str, dict[_Key, _Pause]], init=False
     )
@@ -113,7 +113,7 @@ class LeftAlone:
             case _:
                 what, more = _NEWER, "Further sagas of this class are passed over silently."
         told = (error.saga, what)
-        if told in self._told or len(self._told) >= MOST:
+        if told in self._told or len(self._told) >= MOST_REMEMBERED:
             return
         self._told.add(told)
         logger.warning("%s %s", error, more, extra=about(error.saga))

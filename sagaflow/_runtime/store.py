@@ -33,7 +33,7 @@ from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import Limits
 from sagaflow._model.record import Failing, HistoryKind, Lease, SagaRecord, evolve
 from sagaflow._runtime.cache import HotSagas, removed
-from sagaflow._runtime.headroom import FEW_ENTRIES, MOST_STORED, Room, room_of, slimmed
+from sagaflow._runtime.headroom import FEW_ENTRIES, NEARLY_FULL, Room, room_of, slimmed
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.trace import SILENT, Trace
 from sagaflow.abc import SagaRepository
@@ -126,7 +126,7 @@ class Store:
     async def _update(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> bool:
         if room_of(after) is not Room.SUSPENSION:
             return await self._apply(saga_type, before, after)
-        if document_size(encode_record(after)) <= MOST_STORED:
+        if document_size(encode_record(after)) <= NEARLY_FULL:
             try:
                 return await self._apply(saga_type, before, after)
             except SerializationError:  # too large nevertheless, with what was not read of it

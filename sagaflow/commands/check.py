@@ -110,14 +110,14 @@ def check(
 def _compared(
     sagas: Iterable[type[Saga]], known: MessageTypes, uri: str, database: str
 ) -> list[Finding]:
-    async def survey(repository: MongoRepository) -> list[Finding]:
+    async def findings(repository: MongoRepository) -> list[Finding]:
         found: list[Finding] = []
         for saga in sagas:
             traits = [trait async for trait in repository.survey(saga)]
             found += unmanageable(saga, known.find, traits)
         return found
 
-    return ask(uri, database, survey, "reading what is stored")
+    return ask(uri, database, findings, "reading what is stored")
 
 
 def _lines(findings: Iterable[Finding]) -> Iterator[str]:

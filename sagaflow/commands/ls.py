@@ -14,7 +14,7 @@ from sagaflow._codec.selection import UNFINISHED, Selection, Summary
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.record import Status
-from sagaflow._model.spans import about, instant, relative
+from sagaflow._model.spans import instant, relative, roughly
 from sagaflow.commands.connection import ask
 from sagaflow.commands.damaged import list_damaged
 from sagaflow.commands.ids import json_id, show_id
@@ -162,7 +162,7 @@ def _rows(found: Iterable[Summary], now: datetime) -> Iterator[tuple[str, ...]]:
             f"{summary.status.value}{reason}",
             str(summary.version),
             instant(summary.updated_at),
-            about(now - summary.created_at),
+            roughly(now - summary.created_at),
             "-" if summary.wake is None else relative(summary.wake, now),
         )
 

@@ -12,7 +12,7 @@ from sagaflow._codec.data import decode_saga
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import CompensationStatus, HistoryEntry, SagaRecord
-from sagaflow._model.spans import about, instant, relative
+from sagaflow._model.spans import instant, relative, roughly
 from sagaflow.commands.connection import Loaded, ask, look
 from sagaflow.commands.ids import json_id, parse_id, show_id
 from sagaflow.commands.options import in_json, one_saga, stored
@@ -120,7 +120,7 @@ def _head(record: SagaRecord, now: datetime) -> Iterator[tuple[str, str]]:
 def _timeline(history: tuple[HistoryEntry, ...]) -> Iterator[tuple[str, ...]]:
     before: datetime | None = None
     for entry in history:
-        passed = "" if before is None else f"+{about(entry.at - before)}"
+        passed = "" if before is None else f"+{roughly(entry.at - before)}"
         before = entry.at
         moved = entry.target if entry.source == entry.target else f"-> {entry.target}"
         attempt = "" if entry.attempt == 1 else f", attempt {entry.attempt}"

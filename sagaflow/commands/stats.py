@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from sagaflow._codec.selection import UNFINISHED, Part, Selection, Summary, Trait
 from sagaflow._definition.saga import Saga, definition_of
 from sagaflow._model.record import Status
-from sagaflow._model.spans import about
+from sagaflow._model.spans import roughly
 from sagaflow.commands.connection import ask
 from sagaflow.commands.ids import json_id, show_id
 from sagaflow.commands.options import in_json, stored
@@ -147,7 +147,7 @@ def _print(numbers: _Numbers, now: datetime) -> None:
         click.echo(f"  {line}")
     oldest = ""
     if numbers.oldest is not None and numbers.oldest.wake is not None:
-        since = about(now - numbers.oldest.wake)
+        since = roughly(now - numbers.oldest.wake)
         oldest = f"; the oldest for {since}: {show_id(numbers.oldest.correlation_id)}"
     click.echo(f"  {numbers.due:,} have work to do now{oldest}")
     unknown = numbers.unknown()

@@ -65,7 +65,7 @@ def work_and_crash(
         left = tuple(order for order in queue[:share] if order not in progress.placed)
         task = attrs.evolve(job, waiting=left, last=life == KILLS)
         enough = None if task.last else _enough(draw, life, len(progress.placed), share)
-        with Process(task) as process:
+        with WorkerProcess(task) as process:
             if progress.follow(process, enough) and process.kill():
                 kills += 1
                 watcher.killed()
@@ -91,7 +91,7 @@ class _Progress:
     placed: set[str] = attrs.field(factory=set[str])
     leftovers: int = 0
 
-    def follow(self, process: Process, enough: int | None) -> bool:
+    def follow(self, process: WorkerProcess, enough: int | None) -> bool:
         """Listen to a process until it has done all, or enough; tell whether it is the latter.
 
         :raises SagaflowError: if it ends before.
@@ -120,7 +120,7 @@ class _Progress:
         )
 
 
-class Process:
+class WorkerProcess:
     """A process that does a job. A context manager that leaves none behind."""
 
     def __init__(self, job: Job) -> None:

@@ -23,7 +23,7 @@ from sagaflow._model.record import (
     Timer,
     TimerKind,
 )
-from sagaflow._model.spans import about, instant, relative, span
+from sagaflow._model.spans import instant, relative, roughly, span
 from sagaflow.inspection.shown import shown_error
 
 _REASONS: Final = {
@@ -155,7 +155,7 @@ def _next(record: SagaRecord, machine: Machine, now: datetime) -> Iterator[str]:
         first = record.outbox[0]
         yield (
             f"{_counted(record.outbox, 'outgoing message')}, the first {first.message.type} for "
-            f"{about(now - first.created_at)}{_failing(record, record.sending, now)}"
+            f"{roughly(now - first.created_at)}{_failing(record, record.sending, now)}"
         )
     entry = pending(record)
     if record.status is Status.COMPENSATING and entry is not None:
@@ -192,8 +192,8 @@ def _work(record: SagaRecord, now: datetime) -> Iterator[str]:
         yield f"a worker is at it, until {instant(record.lease.until)} at most"
     else:
         yield (
-            f"there has been work to do for {about(now - record.wake)} and nobody does it: does a "
-            "worker run for this saga and this database?"
+            f"there has been work to do for {roughly(now - record.wake)} and nobody does it: does "
+            "a worker run for this saga and this database?"
         )
 
 
@@ -203,7 +203,7 @@ def _failing(record: SagaRecord, failing: Failing | None, now: datetime) -> str:
     times = "once" if failing.attempts == 1 else f"{failing.attempts} times"
     again = f" and is tried again {relative(failing.due, now)}"
     return (
-        f"; it has failed {times} since {about(now - failing.since)}"
+        f"; it has failed {times} since {roughly(now - failing.since)}"
         f"{again if record.suspension is None else ''}: {shown_error(failing.error)}"
     )
 

@@ -32,7 +32,7 @@ from sagaflow.testing._stage import Stage
 SagaT = TypeVar("SagaT", bound=Saga)
 MessageT = TypeVar("MessageT")
 
-Step: TypeAlias = str | Callable[..., object]
+SagaStep: TypeAlias = str | Callable[..., object]
 """A step of a saga, or what undoes one: the method, the named transition, or its name."""
 
 
@@ -115,7 +115,7 @@ class SagaChecks(Generic[SagaT]):
         scheduled: Messages | None = None,
         timers: Mapping[str, timedelta] | None = None,
         parked: Messages | None = None,
-        compensated: Sequence[Step] | None = None,
+        compensated: Sequence[SagaStep] | None = None,
     ) -> None:
         """Assert how things are, and what has happened. What is not mentioned is not looked at.
 
@@ -185,7 +185,7 @@ class SagaChecks(Generic[SagaT]):
         if wrong:
             raise AssertionError(explained(stage, wrong))
 
-    def _are_undone(self, steps: Sequence[Step]) -> bool:
+    def _are_undone(self, steps: Sequence[SagaStep]) -> bool:
         names, undone = [self._stage.name_of(step) for step in steps], self._stage.undone
         return len(names) == len(undone) and all(
             name in (entry.step, entry.method) for name, entry in zip(names, undone, strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import anyio
 
@@ -16,14 +16,12 @@ from sagaflow._definition.state import State
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.policy import RetryPolicy
+from sagaflow._model.services import svcs
 from sagaflow.abc import SagaRepository
 from sagaflow.testing._checks import SagaChecks
 from sagaflow.testing._clock import ManualClock
 from sagaflow.testing._report import explained
 from sagaflow.testing._stage import build_stage
-
-if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
-    from svcs import Registry
 
 SagaT = TypeVar("SagaT", bound=Saga)
 
@@ -51,7 +49,7 @@ class AsyncSagaTest(SagaChecks[SagaT]):
         *,
         clock: ManualClock | None = None,
         repository: SagaRepository | None = None,
-        services: Registry | None = None,
+        services: svcs.Registry | None = None,
         messages: Iterable[type] = (),
         retry: RetryPolicy | None = None,
     ) -> None:
@@ -170,7 +168,7 @@ class SagaTest(SagaChecks[SagaT]):
         *,
         clock: ManualClock | None = None,
         repository: SagaRepository | None = None,
-        services: Registry | None = None,
+        services: svcs.Registry | None = None,
         messages: Iterable[type] = (),
         retry: RetryPolicy | None = None,
         runtime: Literal["asyncio", "trio"] = "asyncio",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 from uuid import uuid4
 
 from attrs import define, field, frozen
@@ -31,14 +31,12 @@ from sagaflow._model.record import (
     Timer,
     TimerKind,
 )
+from sagaflow._model.services import svcs
 from sagaflow.abc import SagaRepository
 from sagaflow.memory import MemoryRepository
 from sagaflow.orchestrator import Orchestrator
 from sagaflow.testing._clock import ManualClock
 from sagaflow.testing._participants import Participants, Told
-
-if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
-    from svcs import Registry
 
 SagaT = TypeVar("SagaT", bound=Saga)
 
@@ -320,7 +318,7 @@ def build_stage(
     *,
     clock: ManualClock | None,
     repository: SagaRepository | None,
-    services: Registry | None,
+    services: svcs.Registry | None,
     messages: Iterable[type],
     retry: RetryPolicy | None,
 ) -> Stage[SagaT]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sagaflow import Context, Saga, State, during, during_any, initially
-from sagaflow._definition.graph import findings
+from sagaflow._definition.graph import flaws
 from sagaflow._definition.table import Action, TransitionRow, TransitionTable
 from sagaflow.exceptions import SagaDefinitionError
 from tests.definition.support import Cancelled, Paid, Shipped, Started, assert_refused, row
@@ -248,7 +248,7 @@ def test_all_that_is_wrong_with_a_graph_can_be_listed() -> None:
             compensations={},
             correlators={},
         )
-        return [finding.problem.partition(":")[0] for finding in findings(table)]
+        return [finding.problem.partition(":")[0] for finding in flaws(table)]
 
     assert describe() == ["no transition starts this saga"]
     assert describe(

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from sagaflow.bus.memory import MemoryBus
 from sagaflow.demo import crash
-from sagaflow.demo.crash import Crashes, Process, work_and_crash
+from sagaflow.demo.crash import Crashes, WorkerProcess, work_and_crash
 from sagaflow.demo.example import orders
 from sagaflow.demo.report import Terminal, show
 from sagaflow.demo.run import run
@@ -94,14 +94,14 @@ def test_a_process_is_killed_while_others_of_its_orders_are_under_way(server: Se
     """What it has left is finished by the next: nobody places these orders again."""
     waiting = tuple(order.order_id for order in attrs.evolve(PLAN, orders=40).planned)
     begun = attrs.evolve(job(server), orders=40, concurrency=40, waiting=waiting)
-    with Process(begun) as process:
+    with WorkerProcess(begun) as process:
         for kind, _ in process.told():
             if kind == "placed":
                 break
         assert process.kill()
         assert process.wait() == -signal.SIGKILL
         assert not process.kill()
-    with Process(attrs.evolve(begun, waiting=(), last=True)) as process:
+    with WorkerProcess(attrs.evolve(begun, waiting=(), last=True)) as process:
         told = dict(process.told())
         assert process.wait() == 0
     assert isinstance(told["leftovers"], int)
@@ -132,7 +132,7 @@ def test_a_process_that_ends_by_itself_is_told(
 
 
 def test_a_process_that_ends_before_it_has_its_job_tells_nothing(server: Server) -> None:
-    with Process(job(server, *(f"order-{number}" for number in range(20_000)))) as process:
+    with WorkerProcess(job(server, *(f"order-{number}" for number in range(20_000)))) as process:
         process.kill()
         assert list(process.told()) == []
 

@@ -19,7 +19,7 @@ from examples.orders import OrderSaga
 from sagaflow import Context, Instance, Saga, SagaflowError, State, during, initially
 from sagaflow.testing import Advance, Deliver, FindingKind, Retry, explore, replay
 from sagaflow.testing._exploring.examples import made_up
-from sagaflow.testing._exploring.source import Source
+from sagaflow.testing._exploring.source import SourceText
 from sagaflow.testing._exploring.steps import Step
 from sagaflow.testing._exploring.telling import spoken
 from tests.exploring import sagas
@@ -231,12 +231,12 @@ def test_whatever_the_steps_are_they_can_be_replayed() -> None:
 
 def test_values_are_written_as_they_are_made() -> None:
     (made,) = made_up(Taking, (), Taking.table.events)
-    source = Source()
+    source = SourceText()
     text = source.value([made, {1: (2,)}, {3}, frozenset({4}), ...])
     namespace: dict[str, Any] = {}
     exec("\n".join(source.imports()), namespace)  # noqa: S102
     assert eval(text, namespace) == [made, {1: (2,)}, {3}, frozenset({4}), ...]  # noqa: S307
-    assert Source().value(object).startswith("<class")
+    assert SourceText().value(object).startswith("<class")
 
 
 def test_snippet_says_all_that_it_needs() -> None:

@@ -21,7 +21,7 @@ from sagaflow._model.record import (
     Timer,
     TimerKind,
 )
-from sagaflow._model.spans import about, relative, span
+from sagaflow._model.spans import relative, roughly, span
 from sagaflow.inspection.explanation import Explanation, explain
 from sagaflow.inspection.shown import shown_error
 from tests.commands import sagas
@@ -233,7 +233,7 @@ def test_work_that_nobody_does_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("delay", "exact", "roughly"),
+    ("delay", "exact", "rough"),
     [
         (timedelta(0), "0 s", "0 ms"),
         (timedelta(milliseconds=250), "0.25 s", "250 ms"),
@@ -242,8 +242,8 @@ def test_work_that_nobody_does_is_told() -> None:
         (timedelta(minutes=1, milliseconds=500), "60.5 s", "1 min"),
     ],
 )
-def test_spans_are_said_exactly_and_roughly(delay: timedelta, exact: str, roughly: str) -> None:
-    assert about(delay) == roughly
+def test_spans_are_said_exactly_and_roughly(delay: timedelta, exact: str, rough: str) -> None:
+    assert roughly(delay) == rough
     assert span(delay) == exact
 
 

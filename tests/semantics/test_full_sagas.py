@@ -35,9 +35,9 @@ from sagaflow import (
 )
 from sagaflow._codec.documents import DocumentChange, decode_record
 from sagaflow._forms.size import document_size
-from sagaflow._model.ids import MOST_STORED as MOST_STORED_ID
+from sagaflow._model.ids import MOST_STORED
 from sagaflow._runtime.cache import HotSagas
-from sagaflow._runtime.headroom import FEW_ENTRIES, MOST_STORED, RESERVE, slimmed
+from sagaflow._runtime.headroom import FEW_ENTRIES, NEARLY_FULL, RESERVE, slimmed
 from sagaflow.testing import ManualClock
 from tests.contract.records import record
 from tests.semantics.support import RecordingBus, stored
@@ -173,7 +173,7 @@ async def test_saga_that_the_database_can_hardly_hold_is_slimmed_by_what_an_oper
 ) -> None:
     repository = MemoryRepository(clock=clock)
     vats = orchestrator(repository, clock, Limits(warn_bytes=2**40, max_bytes=2**40))
-    await vats.handle(Filled("v", MOST_STORED))
+    await vats.handle(Filled("v", NEARLY_FULL))
     for _ in range(80):
         clock.advance(5 * MINUTE)
         await vats.run_due()
@@ -289,8 +289,8 @@ async def test_long_ids_are_refused_with_a_clear_error(
     for asked in (vats.retry, vats.skip, vats.resume, vats.cancel):
         with pytest.raises((CorrelationError, OperationError)) as caught:
             await asked(Vat, long)
-        assert isinstance(caught.value, CorrelationError) is (size > MOST_STORED_ID)
-    if size > MOST_STORED_ID:  # no document can hold it
+        assert isinstance(caught.value, CorrelationError) is (size > MOST_STORED)
+    if size > MOST_STORED:  # no document can hold it
         for of_it in (vats.find(Vat, long), repository.delete(Vat, long)):
             with pytest.raises(CorrelationError, match="1 to 1,024 bytes"):
                 await of_it

@@ -24,10 +24,10 @@ from sagaflow.testing._contract.records import (
     store,
 )
 
-Writes = Mapping[Any, Callable[[], Awaitable[bool]]]
+NamedWrites = Mapping[Any, Callable[[], Awaitable[bool]]]
 
 
-async def at_once(writes: Writes) -> dict[Any, bool]:
+async def at_once(writes: NamedWrites) -> dict[Any, bool]:
     """Make all these writes at the same time and return what each was told."""
     told: dict[Any, bool] = {}
 
@@ -48,7 +48,7 @@ def next_of(before: SagaRecord, token: str) -> DocumentChange:
     return encode_change(before, evolve(after, history=(entry,)), inbox_size=9)
 
 
-def updates_of(repository: SagaRepository, changes: Mapping[Any, DocumentChange]) -> Writes:
+def updates_of(repository: SagaRepository, changes: Mapping[Any, DocumentChange]) -> NamedWrites:
     return {
         name: partial(repository.update_document, PARCEL, change)
         for name, change in changes.items()

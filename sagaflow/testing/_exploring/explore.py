@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import anyio
 from attrs import evolve
 
 from sagaflow._definition.saga import Saga
 from sagaflow._model.errors import SagaflowError
+from sagaflow._model.services import svcs
 from sagaflow.testing._clock import ManualClock
 from sagaflow.testing._exploring.checks import Checks
 from sagaflow.testing._exploring.examples import checked, made_up
@@ -20,9 +21,6 @@ from sagaflow.testing._exploring.search import Notebook, Search, Subject, happen
 from sagaflow.testing._exploring.steps import Deliver, Step
 from sagaflow.testing._exploring.telling import Teller
 from sagaflow.testing._exploring.world import Invariant, Participants, World, to_come
-
-if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
-    from svcs import Registry
 
 SagaT = TypeVar("SagaT", bound=Saga)
 
@@ -40,7 +38,7 @@ def explore(  # noqa: PLR0913
     faults: int = 1,
     depth: int = 12,
     budget: int = 20_000,
-    services: Registry | None = None,
+    services: svcs.Registry | None = None,
     messages: Iterable[type] | Mapping[str, type] = (),
     backend: str = "asyncio",
 ) -> Exploration:
@@ -83,7 +81,7 @@ def replay(  # noqa: PLR0913
     invariants: Sequence[Invariant[SagaT]] = (),
     nothing_to_undo: Sequence[Callable[..., object]] = (),
     nothing_else_comes: bool = False,
-    services: Registry | None = None,
+    services: svcs.Registry | None = None,
     messages: Iterable[type] | Mapping[str, type] = (),
     backend: str = "asyncio",
 ) -> Exploration:
@@ -129,7 +127,7 @@ def subject_of(
     participants: Participants,
     invariants: Sequence[Invariant[Any]],
     nothing_to_undo: Sequence[Callable[..., object]],
-    services: Registry | None,
+    services: svcs.Registry | None,
     messages: Iterable[type] | Mapping[str, type],
 ) -> Subject:
     """Return *saga* with all that is needed to explore it; see `explore`."""

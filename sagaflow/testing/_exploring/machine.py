@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sagaflow._definition.saga import Saga
 from sagaflow._model.errors import SagaflowError
+from sagaflow._model.late import Late
+from sagaflow._model.services import svcs
 from sagaflow.testing._exploring.explore import NOBODY, subject_of, world_of
 from sagaflow.testing._exploring.world import Invariant, Participants
 
-if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
-    from svcs import Registry
-
 if TYPE_CHECKING:
-    from hypothesis.stateful import RuleBasedStateMachine
+    from hypothesis import stateful
+else:
+    stateful = Late("hypothesis.stateful")
 
 SagaT = TypeVar("SagaT", bound=Saga)
 
@@ -28,10 +29,10 @@ def saga_state_machine(  # noqa: PLR0913
     invariants: Sequence[Invariant[SagaT]] = (),
     nothing_to_undo: Sequence[Callable[..., object]] = (),
     faults: int = 1,
-    services: Registry | None = None,
+    services: svcs.Registry | None = None,
     messages: Iterable[type] | Mapping[str, type] = (),
     backend: str = "asyncio",
-) -> type[RuleBasedStateMachine]:
+) -> type[stateful.RuleBasedStateMachine]:
     """Return a state machine of Hypothesis that does at random what `explore` does in order.
 
     ``TestOrders = saga_state_machine(OrderSaga).TestCase`` is a test; Hypothesis looks for a

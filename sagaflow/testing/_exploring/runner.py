@@ -6,7 +6,7 @@ import logging
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from attrs import define, evolve, field, frozen
 
@@ -19,6 +19,7 @@ from sagaflow._model.errors import SagaflowError
 from sagaflow._model.ids import MessageId
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.record import TRANSITIONS, SagaRecord, Status
+from sagaflow._model.services import svcs
 from sagaflow.orchestrator import Orchestrator
 from sagaflow.testing._exploring.instruments import InjectedError, Instruments, instrumented
 from sagaflow.testing._exploring.process import (
@@ -30,9 +31,6 @@ from sagaflow.testing._exploring.process import (
 )
 from sagaflow.testing._exploring.steps import Advance, Deliver, Retry, Silence, Step
 from sagaflow.testing._exploring.world import Answer, Delivered, Participants, Pending, World
-
-if TYPE_CHECKING:  # svcs imports the web frameworks that it finds
-    from svcs import Registry
 
 AT_ONCE: Final = RetryPolicy(
     initial_delay=timedelta(milliseconds=1),
@@ -87,7 +85,7 @@ class Runner:
 
     saga: type[Saga]
     participants: Participants
-    services: Registry | None
+    services: svcs.Registry | None
     messages: Iterable[type] | Mapping[str, type]
     _instruments: Instruments = field(factory=Instruments, init=False)
     _instrumented: type[Saga] = field(init=False)

@@ -20,7 +20,7 @@ _TIMES: Final = (dt.date, dt.time, dt.timedelta, dt.tzinfo)
 
 
 @define
-class Source:
+class SourceText:
     """Collects the imports that what it has written needs.
 
     :ivar names: what is imported, by its module.

@@ -13,7 +13,7 @@ from sagaflow._definition.saga import Saga
 from sagaflow._model.record import Status, TimerKind
 from sagaflow.testing._exploring.checks import Problem
 from sagaflow.testing._exploring.findings import Finding, FindingKind, Happened
-from sagaflow.testing._exploring.source import Source
+from sagaflow.testing._exploring.source import SourceText
 from sagaflow.testing._exploring.steps import Advance, Deliver, Retry, Silence, Step
 from sagaflow.testing._exploring.world import World
 
@@ -59,7 +59,7 @@ class Teller:
     def _snippet(
         self, problem: Problem, path: Sequence[Happened], *, nothing_else_comes: bool
     ) -> str:
-        source = Source()
+        source = SourceText()
         steps = [self._step(h.step, source) for h in path if not isinstance(h.step, Silence)]
         saga = source.name(self.saga)
         arguments: list[str] = []
@@ -81,7 +81,7 @@ class Teller:
         lines += [*(f"        {line}" for line in call), "    ).check()"]
         return "\n".join(lines)
 
-    def _step(self, step: Step, source: Source) -> str:
+    def _step(self, step: Step, source: SourceText) -> str:
         source.names.setdefault("sagaflow.testing", set()).add(type(step).__name__)
         arguments: list[str] = []
         match step:
