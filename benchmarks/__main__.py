@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -12,9 +14,9 @@ import click
 from attrs import asdict, evolve
 from rich.console import Console
 
-from benchmarks import chart, output
+from benchmarks import chart, earlier, output
 from benchmarks.machine import machine, server_version, versions
-from benchmarks.plan import FULL_SIZES, QUICK, SUITES, plan
+from benchmarks.plan import FULL_SIZES, QUICK, SUITES, Contest, plan
 from benchmarks.results import Results, load, save
 from benchmarks.runner import hold
 from benchmarks.targets import judged
@@ -44,6 +46,13 @@ def main() -> None:
 @click.option("--mongodb", metavar="URI", help="A server to use instead of the embedded one.")
 @click.option("--postgres", metavar="URI", help="A PostgreSQL server, for DBOS.")
 @click.option(
+    "--against",
+    metavar="COMMIT",
+    default=earlier.DEFAULT,
+    show_default=True,
+    help="The commit that the suite `work` compares with.",
+)
+@click.option(
     "--results",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -51,7 +60,7 @@ def main() -> None:
     show_default=True,
     help="Where to write results.json and benchmarks.svg.",
 )
-def run(
+def run(  # noqa: PLR0913 - one for each option
     *,
     only: tuple[str, ...],
     quick: bool,
@@ -59,6 +68,7 @@ def run(
     idle: int | None,
     mongodb: str | None,
     postgres: str | None,
+    against: str,
     folder: Path,
 ) -> None:
     """Hold the contests. Exits 0 whether or not targets are met, 1 if something went wrong."""
@@ -66,7 +76,9 @@ def run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     sizes = evolve(QUICK if quick else FULL_SIZES, idle=idle)
     contests = [
-        contest for contest in plan(sizes, postgres=postgres) if not only or contest.suite in only
+        contest
+        for contest in plan(sizes, postgres=postgres, against=against)
+        if not only or contest.suite in only
     ]
     described, known = machine(), versions()
     if any(one.on_server for contest in contests for one in contest.contestants):
@@ -75,16 +87,21 @@ def run(
     results = Results(
         started=started, quick=quick, runs=times, machine=described, versions=known, entries=()
     )
-    for contest in contests:
-        entries, seen = hold(
-            contest, runs=times, uri=mongodb, report=lambda line: print(line, file=sys.stderr)
-        )
-        results = evolve(
-            results,
-            versions={**results.versions, **seen},
-            entries=(*results.entries, *entries),
-        )
-        _write(results, folder)  # whoever interrupts a long run keeps what there is
+    with _earlier(contests, against) as environment:
+        for contest in contests:
+            entries, seen = hold(
+                contest,
+                runs=times,
+                uri=mongodb,
+                report=lambda line: print(line, file=sys.stderr),
+                earlier=environment,
+            )
+            results = evolve(
+                results,
+                versions={**results.versions, **seen},
+                entries=(*results.entries, *entries),
+            )
+            _write(results, folder)  # whoever interrupts a long run keeps what there is
     output.show(results, console)
     console.print(f"written: {folder / _RESULTS}, {folder / _CHART}", highlight=False)
     if any(entry.failure and not entry.missing for entry in results.entries):
@@ -110,6 +127,19 @@ def report(results: Path, into: Path | None) -> None:
     except ValueError as exc:
         raise click.ClickException(str(exc)) from exc
     (into.parent / _CHART).write_text(chart.draw(found), encoding="utf-8")
+
+
+@contextmanager
+def _earlier(contests: list[Contest], commit: str) -> Generator[Mapping[str, str] | None]:
+    """Have the earlier commit ready, if somebody runs it."""
+    if not any(one.earlier for contest in contests for one in contest.contestants):
+        yield None
+        return
+    try:
+        with earlier.unpacked(commit) as environment:
+            yield environment
+    except earlier.NoSuchCommitError as exc:
+        raise click.ClickException(str(exc)) from exc
 
 
 def _write(results: Results, folder: Path) -> None:

@@ -25,7 +25,6 @@ from benchmarks.orders import (
     check_completed,
     command_bus,
     measure_orders,
-    run_order,
 )
 from examples import orders as example
 from sagaflow import Context, MemoryRepository, Orchestrator, SystemClock
@@ -63,20 +62,6 @@ def bare(*, number: int) -> Measurement:
         check_completed(order.order_id, None if state is None else state.name)
 
     return anyio.run(measure_orders, run, number)
-
-
-def in_memory(*, number: int, runtime: str) -> Measurement:
-    """Handle events with everything on: message ids, versions, history, outbox and bus."""
-
-    async def measure() -> Measurement:
-        async with Orchestrator([OrderSaga], MemoryRepository(), bus=command_bus()) as orchestrator:
-
-            async def run(order: Order) -> None:
-                await run_order(orchestrator, order)
-
-            return await measure_orders(run, number)
-
-    return anyio.run(measure, backend=runtime)
 
 
 def in_memory_example(*, number: int) -> Measurement:

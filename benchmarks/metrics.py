@@ -22,6 +22,9 @@ _WHOLE = 100
 METRICS: dict[str, Metric] = {
     "wall": Metric("wall time", "µs/event"),
     "cpu": Metric("CPU of the client", "µs/event"),
+    "calls": Metric("function calls", "/event"),
+    "python_calls": Metric("of functions in Python", "/event"),
+    "look": Metric("wall time", "µs/look"),
     "new": Metric("wall time", "µs/instance"),
     "round_trips": Metric("round trips", "/event"),
     "writes": Metric("writes", ""),

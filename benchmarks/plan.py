@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-SUITES: Final = ("engine", "durable", "contention", "growth", "recovery")
+SUITES: Final = ("engine", "durable", "contention", "growth", "recovery", "work")
 
 ENGINE: Final = "four transitions, no store"
 INSTANCES: Final = "a new instance"
@@ -19,6 +19,11 @@ IDLE_SERVER: Final = "beside idle sagas, server"
 TIMERS_MEMORY: Final = "beside pending timers, memory"
 TIMERS_SERVER: Final = "beside pending timers, server"
 RECOVERY: Final = "a process died with unsent messages"
+WORK: Final = "an event in memory, beside an earlier commit"
+WORK_ONE: Final = "four durable steps beside an earlier commit, 1 in flight"
+WORK_HUNDRED: Final = "four durable steps beside an earlier commit, 100 in flight"
+WORK_IDLE: Final = "an idle saga in memory, beside an earlier commit"
+WORK_LOOK: Final = "a look for ten due sagas among pending timers in memory"
 
 BARE: Final = "sagaflow, bare decisions"
 FULL: Final = "sagaflow, in memory"
@@ -35,6 +40,11 @@ REPLAY: Final = "PyMongo async alone, the same writes"
 ASYNC: Final = "sagaflow, PyMongo async"
 DBOS: Final = "DBOS, SQLite"
 IN_MEMORY: Final = "sagaflow, memory"
+STRAIGHT: Final = "the same protocol in straight lines"
+NOW: Final = "sagaflow"
+EARLIER: Final = "sagaflow, earlier commit"
+FEW: Final = "1,000"
+MANY: Final = "100,000"
 
 _DRIVERS: Final = (
     (ASYNC, "pymongo-async", "asyncio"),
@@ -55,6 +65,7 @@ class Contestant:
     :ivar note: what to know about its figures.
     :ivar on_server: whether it gets the URI of a MongoDB-protocol server.
     :ivar keeps_database: whether it also gets the name of a database, the same in each run.
+    :ivar earlier: whether it runs with sagaflow as it was in an earlier commit.
     :ivar absent: why it does not take part; it is listed all the same.
     """
 
@@ -65,6 +76,7 @@ class Contestant:
     note: str = field(default="", kw_only=True)
     on_server: bool = field(default=False, kw_only=True)
     keeps_database: bool = field(default=False, kw_only=True)
+    earlier: bool = field(default=False, kw_only=True)
     absent: str = field(default="", kw_only=True)
 
 
@@ -101,8 +113,11 @@ QUICK: Final = Sizes(scale=0.1, stored=(100, 1_000), unsent=200)
 FULL_SIZES: Final = Sizes()
 
 
-def plan(sizes: Sizes, *, postgres: str | None = None) -> list[Contest]:
-    """Return all contests, in the order in which they are held."""
+def plan(sizes: Sizes, *, postgres: str | None = None, against: str = "") -> list[Contest]:
+    """Return all contests, in the order in which they are held.
+
+    :param against: the earlier commit.
+    """
     return [
         Contest("engine", ENGINE, _engine(sizes)),
         Contest("engine", INSTANCES, _instances(sizes)),
@@ -111,6 +126,7 @@ def plan(sizes: Sizes, *, postgres: str | None = None) -> list[Contest]:
         Contest("contention", CONTENTION, _contention()),
         *_growth(sizes),
         Contest("recovery", RECOVERY, _recovery(sizes)),
+        *_work(sizes, f"commit {against}"),
     ]
 
 
@@ -135,8 +151,8 @@ def _engine(sizes: Sizes) -> tuple[Contestant, ...]:
             options=sized(10_000),
             note="internal functions: sagaflow has no public path without a repository",
         ),
-        Contestant(FULL, "engine", "in_memory", options=sized(1_000, runtime="asyncio")),
-        Contestant(FULL_TRIO, "engine", "in_memory", options=sized(1_000, runtime="trio")),
+        Contestant(FULL, "work", "in_memory", options=sized(1_000, runtime="asyncio")),
+        Contestant(FULL_TRIO, "work", "in_memory", options=sized(1_000, runtime="trio")),
         Contestant(
             "sagaflow, in memory, examples/orders.py",
             "engine",
@@ -300,3 +316,60 @@ def _recovery(sizes: Sizes) -> tuple[Contestant, ...]:
             on_server=True,
         ),
     )
+
+
+def _work(sizes: Sizes, commit: str) -> list[Contest]:
+    """Return what sagaflow is measured in beside an earlier commit of its own."""
+    orders = {"number": sizes.of(1_000)}
+
+    def both(module: str, function: str, **options: object) -> tuple[Contestant, ...]:
+        on_server = "driver" in options
+        return (
+            Contestant(NOW, module, function, options=options, on_server=on_server),
+            Contestant(
+                EARLIER,
+                module,
+                function,
+                options=options,
+                note=commit,
+                on_server=on_server,
+                earlier=True,
+            ),
+        )
+
+    def saga(number: int, tasks: int) -> tuple[Contestant, ...]:
+        options = {"number": max(sizes.of(number), tasks), "tasks": tasks}
+        return both("durable", "saga", driver="pymongo-async", runtime="asyncio", **options)
+
+    replayed = {"number": sizes.of(100)}
+    return [
+        Contest(
+            "work",
+            WORK,
+            (
+                Contestant(STRAIGHT, "straight", "run", options=orders),
+                Contestant(COPIES, "engine", "dispatch_with_copy", options=orders),
+                *both("work", "counted", **orders),
+            ),
+        ),
+        Contest(
+            "work",
+            WORK_ONE,
+            (
+                Contestant(REPLAY, "durable", "replay", options=replayed, on_server=True),
+                *saga(100, 1),
+            ),
+        ),
+        Contest("work", WORK_HUNDRED, saga(300, 100)),
+        Contest(
+            "work", WORK_IDLE, both("growth", "idle_in_memory", stored=20_000, number=sizes.of(100))
+        ),
+        Contest(
+            "work",
+            WORK_LOOK,
+            tuple(
+                Contestant(f"{stored:,}", "work", "look", options={"stored": stored})
+                for stored in (1_000, 100_000)
+            ),
+        ),
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -51,12 +51,18 @@ class _Turns:
 
 
 def hold(
-    contest: Contest, *, runs: int, uri: str | None, report: Report
+    contest: Contest,
+    *,
+    runs: int,
+    uri: str | None,
+    report: Report,
+    earlier: Mapping[str, str] | None = None,
 ) -> tuple[list[Entry], dict[str, str]]:
     """Measure everybody *runs* times; return what came of it, and versions that were seen.
 
     :param uri: a MongoDB-protocol server to use; an embedded one, started for this, if missing.
     :param report: is told what happens.
+    :param earlier: the environment of processes that run an earlier commit.
     """
     versions: dict[str, str] = {}
     found = [_Turns(contest.suite, contest.scenario, one) for one in contest.contestants]
@@ -69,7 +75,8 @@ def hold(
                 if turns.failure:
                     continue
                 report(f"{contest.scenario}, run {number + 1}: {turns.contestant.name}")
-                _take_turn(turns, server, versions)
+                environment = earlier if turns.contestant.earlier else None
+                _take_turn(turns, server, versions, environment)
     return [turns.entry() for turns in found], versions
 
 
@@ -82,13 +89,15 @@ def _server(contest: Contest, uri: str | None) -> Generator[str, None, None]:
         yield server.uri
 
 
-def _take_turn(turns: _Turns, uri: str, versions: dict[str, str]) -> None:
+def _take_turn(
+    turns: _Turns, uri: str, versions: dict[str, str], environment: Mapping[str, str] | None
+) -> None:
     options = dict(turns.contestant.options)
     if turns.contestant.on_server:
         options["uri"] = uri
     if turns.database is not None:
         options["database"] = turns.database
-    found = run_child(turns.contestant.module, turns.contestant.function, options)
+    found = run_child(turns.contestant.module, turns.contestant.function, options, environment)
     if "missing" in found:
         turns.failure, turns.missing = found["missing"], True
     elif "failure" in found:
@@ -98,7 +107,12 @@ def _take_turn(turns: _Turns, uri: str, versions: dict[str, str]) -> None:
         versions |= found["versions"]
 
 
-def run_child(module: str, function: str, options: dict[str, object]) -> dict[str, Any]:
+def run_child(
+    module: str,
+    function: str,
+    options: dict[str, object],
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Run a contestant once, in a process of its own, and return what it says."""
     command = [
         *(sys.executable, "-m", "benchmarks.child"),
@@ -106,7 +120,12 @@ def run_child(module: str, function: str, options: dict[str, object]) -> dict[st
     ]
     try:
         done = subprocess.run(  # noqa: S603 - this interpreter, a planned contestant
-            command, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_TIME_LIMIT,
+            check=False,
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         return {"failure": f"took longer than {_TIME_LIMIT} seconds"}

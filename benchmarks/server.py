@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pymongo
-from attrs import frozen
+from attrs import define
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient, WriteConcern, monitoring
 from pymongo.read_concern import ReadConcern
@@ -125,16 +125,19 @@ def _is_transition(statement: Any) -> bool:
     return False
 
 
-@frozen
+@define
 class Write:
     """A write of one document.
 
     :ivar query: None if the document was inserted.
     :ivar document: what was inserted, or the update.
+    :ivar matches: whether it must find a document. Another write may have come before what removes
+        a sent message.
     """
 
     query: dict[str, Any] | None
     document: dict[str, Any]
+    matches: bool = False
 
 
 class Written(monitoring.CommandListener):
@@ -142,17 +145,24 @@ class Written(monitoring.CommandListener):
 
     def __init__(self) -> None:
         self.writes: list[Write] = []
+        self._open: dict[int, list[Write]] = {}
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         """Keep a write."""
         command: Any = event.command
-        for document in command.get("documents", ()):
-            self.writes.append(Write(None, deepcopy(dict(document))))
-        for update in command.get("updates", ()):
-            self.writes.append(Write(deepcopy(dict(update["q"])), deepcopy(dict(update["u"]))))
+        inserted, updated = command.get("documents", ()), command.get("updates", ())
+        written = [
+            *(Write(None, deepcopy(dict(document))) for document in inserted),
+            *(Write(deepcopy(dict(one["q"])), deepcopy(dict(one["u"]))) for one in updated),
+        ]
+        self.writes += written
+        self._open[event.request_id] = written
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Expect that."""
+        """Note which have found their document."""
+        written = self._open.pop(event.request_id, [])
+        for write in written:
+            write.matches = event.reply.get("n") == len(written)
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
         """Give up: what failed cannot be repeated.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import frozen
 
 from benchmarks.metrics import METRICS, shown
 from benchmarks.results import Entry, Figure, Results
-from benchmarks.targets import judged
+from benchmarks.targets import LESS_WORK, TARGETS, Target, judged
 
 
 @frozen
@@ -20,9 +22,15 @@ class Table:
 
 
 def tables(results: Results) -> list[Table]:
-    """Return the targets and then a table for each contest."""
+    """Return the targets of what was measured, and then a table for each contest."""
     contests = [_contest(suite, name, entries) for suite, name, entries in results.scenarios()]
-    return [_targets(results), *contests]
+    suites = {entry.suite for entry in results.entries}
+    targets: list[Table] = []
+    if suites != {"work"}:
+        targets.append(_targets("targets", results, TARGETS))
+    if "work" in suites:
+        targets.append(_targets("targets: less work than before", results, LESS_WORK))
+    return [*targets, *contests]
 
 
 def foot(results: Results) -> list[str]:
@@ -41,12 +49,13 @@ def foot(results: Results) -> list[str]:
     ]
 
 
-def _targets(results: Results) -> Table:
+def _targets(title: str, results: Results, targets: Sequence[Target]) -> Table:
     return Table(
-        "targets",
+        title,
         ("target", "to reach", "measured", ""),
         tuple(
-            (one.name, one.bound, one.written(one.measured), one.verdict) for one in judged(results)
+            (one.name, one.bound, one.written(one.measured), one.verdict)
+            for one in judged(results, targets)
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
@@ -14,7 +14,9 @@ from benchmarks.plan import (
     CONTENTION,
     COPIES,
     DBOS,
+    EARLIER,
     ENGINE,
+    FEW,
     FLOOR,
     FULL,
     FULL_TRIO,
@@ -23,12 +25,20 @@ from benchmarks.plan import (
     IDLE_SERVER,
     IN_MEMORY,
     INSTANCES,
+    MANY,
+    NOW,
     ONE,
     PLAIN,
     REPLAY,
     SAGA,
     STATEMACHINE,
+    STRAIGHT,
     TRANSITIONS,
+    WORK,
+    WORK_HUNDRED,
+    WORK_IDLE,
+    WORK_LOOK,
+    WORK_ONE,
     XSTATE_STORE,
 )
 from benchmarks.results import Results
@@ -101,9 +111,10 @@ class Target:
         return Judged(self.name, self.sense, limit, self.measure(results), self.unit)
 
 
-def judged(results: Results) -> list[Judged]:
-    """Compare *results* with every target."""
-    return [target.judge(results) for target in TARGETS]
+def judged(results: Results, targets: Sequence[Target] | None = None) -> list[Judged]:
+    """Compare *results* with these targets, or with every one."""
+    chosen = (*TARGETS, *LESS_WORK) if targets is None else targets
+    return [target.judge(results) for target in chosen]
 
 
 def _ratio(above: float | None, below: float | None) -> float | None:
@@ -136,11 +147,19 @@ def _needed_rate(results: Results) -> float | None:
     return None if by_hand is None else min(_HIGHEST_RATE, by_hand / 3)
 
 
-def _own_cpu(results: Results) -> float | None:
+def _own_cpu(scenario: str, contestant: str) -> Callable[[Results], float | None]:
     """Return sagaflow's own CPU time beside that of the driver, which makes the same writes."""
-    cpu, driver = (results.median(ONE, name, "cpu") for name in (ASYNC, REPLAY))
-    own = None if cpu is None or driver is None else cpu - driver
-    return _ratio(own, driver)
+
+    def measure(results: Results) -> float | None:
+        cpu, driver = (results.median(scenario, name, "cpu") for name in (contestant, REPLAY))
+        own = None if cpu is None or driver is None else cpu - driver
+        return _ratio(own, driver)
+
+    return measure
+
+
+def _earlier_memory(results: Results) -> float | None:
+    return results.median(WORK_IDLE, EARLIER, "memory")
 
 
 def _spread(scenario: str, largest: int | None) -> Callable[[Results], float | None]:
@@ -221,7 +240,7 @@ TARGETS: Final = (
     ),
     Target(
         name="MongoDB, 1 in flight: sagaflow's own CPU time over the driver's",
-        measure=_own_cpu,
+        measure=_own_cpu(ONE, ASYNC),
         limit=0.5,
         sense="≤",
         unit=" ×",
@@ -254,3 +273,62 @@ TARGETS: Final = (
         unit=" ×",
     ),
 )
+
+LESS_WORK: Final = (
+    Target(
+        name="function calls per event, in memory, those of functions in C included",
+        measure=_value(WORK, NOW, "calls"),
+        limit=220,
+        sense="≤",
+    ),
+    Target(
+        name="in memory, CPU per event over the same protocol in straight lines",
+        measure=_times(WORK, NOW, STRAIGHT, "cpu"),
+        limit=3,
+        sense="≤",
+        unit=" ×",
+    ),
+    Target(
+        name="in memory, CPU per event over the earlier commit's",
+        measure=_times(WORK, NOW, EARLIER, "cpu"),
+        limit=0.5,
+        sense="≤",
+        unit=" ×",
+    ),
+    Target(
+        name="in memory, CPU per event over the dispatch by hand with copy and version",
+        measure=_times(WORK, NOW, COPIES, "cpu"),
+        limit=5,
+        sense="≤",
+        unit=" ×",
+    ),
+    Target(
+        name="MongoDB, 1 in flight: own CPU per event over the driver's",
+        measure=_own_cpu(WORK_ONE, NOW),
+        limit=0.7,
+        sense="≤",
+        unit=" ×",
+    ),
+    Target(
+        name="MongoDB, 100 in flight: CPU per event over the earlier commit's",
+        measure=_times(WORK_HUNDRED, NOW, EARLIER, "cpu"),
+        limit=0.8,
+        sense="≤",
+        unit=" ×",
+    ),
+    Target(
+        name="memory per idle saga, no more than the earlier commit's",
+        measure=_value(WORK_IDLE, NOW, "memory"),
+        limit=_earlier_memory,
+        sense="≤",
+        unit=" KiB",
+    ),
+    Target(
+        name="a look for due work among 100,000 pending timers in memory over one among 1,000",
+        measure=_times(WORK_LOOK, MANY, FEW, "look"),
+        limit=2,
+        sense="≤",
+        unit=" ×",
+    ),
+)
+"""What an event is to cost beside an earlier commit, and beside what it has to cost."""

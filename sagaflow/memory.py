@@ -42,7 +42,8 @@ class _Documents:
 
     The order is a heap of wakes. A document gets its place there when somebody looks for due work,
     not when it is written: by then, most were written again, or have no work any more. A place that
-    no longer holds stays in the heap until it is met, or until such places are the larger part.
+    no longer holds stays in the heap until it is the first, or until such places are the larger
+    part or have been passed so often that it costs less to make the heap anew.
 
     :ivar by_key: all of them.
     """
@@ -51,6 +52,7 @@ class _Documents:
     _moved: dict[_Key, Document] = field(factory=dict[_Key, Document])
     _places: dict[_Key, _Place] = field(factory=dict[_Key, _Place])
     _heap: list[_Place] = field(factory=list[_Place])
+    _passed: int = 0
     _numbers: Iterator[int] = field(factory=count)
 
     def note(self, key: _Key, document: Document) -> None:
@@ -76,18 +78,22 @@ class _Documents:
         :param most: look no further once there are so many.
         """
         self._arrange()
-        heap, found, seen = self._heap, list[Document](), list[_Place]()
-        while heap and heap[0][0] <= until and (most is None or len(found) < most):
-            place = heapq.heappop(heap)
-            key = place[2]
-            if self._places.get(key) is place:
-                seen.append(place)
-                document = self.by_key[key]
-                if takes(document):
-                    found.append(document)
-        for place in seen:
-            heapq.heappush(heap, place)
+        heap, found = self._heap, list[Document]()
+        ahead = [(place, 0) for place in heap[:1]]  # of the heap, what may come next
+        while ahead and (most is None or len(found) < most):
+            place, index = heapq.heappop(ahead)
+            if place[0] > until:
+                break
+            for below in range(2 * index + 1, min(2 * index + 3, len(heap))):
+                heapq.heappush(ahead, (heap[below], below))
+            if not self._holds(place):
+                self._passed += 1
+            elif takes(document := self.by_key[place[2]]):
+                found.append(document)
         return found
+
+    def _holds(self, place: _Place) -> bool:
+        return self._places.get(place[2]) is place
 
     def _arrange(self) -> None:
         """Give each document that was written since the last time its place."""
@@ -99,8 +105,11 @@ class _Documents:
                 place = self._places[key] = (wake, next(self._numbers), key)
                 heapq.heappush(self._heap, place)
         self._moved.clear()
-        if len(self._heap) > 2 * len(self._places) + _SPARE:
-            self._heap = list(self._places.values())
+        heap = self._heap
+        while heap and not self._holds(heap[0]):
+            heapq.heappop(heap)
+        if self._passed > len(heap) or len(heap) > 2 * len(self._places) + _SPARE:
+            self._heap, self._passed = list(self._places.values()), 0
             heapq.heapify(self._heap)
 
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import contention, durable, engine, growth
+from benchmarks import contention, durable, engine, growth, straight, work
 from benchmarks.child import run
 from benchmarks.metrics import METRICS
 from benchmarks.orders import check_completed
@@ -33,7 +33,25 @@ def test_the_flow_without_a_store(name: str) -> None:
 
 @pytest.mark.parametrize("runtime", ["asyncio", "trio"])
 def test_the_flow_in_memory(runtime: str) -> None:
-    assert engine.in_memory(number=3, runtime=runtime).metrics["wall"] > 0
+    assert work.in_memory(number=3, runtime=runtime).metrics["wall"] > 0
+
+
+def test_the_flow_in_straight_lines() -> None:
+    assert straight.run(number=3).metrics["cpu"] > 0
+
+
+def test_calls_are_counted_beside_the_time() -> None:
+    found = work.counted(number=3).metrics
+    assert found.keys() == {"wall", "cpu", "calls", "python_calls"}
+    assert 0 < found["python_calls"] < found["calls"]
+
+
+def test_a_look_for_due_work() -> None:
+    assert work.look(stored=20).metrics["look"] > 0
+
+
+def test_the_same_writes_by_the_driver_alone(mongodb_uri: str) -> None:
+    assert durable.replay(number=2, uri=mongodb_uri).metrics["round_trips"] >= 1
 
 
 def test_new_instances() -> None:
@@ -105,7 +123,7 @@ def test_growth_on_a_server_stores_the_others_once(mongodb_uri: str) -> None:
 
 
 def planned(contest: Contest) -> Callable[..., list[Contest]]:
-    def plan(sizes: Sizes, *, postgres: str | None) -> list[Contest]:
+    def plan(sizes: Sizes, *, postgres: str | None, against: str) -> list[Contest]:
         return [contest]
 
     return plan
