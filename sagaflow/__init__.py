@@ -22,6 +22,7 @@ from sagaflow._model.ids import MessageId as MessageId
 from sagaflow._model.ids import SagaId as SagaId
 from sagaflow._model.policy import Limits as Limits
 from sagaflow._model.policy import RetryPolicy as RetryPolicy
+from sagaflow._model.public import public_in as _public_in
 from sagaflow._model.record import CompensationStatus as CompensationStatus
 from sagaflow._model.record import Failing as Failing
 from sagaflow._model.record import HistoryEntry as HistoryEntry
@@ -68,6 +69,7 @@ from sagaflow.observing import Observer as Observer
 from sagaflow.orchestrator import Orchestrator as Orchestrator
 
 __version__ = _version("sagaflow")
+_public_in(__name__, compensates, during, migrates, redact)
 
 __all__ = [
     "AmbiguousSagaError",

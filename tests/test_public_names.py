@@ -245,6 +245,37 @@ def test_every_public_value_says_what_it_is_for(name: str) -> None:
     assert re.search(rf'^{name}: (Final|TypeAlias) = .+\n"""\w', source, re.MULTILINE)
 
 
+def test_public_functions_and_values_say_where_they_are_imported_from() -> None:
+    found: dict[str, object] = {}
+    for module in MODULES:
+        for name in exported(module):
+            value = getattr(module, name)
+            if inspect.isfunction(value):
+                found[f"{module.__name__}.{name}"] = f"{value.__module__}.{value.__qualname__}"
+            elif isinstance(value, sources.Source):
+                found[name] = repr(value)
+    assert {"sagaflow.during", "sagaflow.testing.explore", "during_any"} <= set(found)
+    assert {name: shown for name, shown in found.items() if name != shown} == {}
+    assert repr(during(State("here"), State("there"))) == "during(here, there)"
+
+
+def test_errors_are_named_by_their_public_module() -> None:
+    errors = [getattr(sagaflow.exceptions, name) for name in exported(sagaflow.exceptions)]
+    assert {error.__module__ for error in errors} == {"sagaflow.exceptions"}
+
+
+def test_no_text_for_users_names_a_private_module() -> None:
+    package = Path(sagaflow.__file__).parent
+    found = [
+        (path.name, node.value)
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if "sagaflow._" in node.value
+    ]
+    assert found == []
+
+
 def test_every_public_member_says_what_it_does() -> None:
     members = dict(public_members())
     assert len(members) > 50

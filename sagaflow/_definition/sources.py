@@ -30,6 +30,15 @@ class Source(Link):
         if origin is not None:
             super().__init__(Declaration(origin=origin, sources=sources, states=states))
 
+    def __repr__(self) -> str:
+        match self._sources:
+            case Sources.INITIAL:
+                return "initially"
+            case Sources.ANY:
+                return "during_any"
+            case Sources.NAMED:
+                return f"during({', '.join(state.name for state in self._states)})"
+
     def _origin(self) -> Origin:
         return super()._origin() if self._sources is Sources.NAMED else Origin.of_caller()
 

@@ -2,7 +2,7 @@
 
 What is stored consists of None, bool, int, float, str, bytes, datetime, UUID, ObjectId, and lists
 and dicts of these. Everything else becomes one of them by its declared type
-(`sagaflow._forms.forms`) or, where the type says nothing, with a tag (`encode_dynamic`,
+(`forms`) or, where the type says nothing, with a tag (`encode_dynamic`,
 `decode_dynamic`).
 """
 

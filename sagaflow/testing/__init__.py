@@ -1,5 +1,6 @@
 """What helps to test sagas."""
 
+from sagaflow._model.public import public_in as _public_in
 from sagaflow.testing._clock import ManualClock as ManualClock
 from sagaflow.testing._contract import RepositoryContract as RepositoryContract
 from sagaflow.testing._expected import containing as containing
@@ -35,3 +36,5 @@ __all__ = [
     "replay",
     "saga_state_machine",
 ]
+
+_public_in(__name__, containing, explore, in_any_order, replay, saga_state_machine)

@@ -77,12 +77,14 @@ class Ticket(Saga, correlate_by=asked, timeout=HOUR):
             case "raises":
                 raise LookupError(event.ticket)
             case "is cancelled":
+                stray: BaseException | None = None
                 with anyio.CancelScope() as scope:
                     scope.cancel()
                     try:
                         await anyio.sleep(1)
                     except anyio.get_cancelled_exc_class() as exc:
                         stray = exc
+                assert stray is not None
                 raise stray
             case "returns another state":
                 return State("elsewhere")
@@ -111,8 +113,7 @@ class Refusing(Passing):
 
     async def _none(self) -> AsyncIterator[Any]:
         await self.load_document()
-        for nothing in ():
-            yield nothing
+        yield None
 
     def due(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
         return self._none()
