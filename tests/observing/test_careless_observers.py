@@ -37,6 +37,7 @@ from sagaflow.observing import (
 )
 from sagaflow.testing import ManualClock
 from tests.conftest import RUNTIMES
+from tests.naming import named
 from tests.observing.shop import Order, Placed, Told, shop
 from tests.processes import process_at
 from tests.semantics.support import stored
@@ -163,7 +164,7 @@ async def test_observer_that_raises_anywhere_ends_nothing(
     assert [line.levelname for line in caplog.records] == ["ERROR"]
 
 
-@pytest.mark.parametrize("headers", NO_HEADERS, ids=lambda headers: f"{headers!r:.20}")
+@pytest.mark.parametrize("headers", NO_HEADERS, ids=lambda headers: named(headers)[:20])
 async def test_headers_that_cannot_be_stored_are_left_out(
     repository: SagaRepository, clock: ManualClock, headers: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -171,7 +172,7 @@ async def test_headers_that_cannot_be_stored_are_left_out(
     assert [line.levelname for line in caplog.records] == ["ERROR"]
 
 
-@pytest.mark.parametrize("context", NO_CONTEXTS, ids=lambda context: f"{context!r:.20}")
+@pytest.mark.parametrize("context", NO_CONTEXTS, ids=lambda context: named(context)[:20])
 async def test_observation_that_is_no_context_is_left_out(
     anyio_backend: str, clock: ManualClock, context: Any
 ) -> None:
