@@ -32,6 +32,7 @@ from sagaflow._engine.writing import Sent
 from sagaflow._model.record import SagaRecord
 from sagaflow._runtime.invoke import Event, Invoker, read_saga
 from sagaflow.testing import ManualClock
+from tests.contract.records import record as plain_record
 
 pytestmark = pytest.mark.anyio
 
@@ -120,16 +121,7 @@ def event(body: object) -> Event:
 
 
 def record(data: dict[str, object]) -> SagaRecord:
-    return SagaRecord(
-        correlation_id="p",
-        incarnation="life",
-        version=3,
-        token="t",
-        state="waiting",
-        data=data,
-        created_at=NOW,
-        updated_at=NOW,
-    )
+    return plain_record("p", version=3, state="waiting", data=data)
 
 
 def stored(saga: Payment) -> dict[str, Any]:

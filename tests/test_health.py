@@ -27,34 +27,9 @@ from sagaflow.observing import Backlog
 from sagaflow.testing import ManualClock
 from tests.observing.shop import Order, Paid, Placed, Told, shop
 from tests.processes import process_at
-from tests.semantics.support import Passing, RecordingBus
+from tests.semantics.support import Away, Interrupted, Passing, RecordingBus
 
 pytestmark = pytest.mark.anyio
-
-
-class Unreachable(Passing):
-    """A store that is not there, or does not answer, as long as it is told so."""
-
-    error: Exception | None = None
-    silent = False
-    asked = 0
-
-    async def due(
-        self,
-        saga: str,
-        now: datetime,
-        *,
-        unclaimed: bool,
-        schema: int | None = None,
-        limit: int | None = None,
-    ) -> AsyncIterator[SagaId]:
-        self.asked += 1
-        if self.silent:
-            await anyio.sleep_forever()
-        if self.error is not None:
-            raise self.error
-        async for found in super().due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit):
-            yield found
 
 
 async def test_without_background_there_are_no_workers_to_be_alive(
@@ -101,14 +76,14 @@ async def test_workers_are_alive_from_the_beginning_to_the_end() -> None:
 
 
 async def test_store_that_fails_is_not_reachable(clock: ManualClock) -> None:
-    store = Unreachable(MemoryRepository(clock=clock))
+    away = Away(ServerUnavailableError("nobody there"))
+    store = Interrupted(MemoryRepository(clock=clock), due=away.fail)
     orders = Orchestrator([Order], store, clock=clock)
-    store.error = ServerUnavailableError("nobody there")
     health = await orders.health()
     assert (health.store_reachable, health.late, health.ok) == (False, None, False)
     with pytest.raises(ServerUnavailableError):
         await orders.run_due()
-    store.error = None
+    away.error = None
     assert (await orders.health()).ok
 
 
@@ -117,9 +92,10 @@ async def test_store_that_does_not_answer_in_time_is_not_reachable(
     clock: ManualClock, entered: bool
 ) -> None:
     """Nor is it asked again as long as it has not answered."""
-    store = Unreachable(MemoryRepository(clock=clock))
+    away = Away()
+    away.silent = True
+    store = Interrupted(MemoryRepository(clock=clock), due=away.fail)
     orders = Orchestrator([Order], store, clock=clock, background=False)
-    store.silent = True
     if not entered:
         assert not (await orders.health(within=timedelta(milliseconds=10))).store_reachable
         return
@@ -127,12 +103,12 @@ async def test_store_that_does_not_answer_in_time_is_not_reachable(
         for _ in range(3):
             health = await orders.health(within=timedelta(milliseconds=10))
             assert (health.store_reachable, health.late) == (False, None)
-        assert store.asked == 1
+        assert away.asked == 1
 
 
 async def test_outage_has_a_beginning(clock: ManualClock) -> None:
-    store = Unreachable(MemoryRepository(clock=clock))
-    store.error = ServerUnavailableError("nobody there")
+    away = Away(ServerUnavailableError("nobody there"))
+    store = Interrupted(MemoryRepository(clock=clock), due=away.fail)
     poll_interval = timedelta(milliseconds=1)
     async with Orchestrator([Order], store, clock=clock, poll_interval=poll_interval) as orders:
         while (await orders.health()).outage_since is None:
@@ -165,7 +141,7 @@ async def test_observers_are_told_of_the_backlog(
 async def test_nothing_is_told_of_a_backlog_that_the_store_does_not_count(
     clock: ManualClock,
 ) -> None:
-    class Uncounted(Unreachable):
+    class Uncounted(Passing):
         def summaries(
             self, saga_type: type[Saga], selection: Selection
         ) -> AsyncGenerator[Summary, None]:

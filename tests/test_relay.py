@@ -37,8 +37,9 @@ from sagaflow._runtime.outbox import Outbox, make_outbox
 from sagaflow._runtime.removals import Removals
 from sagaflow._runtime.store import Store
 from sagaflow.testing import ManualClock
+from tests.contract.records import record as plain_record
 from tests.processes import process_at
-from tests.semantics.support import Passing
+from tests.semantics.support import Away, Interrupted
 
 pytestmark = pytest.mark.anyio
 
@@ -104,18 +105,14 @@ def outgoing(sequence: int) -> OutgoingMessage:
 
 
 def record(*sequences: int, version: int = 1) -> SagaRecord:
-    return SagaRecord(
-        correlation_id="n",
-        incarnation="life",
+    return plain_record(
+        "n",
         version=version,
-        token="t",
         state="written",
         status=Status.FINISHED,
         data={},
         outbox=tuple(outgoing(sequence) for sequence in sequences),
         wake=NOW if sequences else None,
-        created_at=NOW,
-        updated_at=NOW,
         finished_at=NOW,
     )
 
@@ -266,17 +263,14 @@ async def test_messages_that_come_while_sent_ones_are_removed_follow(world: Worl
     await world.store(record(1))
     later = record(2, version=2)
 
-    class Slow(MemoryRepository):
-        async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
-            noted = await super().bookkeep(saga, note)
-            if not added:
-                added.append(True)
-                await world.store(later)
-                await relay.send(Notes, later, None, wait=True)
-            return noted
+    async def add(_: Bookkeeping) -> None:
+        if not added:
+            added.append(True)
+            await world.store(later)
+            await relay.send(Notes, later, None, wait=True)
 
     added: list[bool] = []
-    world.repository = Slow()
+    world.repository = Interrupted(MemoryRepository(), noted=add)
     await world.store(record(1))
     relay = world.relay()
     await relay.send(Notes, record(1), None, wait=True)
@@ -429,19 +423,17 @@ async def test_message_that_comes_while_one_is_refused_does_not_overtake_it(worl
     """It is stored between the refusal and the note of it."""
     later, added = record(1, 2, version=2), list[bool]()
 
-    class Slow(MemoryRepository):
-        async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
-            if not added:
-                added.append(True)
-                await world.store(later)
-                await relay.send(Notes, later, None, wait=True)
-            return await super().bookkeep(saga, note)
+    async def add(_: Bookkeeping) -> None:
+        if not added:
+            added.append(True)
+            await world.store(later)
+            await relay.send(Notes, later, None, wait=True)
 
     async def refuse_first(text: str) -> None:
         if text == "1":
             await refuse(text)
 
-    world.repository = Slow()
+    world.repository = Interrupted(MemoryRepository(), note=add)
     await world.store(record(1))
     world.when_publishing(refuse_first)
     relay = world.relay()
@@ -482,15 +474,13 @@ async def test_refusal_is_noted_though_others_write_and_else_only_this_process_k
 async def test_refused_message_that_others_have_sent_meanwhile_is_none_of_its_business(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Slow(MemoryRepository):
-        async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
-            if "life-1" in note.sent:
-                await relay.send(Notes, record(1, 2, version=2), None, wait=True)
-                await world.store(record(version=3))
-                world.when_publishing(refuse)
-            return await super().bookkeep(saga, note)
+    async def overtake(note: Bookkeeping) -> None:
+        if "life-1" in note.sent:
+            await relay.send(Notes, record(1, 2, version=2), None, wait=True)
+            await world.store(record(version=3))
+            world.when_publishing(refuse)
 
-    world.repository = Slow()
+    world.repository = Interrupted(MemoryRepository(), note=overtake)
     await world.store(record(1))
     relay = world.relay()
     await relay.send(Notes, record(1), None, wait=True)
@@ -538,22 +528,15 @@ async def test_message_that_cannot_be_read_stays_and_is_told_without_a_traceback
 async def test_message_whose_removal_failed_is_removed_later_and_by_others_delivered_again(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Away(MemoryRepository):
-        away = True
-
-        async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
-            if self.away:
-                raise UnknownOutcomeError("the connection was lost")
-            return await super().bookkeep(saga, note)
-
-    world.repository = store = Away()
+    away = Away(UnknownOutcomeError("the connection was lost"))
+    world.repository = Interrupted(MemoryRepository(), note=away.fail)
     await world.store(record(1))
     relay = world.relay()
     await relay.send(Notes, record(1), None, wait=True)
     assert world.taken == ["1"]
     assert await world.outbox() == ([1], NOW)
     assert [line.levelname for line in caplog.records] == ["ERROR"]  # the outage, once
-    store.away = False
+    away.error = None
     await relay.send(Notes, record(1), None, wait=True)
     assert world.taken == ["1"]
     assert await world.outbox() == ([], None)
@@ -566,12 +549,9 @@ async def test_message_whose_removal_failed_is_removed_later_and_by_others_deliv
 async def test_foreign_error_is_logged_and_stops_the_sending_of_that_saga_only(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Broken(Passing):
-        async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
-            raise LookupError("a bug in a store")
-
     await world.store(record(1))
-    world.repository = Broken(world.repository)
+    broken = Away(LookupError("a bug in a store"))
+    world.repository = Interrupted(world.repository, note=broken.fail)
     relay = world.relay()
     async with anyio.create_task_group() as tasks:
         await relay.send(Notes, record(1), tasks, wait=True)

@@ -21,7 +21,6 @@ from sagaflow import (
     SagaId,
     SagaRepository,
     State,
-    Status,
     initially,
 )
 from sagaflow._codec.documents import encode_record
@@ -37,8 +36,9 @@ from sagaflow._runtime.wakes import Wakes
 from sagaflow._runtime.workers import Workers
 from sagaflow.testing import ManualClock
 from tests.conftest import RUNTIMES
+from tests.contract.records import record as plain_record
 from tests.processes import process_at
-from tests.semantics.support import Passing
+from tests.semantics.support import Interrupted, Passing
 from tests.virtual_time import run_in_virtual_time
 
 pytestmark = pytest.mark.anyio
@@ -68,19 +68,7 @@ SAGAS = (Job, Other)
 
 
 def record(correlation_id: SagaId, wake: datetime | None, lease: Lease | None = None) -> SagaRecord:
-    return SagaRecord(
-        correlation_id=correlation_id,
-        incarnation="life",
-        version=1,
-        token="t",
-        state="over",
-        status=Status.ACTIVE,
-        data={},
-        wake=wake,
-        lease=lease,
-        created_at=NOW,
-        updated_at=NOW,
-    )
+    return plain_record(correlation_id, state="over", data={}, wake=wake, lease=lease)
 
 
 @define
@@ -378,26 +366,20 @@ async def test_sweep_goes_on_though_a_whole_batch_hangs(world: World) -> None:
 async def test_store_that_fails_while_several_are_claimed_is_one_outage(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Failing(Passing):
-        asked = 0
+    asked: list[SagaId] = []
 
-        async def claim(
-            self,
-            saga: str,
-            correlation_id: SagaId,
-            lease: Lease,
-            now: datetime,
-            *,
-            schema: int | None = None,
-        ) -> bool:
-            self.asked += 1
-            await checkpoint()
-            if self.asked <= 20:
-                raise RepositoryError("away")
-            return await super().claim(saga, correlation_id, lease, now, schema=schema)
+    async def fail_at_first(correlation_id: SagaId) -> None:
+        asked.append(correlation_id)
+        number = len(asked)
+        await checkpoint()
+        if number <= 20:
+            raise RepositoryError("away")
 
     await world.store(*(record(number, NOW) for number in range(30)))
-    world.repository, world.poll_interval = Failing(world.repository), SWEEPS
+    world.repository, world.poll_interval = (
+        Interrupted(world.repository, claim=fail_at_first),
+        SWEEPS,
+    )
     async with running(world.background()):
         await world.until(30)
     assert caplog.text.count("the store fails") == 1
@@ -423,23 +405,15 @@ async def test_no_more_sagas_are_worked_on_at_once_than_allowed(world: World) ->
 
 
 async def test_claim_that_another_process_wins_is_no_work(world: World) -> None:
-    class Slower(Passing):
-        async def claim(
-            self,
-            saga: str,
-            correlation_id: SagaId,
-            lease: Lease,
-            now: datetime,
-            *,
-            schema: int | None = None,
-        ) -> bool:
-            if correlation_id == "a":
-                others = Lease(owner="another process", until=now + MINUTE)
-                assert await super().claim(saga, correlation_id, others, now)
-            return await super().claim(saga, correlation_id, lease, now, schema=schema)
+    inner = world.repository
+
+    async def claim_before(correlation_id: SagaId) -> None:
+        if correlation_id == "a":
+            others = Lease(owner="another process", until=NOW + MINUTE)
+            assert await inner.claim("Job", correlation_id, others, NOW)
 
     await world.store(record("a", NOW), record("b", NOW))
-    world.repository, world.poll_interval = Slower(world.repository), SWEEPS
+    world.repository, world.poll_interval = Interrupted(inner, claim=claim_before), SWEEPS
     async with running(world.background()):
         await world.until(1)
     assert world.worked == ["b"]

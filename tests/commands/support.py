@@ -32,6 +32,7 @@ from sagaflow._model.record import (
     TimerKind,
 )
 from sagaflow.cli import main
+from tests.contract.records import record as plain_record
 
 LOAN = "tests.commands.sagas:Loan"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -126,7 +127,7 @@ def loan(correlation_id: SagaId = "l-1", **given: Any) -> SagaRecord:
             ),
         ),
     }
-    return SagaRecord(correlation_id=correlation_id, **(fields | given))
+    return plain_record(correlation_id, **(fields | given))
 
 
 def opened(correlation_id: SagaId = "l-2", **given: Any) -> SagaRecord:

@@ -25,6 +25,7 @@ from sagaflow._engine.conclusion import Run
 from sagaflow._engine.work import Machine
 from sagaflow._engine.writing import Write
 from sagaflow._model.record import Failing, SagaRecord, TimerKind
+from tests.contract.records import record as plain_record
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -84,8 +85,8 @@ def write(now: datetime = LATER) -> Write:
 
 def record(**changes: Any) -> SagaRecord:
     """Return an order that is ready and has nothing to do."""
-    plain = SagaRecord(
-        correlation_id="o",
+    plain = plain_record(
+        "o",
         incarnation="life",
         version=3,
         token="first",

@@ -21,6 +21,7 @@ from sagaflow._definition.saga import Options
 from sagaflow._engine.decision import Park, Settled, choose, settle, timeout_row
 from sagaflow._engine.work import Machine
 from sagaflow._model.record import SagaRecord
+from tests.contract.records import record as plain_record
 
 
 @frozen
@@ -64,17 +65,11 @@ INSTANT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def record(state: str, status: Status = Status.ACTIVE, inbox: tuple[str, ...] = ()) -> SagaRecord:
-    return SagaRecord(
-        correlation_id="d",
-        incarnation="i",
-        version=1,
-        token="t",
+    return plain_record(
         state=state,
         status=status,
         data={},
         inbox=inbox,
-        created_at=INSTANT,
-        updated_at=INSTANT,
         finished_at=INSTANT if status is Status.FINISHED else None,
     )
 

@@ -42,7 +42,14 @@ from sagaflow.observing import (
 )
 from sagaflow.testing import ManualClock
 from tests.observing.shop import Order, Paid, Placed, Rated, Reminded, SoldOut, Told, shop
-from tests.semantics.support import LosesAnswers, Passing, ReadsTogether, RecordingBus
+from tests.semantics.support import (
+    Away,
+    Interrupted,
+    LosesAnswers,
+    Passing,
+    ReadsTogether,
+    RecordingBus,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -299,13 +306,9 @@ async def test_lost_race_is_told(repository: SagaRepository, clock: ManualClock)
 async def test_events_that_share_a_write_are_told_each(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
-    class Slow(Passing):
-        async def update_document(self, saga: str, change: Any) -> bool:
-            await anyio.sleep(0.001)
-            return await super().update_document(saga, change)
-
     told = Told()
-    orders = Orchestrator([Order], Slow(repository), clock=clock, observers=told)
+    slow = Interrupted(repository, update=lambda _: anyio.sleep(0.001))
+    orders = Orchestrator([Order], slow, clock=clock, observers=told)
     await orders.handle(Placed("o"))
     await orders.handle(Paid("o"))
     before = len(told.activities)
@@ -323,21 +326,10 @@ def _is_commit(activity: Activity) -> bool:
     return activity.kind is ActivityKind.COMMIT
 
 
-class Failing(Passing):
-    """Fails from the update on that is one too many."""
-
-    allowed = 2
-
-    async def update_document(self, saga: str, change: Any) -> bool:
-        if not self.allowed:
-            raise ServerUnavailableError("nobody there")
-        self.allowed -= 1
-        return await super().update_document(saga, change)
-
-
 async def test_outage_and_its_end_are_told_once(clock: ManualClock) -> None:
-    told, failing = Told(), Failing(MemoryRepository(clock=clock))
-    orders = Orchestrator([Order], failing, clock=clock, observers=told)
+    told, failing = Told(), Away(ServerUnavailableError("nobody there"), allowed=2)
+    repository = Interrupted(MemoryRepository(clock=clock), update=failing.fail)
+    orders = Orchestrator([Order], repository, clock=clock, observers=told)
     for order in ("o", "p"):
         failing.allowed = 2
         await orders.handle(Placed(order))
@@ -355,8 +347,9 @@ async def test_outage_and_its_end_are_told_once(clock: ManualClock) -> None:
 
 
 async def test_write_that_fails_is_told(clock: ManualClock) -> None:
-    told, failing = Told(), Failing(MemoryRepository(clock=clock))
-    orders = Orchestrator([Order], failing, clock=clock, observers=told)
+    told, failing = Told(), Away(ServerUnavailableError("nobody there"), allowed=2)
+    repository = Interrupted(MemoryRepository(clock=clock), update=failing.fail)
+    orders = Orchestrator([Order], repository, clock=clock, observers=told)
     await orders.handle(Placed("o"))
     failing.allowed = 0
     with pytest.raises(ServerUnavailableError) as raised:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 from attrs import define, field, frozen
@@ -107,6 +107,113 @@ class Passing(SagaRepository):
 
     async def create_indexes(self, saga_type: type[Saga]) -> None:
         await self.inner.create_indexes(saga_type)
+
+
+Meanwhile: TypeAlias = Callable[[Any], Awaitable[object]]
+
+
+async def _nothing(_: object) -> None:
+    """Nothing happens."""
+
+
+class Interrupted(Passing):
+    """Lets something happen before a call is passed on: a wait, a failure, what others do.
+
+    :param insert: what happens before an insert, and is given the document; likewise before an
+        update its change, before bookkeeping its note, before a claim the saga's id, and before a
+        search for due sagas the class's name.
+    :param noted: what happens after bookkeeping.
+    """
+
+    def __init__(
+        self,
+        inner: SagaRepository,
+        *,
+        insert: Meanwhile = _nothing,
+        update: Meanwhile = _nothing,
+        note: Meanwhile = _nothing,
+        noted: Meanwhile = _nothing,
+        claim: Meanwhile = _nothing,
+        due: Meanwhile = _nothing,
+    ) -> None:
+        super().__init__(inner)
+        self._before_insert, self._before_update, self._before_note = insert, update, note
+        self._after_note, self._before_claim, self._before_due = noted, claim, due
+
+    async def insert_document(self, saga: str, document: Document) -> bool:
+        await self._before_insert(document)
+        return await super().insert_document(saga, document)
+
+    async def update_document(self, saga: str, change: DocumentChange) -> bool:
+        await self._before_update(change)
+        return await super().update_document(saga, change)
+
+    async def bookkeep(self, saga: str, note: Bookkeeping) -> bool:
+        await self._before_note(note)
+        noted = await super().bookkeep(saga, note)
+        await self._after_note(note)
+        return noted
+
+    async def claim(
+        self,
+        saga: str,
+        correlation_id: SagaId,
+        lease: Lease,
+        now: datetime,
+        *,
+        schema: int | None = None,
+    ) -> bool:
+        await self._before_claim(correlation_id)
+        return await super().claim(saga, correlation_id, lease, now, schema=schema)
+
+    async def due(
+        self,
+        saga: str,
+        now: datetime,
+        *,
+        unclaimed: bool,
+        schema: int | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[SagaId]:
+        await self._before_due(saga)
+        async for found in super().due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit):
+            yield found
+
+
+class Gate:
+    """Holds back whoever comes until it is told to let go."""
+
+    def __init__(self) -> None:
+        self.begun = anyio.Event()
+        self.go_on = anyio.Event()
+
+    async def hold(self, _: object) -> None:
+        """Wait here."""
+        self.begun.set()
+        await self.go_on.wait()
+
+
+class Away:
+    """Fails instead of what was asked, as long as it has an error; or does not answer at all.
+
+    :ivar allowed: how many are let through before it fails.
+    """
+
+    def __init__(self, error: Exception | None = None, *, allowed: int = 0) -> None:
+        self.error = error
+        self.allowed = allowed
+        self.silent = False
+        self.asked = 0
+
+    async def fail(self, _: object) -> None:
+        """Fail, unless this one is let through."""
+        self.asked += 1
+        if self.silent:
+            await anyio.sleep_forever()
+        if self.allowed:
+            self.allowed -= 1
+        elif self.error is not None:
+            raise self.error
 
 
 class PausesAfterRead(Passing):

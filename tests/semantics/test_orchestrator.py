@@ -26,7 +26,7 @@ from sagaflow import (
 )
 from sagaflow.testing import ManualClock
 from tests.semantics.sagas import Account, Deposited, Opened
-from tests.semantics.support import Passing, Published, RecordingBus
+from tests.semantics.support import Gate, Interrupted, Published, RecordingBus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -338,18 +338,8 @@ async def test_event_in_flight_when_it_closes_is_told_truly(
 ) -> None:
     """It was accepted and is stored, so that is what its caller learns."""
 
-    class SlowUpdates(Passing):
-        def __init__(self, inner: SagaRepository) -> None:
-            super().__init__(inner)
-            self.begun = anyio.Event()
-            self.go_on = anyio.Event()
-
-        async def insert_document(self, saga: str, document: dict[str, Any]) -> bool:
-            self.begun.set()
-            await self.go_on.wait()
-            return await super().insert_document(saga, document)
-
-    bus, slow = RecordingBus(), SlowUpdates(repository)
+    bus, gate = RecordingBus(), Gate()
+    slow = Interrupted(repository, insert=gate.hold)
     outcomes: list[Outcome] = []
     async with anyio.create_task_group() as tasks:
         async with Orchestrator([Call], slow, clock=clock, bus=bus) as orchestrator:
@@ -358,8 +348,8 @@ async def test_event_in_flight_when_it_closes_is_told_truly(
                 outcomes.append(await orchestrator.handle(Called("c")))
 
             tasks.start_soon(handle)
-            await slow.begun.wait()
-        slow.go_on.set()
+            await gate.begun.wait()
+        gate.go_on.set()
     assert [outcome.kind for outcome in outcomes] == [OutcomeKind.STARTED]
     fresh = RecordingBus()
     await Orchestrator([Call], repository, clock=clock, bus=fresh).run_due()

@@ -29,7 +29,7 @@ from sagaflow import (
 from sagaflow._codec.documents import DocumentChange
 from sagaflow._codec.elements import Document
 from sagaflow.testing import ManualClock
-from tests.semantics.support import Passing
+from tests.semantics.support import Interrupted, Passing
 
 pytestmark = pytest.mark.anyio
 SECOND = timedelta(seconds=1)
@@ -366,15 +366,12 @@ async def test_several_events_at_once_come_after_a_timer_that_is_due(
     assert await notes_of(runner) == ["late", *["asked"] * 9]
 
 
-class SlowOnTimers(Passing):
-    """Takes its time to store what a timer has done, as a server may."""
-
-    async def update_document(self, saga: str, change: DocumentChange) -> bool:
-        history = change.push.get("history")
-        if history is not None and any(entry["kind"] == "timeout" for entry in history.items):
-            for _ in range(20):
-                await anyio.lowlevel.checkpoint()
-        return await super().update_document(saga, change)
+async def take_time_for_timers(change: DocumentChange) -> None:
+    """Take time to store what a timer has done, as a server may."""
+    history = change.push.get("history")
+    if history is not None and any(entry["kind"] == "timeout" for entry in history.items):
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
 
 
 @pytest.mark.parametrize("slow", [False, True])
@@ -404,7 +401,9 @@ async def test_timer_that_falls_due_while_events_wait_in_line_comes_before_them(
 
         end = during(waiting).on(Packed).goto(over)
 
-    runner = Orchestrator([Busy], SlowOnTimers(repository) if slow else repository, clock=clock)
+    if slow:
+        repository = Interrupted(repository, update=take_time_for_timers)
+    runner = Orchestrator([Busy], repository, clock=clock)
     await runner.handle(Placed("o"))
     outcomes = list[Outcome]()
 

@@ -34,7 +34,15 @@ from tests.semantics.sagas import (
     Trip,
     agency,
 )
-from tests.semantics.support import LosesAnswers, Passing, RecordingBus, stored, stored_bytes
+from tests.semantics.support import (
+    Gate,
+    Interrupted,
+    LosesAnswers,
+    Passing,
+    RecordingBus,
+    stored,
+    stored_bytes,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -257,32 +265,14 @@ async def test_write_that_surely_failed_is_an_error_and_nothing_is_sent(
     assert len(bus.attempts) == 1
 
 
-class SlowWrites(Passing):
-    """Waits within each write, before and after it."""
-
-    def __init__(self, inner: SagaRepository) -> None:
-        super().__init__(inner)
-        self.begun = anyio.Event()
-        self.go_on = anyio.Event()
-
-    async def insert_document(self, saga: str, document: Document) -> bool:
-        self.begun.set()
-        await self.go_on.wait()
-        return await super().insert_document(saga, document)
-
-    async def update_document(self, saga: str, change: DocumentChange) -> bool:
-        self.begun.set()
-        await self.go_on.wait()
-        return await super().update_document(saga, change)
-
-
 @pytest.mark.parametrize("starting", [True, False])
 async def test_cancelled_commit_is_completed_and_the_cancellation_goes_on(
     starting: bool, repository: SagaRepository, clock: ManualClock
 ) -> None:
     if not starting:
         await agency(repository, clock).handle(BEFORE_THE_CAR[0])
-    slow, bus = SlowWrites(repository), RecordingBus()
+    gate, bus = Gate(), RecordingBus()
+    slow = Interrupted(repository, insert=gate.hold, update=gate.hold)
     orchestrator = agency(slow, clock, bus=bus)
     returned: list[Outcome] = []
     reached: list[str] = []
@@ -295,9 +285,9 @@ async def test_cancelled_commit_is_completed_and_the_cancellation_goes_on(
             reached.append("went on")
 
         tasks.start_soon(handle)
-        await slow.begun.wait()
+        await gate.begun.wait()
         tasks.cancel_scope.cancel()
-        slow.go_on.set()
+        gate.go_on.set()
     assert reached == []
     document = await stored(repository, Trip, "t")
     assert document is not None

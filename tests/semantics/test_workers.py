@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import anyio
 import pytest
@@ -20,7 +19,6 @@ from sagaflow import (
     OutcomeKind,
     RetryPolicy,
     Saga,
-    SagaId,
     SagaRepository,
     ServerUnavailableError,
     State,
@@ -30,6 +28,7 @@ from sagaflow import (
 )
 from sagaflow.testing import ManualClock
 from tests.semantics.patient import Noted, Opened, Paid, Release
+from tests.semantics.support import Away, Interrupted
 
 pytestmark = pytest.mark.anyio
 QUICK = timedelta(milliseconds=20)
@@ -142,34 +141,11 @@ async def test_work_is_left_to_the_holder_of_a_lease(
     assert [found async for found in repository.due("Short", later, unclaimed=True)] == ["b"]
 
 
-class Failing(MemoryRepository):
-    """A store that is away for a while."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.away = True
-        self.asked = 0
-
-    async def due(
-        self,
-        saga: str,
-        now: datetime,
-        *,
-        unclaimed: bool,
-        schema: int | None = None,
-        limit: int | None = None,
-    ) -> AsyncIterator[SagaId]:
-        self.asked += 1
-        if self.away:
-            raise ServerUnavailableError("away")
-        async for found in super().due(saga, now, unclaimed=unclaimed, schema=schema, limit=limit):
-            yield found
-
-
 async def test_outage_is_logged_once_and_ends_without_a_restart(
     caplog: pytest.LogCaptureFixture, anyio_backend: str
 ) -> None:
-    store = Failing()
+    away = Away(ServerUnavailableError("away"))
+    store = Interrupted(MemoryRepository(), due=away.fail)
     bus = MemoryBus()
     bus.subscribe(Release, lambda _: None)
     await Orchestrator([Short], store, lease_duration=QUICK).handle(Opened("b"))
@@ -177,9 +153,9 @@ async def test_outage_is_logged_once_and_ends_without_a_restart(
         [Short], store, bus=bus, poll_interval=timedelta(milliseconds=5), lease_duration=QUICK
     ) as runner:
         with anyio.fail_after(20):
-            while store.asked < 4:
+            while away.asked < 4:
                 await anyio.sleep(0.005)
-            store.away = False
+            away.error = None
             await until_over(runner)
     lines = [record.message for record in caplog.records if record.name.startswith("sagaflow")]
     assert len([line for line in lines if "the store fails" in line]) == 1
