@@ -105,6 +105,15 @@ class Link:
     def _origin(self) -> Origin:
         return self._declaration.origin
 
+    def _ended(self, action: Action, *targets: State) -> Declaration:
+        """Return what the chain says once it ends like this.
+
+        :raises SagaDefinitionError: if a target is no state.
+        """
+        for target in targets:
+            check_state(target, action.value, self._declaration.origin)
+        return attrs.evolve(self._declaration, action=action, targets=targets)
+
 
 class Finished(Link):
     """A finished chain: a decorator for its handler, or a class attribute if there is no code."""
@@ -166,11 +175,11 @@ class CompensatingChain(Link, Generic[EventT]):
 
     def goto(self, state: State) -> Transition[EventT, None]:
         """Undo the completed steps, last first, and then enter *state*."""
-        return _finish(self, Action.GOTO, (state,))
+        return Transition(self._ended(Action.GOTO, state), self)
 
     def branch(self, first: State, *others: State) -> Transition[EventT, State]:
         """Undo the completed steps, last first, and then enter the state the handler returns."""
-        return _finish(self, Action.BRANCH, (first, *others))
+        return Transition(self._ended(Action.BRANCH, first, *others), self)
 
 
 class EventChain(Link, Generic[EventT]):
@@ -191,20 +200,20 @@ class EventChain(Link, Generic[EventT]):
 
     def goto(self, state: State) -> Transition[EventT, None]:
         """Enter *state* once the handler has run. Entering the current state again counts."""
-        return _finish(self, Action.GOTO, (state,))
+        return Transition(self._ended(Action.GOTO, state), self)
 
     def stay(self) -> Transition[EventT, None]:
         """Run the handler and stay in the state."""
         self._refuse_at_start("stay() leaves the new saga without a state: use .goto(state)")
-        return _finish(self, Action.STAY, ())
+        return Transition(self._ended(Action.STAY), self)
 
     def branch(self, first: State, *others: State) -> Transition[EventT, State]:
         """Enter the one of these states that the handler returns."""
-        return _finish(self, Action.BRANCH, (first, *others))
+        return Transition(self._ended(Action.BRANCH, first, *others), self)
 
     def ignore(self) -> Transition[EventT, None]:
         """Say that the event means nothing here: no code, no write, no warning."""
-        return _finish(self, Action.IGNORE, ())
+        return Transition(self._ended(Action.IGNORE), self)
 
     def defer(self) -> Transition[EventT, None]:
         """Keep the event in the saga and offer it again after the next transition.
@@ -212,7 +221,7 @@ class EventChain(Link, Generic[EventT]):
         From ``initially``: keep an event that arrives before its saga, for a while, and offer it
         once the saga has started.
         """
-        return _finish(self, Action.DEFER, ())
+        return Transition(self._ended(Action.DEFER), self)
 
     def compensate(self) -> CompensatingChain[EventT]:
         """Undo the completed steps, last first, before the next state is entered."""
@@ -304,10 +313,3 @@ def lost(origin: Origin, handler: str, what: str) -> SagaDefinitionError:
         f"method a name of its own, and put the @... of a {what} above all other decorators",
         method=handler,
     )
-
-
-def _finish(link: Link, action: Action, targets: tuple[State, ...]) -> Transition[Any, Any]:
-    declaration = link._declaration  # pyright: ignore[reportPrivateUsage]
-    for target in targets:
-        check_state(target, action.value, declaration.origin)
-    return Transition(attrs.evolve(declaration, action=action, targets=targets), link)

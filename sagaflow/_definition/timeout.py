@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import attrs
 
-from sagaflow._definition.arguments import TIMEOUT_HANDLER, check_state
+from sagaflow._definition.arguments import TIMEOUT_HANDLER
 from sagaflow._definition.chain import Finished, Link
 from sagaflow._definition.context import Context
 from sagaflow._definition.state import State
@@ -42,11 +42,11 @@ class CompensatingTimeoutChain(Link):
 
     def goto(self, state: State) -> Timeout[None]:
         """Undo the completed steps, last first, and then enter *state*."""
-        return _finish(self, Action.GOTO, (state,))
+        return Timeout(self._ended(Action.GOTO, state), self)
 
     def branch(self, first: State, *others: State) -> Timeout[State]:
         """Undo the completed steps, last first, and then enter the state the handler returns."""
-        return _finish(self, Action.BRANCH, (first, *others))
+        return Timeout(self._ended(Action.BRANCH, first, *others), self)
 
 
 class TimeoutChain(Link):
@@ -56,23 +56,16 @@ class TimeoutChain(Link):
 
     def goto(self, state: State) -> Timeout[None]:
         """Enter *state* once the handler has run."""
-        return _finish(self, Action.GOTO, (state,))
+        return Timeout(self._ended(Action.GOTO, state), self)
 
     def stay(self) -> Timeout[None]:
         """Run the handler, once, and stay in the state."""
-        return _finish(self, Action.STAY, ())
+        return Timeout(self._ended(Action.STAY), self)
 
     def branch(self, first: State, *others: State) -> Timeout[State]:
         """Enter the one of these states that the handler returns."""
-        return _finish(self, Action.BRANCH, (first, *others))
+        return Timeout(self._ended(Action.BRANCH, first, *others), self)
 
     def compensate(self) -> CompensatingTimeoutChain:
         """Undo the completed steps, last first, before the next state is entered."""
         return CompensatingTimeoutChain(attrs.evolve(self._declaration, compensates=True), self)
-
-
-def _finish(link: Link, action: Action, targets: tuple[State, ...]) -> Timeout[Any]:
-    declaration = link._declaration  # pyright: ignore[reportPrivateUsage]
-    for target in targets:
-        check_state(target, action.value, declaration.origin)
-    return Timeout(attrs.evolve(declaration, action=action, targets=targets), link)
