@@ -146,7 +146,7 @@ _HEAD: Final = (
 )
 """What a transition may change, apart from data and arrays."""
 
-_RECORD: Final = Layout(
+RECORD: Final = Layout(
     SagaRecord,
     named("_id", field("correlation_id", own_id_in)),
     text("incarnation"),
@@ -159,11 +159,12 @@ _RECORD: Final = Layout(
     array("parked", PARKED),
     array("history", HISTORY),
 )
+"""A saga as it is stored, apart from what is only known of how it was read."""
 
 
 def encode_record(record: SagaRecord) -> Document:
     """Return the document of a new saga."""
-    return _RECORD.encode(record)
+    return RECORD.encode(record)
 
 
 def decode_record(document: Mapping[str, Any], saga: str = "saga") -> SagaRecord:
@@ -173,7 +174,7 @@ def decode_record(document: Mapping[str, Any], saga: str = "saga") -> SagaRecord
     :raises DamagedDocumentError: if it is no document of sagaflow's, whatever is wrong with it.
     """
     try:
-        record = _RECORD.decode(document)
+        record = RECORD.decode(document)
         if not record.state and record.status is not Status.EMBRYO:
             raise ValueError("it is in no state")  # noqa: TRY301 - damage like any other
     except Exception as exc:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from enum import Enum
 from operator import attrgetter
@@ -52,30 +52,15 @@ class Stored:
 class Layout(Generic[T]):
     """How the instances of one class are stored.
 
-    :ivar fields: its fields, two or more, in the order in which they are stored.
+    :ivar fields: its fields, in the order in which they are stored.
+    :ivar encode: returns the stored form of an instance.
     """
 
     def __init__(self, cls: Callable[..., T], *fields: Stored) -> None:
         self.fields = fields
-        flat = [row for field in fields for row in _flat(field)]
+        self.encode: Callable[[T], dict[str, Any]] = _encoder(fields)
         self._cls = cls
-        self._values: Callable[[T], tuple[Any, ...]] = attrgetter(*(path for path, _ in flat))
-        self._names = tuple(field.name for _, field in flat)
-        self._encoders = tuple((f.name, f.encode) for _, f in flat if f.encode is not None)
-        self._sparse = tuple(field.name for _, field in flat if field.sparse)
         self._readers = tuple((f.attribute, f.name, f.read, f.may_lack) for f in fields)
-
-    def encode(self, element: T) -> dict[str, Any]:
-        """Return the stored form of an element."""
-        document: dict[str, Any] = dict(zip(self._names, self._values(element), strict=True))
-        for name, encode in self._encoders:
-            value = document[name]
-            if value is not None:
-                document[name] = encode(value)
-        for name in self._sparse:
-            if document[name] is None:
-                del document[name]
-        return document
 
     def encode_any(self, element: T | None) -> dict[str, Any] | None:
         """Return the stored form of an element, if there is one."""
@@ -93,6 +78,29 @@ class Layout(Generic[T]):
             if not (may_lack and document.get(name) is None):
                 values[attribute] = read(document, name)
         return self._cls(**values)
+
+
+def _encoder(fields: Iterable[Stored]) -> Callable[[Any], dict[str, Any]]:
+    """Return a function that makes the document of an element.
+
+    It is written out, as attrs writes out ``__init__``: a loop over the fields takes three times as
+    long, and each event stores several elements.
+    """
+    places: list[str] = []
+    sparse: list[str] = []
+    names: dict[str, Any] = {}
+    for number, (path, stored) in enumerate(row for field in fields for row in _flat(field)):
+        value = f"element.{path}"
+        if stored.encode is not None:
+            names[f"encode_{number}"] = stored.encode
+            value = f"None if (value := {value}) is None else encode_{number}(value)"
+        places.append(f"{stored.name!r}: {value},")
+        if stored.sparse:
+            sparse.append(f"if document[{stored.name!r}] is None: del document[{stored.name!r}]")
+    body = ["document = {", *places, "}", *sparse, "return document"]
+    exec("def encode(element):\n " + "\n ".join(body), names)  # noqa: S102 - fields of our own
+    encode: Callable[[Any], dict[str, Any]] = names["encode"]
+    return encode
 
 
 def _flat(field: Stored, path: str = "") -> list[tuple[str, Stored]]:
@@ -123,7 +131,7 @@ def number(attribute: str) -> Stored:
 
 def flag(attribute: str) -> Stored:
     """Return a field that holds whether something is so; it is stored only then."""
-    return optional(field(attribute, flag_in, lambda is_so: is_so or None))
+    return optional(field(attribute, flag_in, {True: True}.get))
 
 
 def instant(attribute: str) -> Stored:
