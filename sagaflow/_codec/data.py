@@ -23,10 +23,12 @@ def encode_saga(saga: Saga) -> dict[str, object]:
     """
     encoded: dict[str, object] = {}
     for field in fields_of(type(saga)):
+        name, form = field.name, field.form
         try:
-            encoded[field.name] = field.form.encode(getattr(saga, field.name))
+            value = getattr(saga, name)
+            encoded[name] = value if type(value) in form.stored_as_is else form.encode(value)
         except Exception as exc:
-            raise cannot_encode(f"{type(saga).__name__}.{field.name}", exc) from exc
+            raise cannot_encode(f"{type(saga).__name__}.{name}", exc) from exc
     return encoded
 
 
@@ -39,13 +41,16 @@ def decode_saga(saga_type: type[SagaT], data: Mapping[str, object]) -> SagaT:
     """
     saga = object.__new__(saga_type)
     for field in fields_of(saga_type):
+        name, form = field.name, field.form
         try:
-            if field.name in data:
-                assign(saga, field.name, field.form.decode(data[field.name]))
+            if name in data:
+                stored = data[name]
+                as_is = type(stored) in form.read_as_is
+                assign(saga, name, stored if as_is else form.decode(stored))
             elif field.default is not None:
-                assign(saga, field.name, field.default(saga))
+                assign(saga, name, field.default(saga))
         except Exception as exc:
-            raise cannot_decode(f"{saga_type.__name__}.{field.name}", exc) from exc
+            raise cannot_decode(f"{saga_type.__name__}.{name}", exc) from exc
     return saga
 
 

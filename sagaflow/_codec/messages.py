@@ -63,17 +63,19 @@ class MessageTypes:
         cls = type(message)
         name = self._names.get(cls)
         if name is None:
-            name = cls.__name__
-            for other in (self._by_name.get(name), *_rivals(self._subclasses(name), cls)):
-                if other is not None:
-                    raise SerializationError(
-                        path,
-                        f"{_full_name(cls)} and {_full_name(other)} are both called {name!r}: "
-                        f"give one another stored name with Orchestrator(..., messages={{"
-                        f"'{cls.__module__}.{name}': {name}}})",
-                    )
-            self._add(cls, name)
-        return StoredMessage(type=name, body=self._encode_body(message, cls, f"{path}: {name}"))
+            name = self._new_name(cls, path)
+        form = self._forms.get(cls)
+        if form is None and not is_message_class(cls):
+            raise SerializationError(
+                f"{path}: {name}", "a message is an instance of an attrs class or a dataclass"
+            )
+        try:
+            if form is None:
+                form = self._form_of(cls)
+            body: Any = form.encode(message)
+        except Exception as exc:
+            raise cannot_encode(f"{path}: {name}", exc) from exc
+        return StoredMessage(type=name, body=body)
 
     def decode(self, stored: StoredMessage, path: str) -> Any:
         """Return the message whose stored form this is.
@@ -81,7 +83,7 @@ class MessageTypes:
         :param path: where it stands, for the error.
         :raises SerializationError: if its class is not known here, or its fields do not fit.
         """
-        cls = self.find(stored.type)
+        cls = self._by_name.get(stored.type) or self.find(stored.type)
         if cls is None:
             raise SerializationError(
                 path,
@@ -89,10 +91,10 @@ class MessageTypes:
                 f"with Orchestrator(..., messages=[{stored.type}])",
             )
         try:
-            decoded = self._form_of(cls).decode(stored.body)
+            form = self._forms.get(cls) or self._form_of(cls)
+            return form.decode(stored.body)
         except Exception as exc:
             raise cannot_decode(f"{path}: {stored.type}", exc) from exc
-        return decoded
 
     def find(self, name: str) -> type | None:
         """Return the class that is stored under *name*, if it is known here.
@@ -112,25 +114,26 @@ class MessageTypes:
         """Return the name under which messages of this class are stored."""
         return self._names.get(message_type, message_type.__name__)
 
-    def _encode_body(self, message: object, cls: type, path: str) -> Mapping[str, object]:
-        if not is_message_class(cls):
-            raise SerializationError(
-                path, "a message is an instance of an attrs class or a dataclass"
-            )
-        try:
-            encoded: Any = self._form_of(cls).encode(message)
-        except Exception as exc:
-            raise cannot_encode(path, exc) from exc
-        return cast("Mapping[str, object]", encoded)
+    def _new_name(self, cls: type, path: str) -> str:
+        """Return the name under which messages of a class are stored of which none was so far."""
+        name = cls.__name__
+        for other in (self._by_name.get(name), *_rivals(self._subclasses(name), cls)):
+            if other is not None:
+                raise SerializationError(
+                    path,
+                    f"{_full_name(cls)} and {_full_name(other)} are both called {name!r}: "
+                    f"give one another stored name with Orchestrator(..., messages={{"
+                    f"'{cls.__module__}.{name}': {name}}})",
+                )
+        self._add(cls, name)
+        return name
 
     def _form_of(self, cls: type) -> Form:
         """Return the form of a message class, asked for when a message of it is there.
 
         It may need a name that is not defined yet when the orchestrator is made.
         """
-        form = self._forms.get(cls)
-        if form is None:
-            form = self._forms[cls] = form_of(cls)
+        form = self._forms[cls] = form_of(cls)
         return form
 
     def _subclasses(self, name: str) -> list[type]:

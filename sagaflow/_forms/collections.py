@@ -91,14 +91,16 @@ def _array(cls: Any, kind: _Kind, item: Form) -> Form:
     tagged = {of.__name__: of for of in kind.tagged}
 
     def encode(value: Any) -> object:
-        check(value, cls.__name__, *accepted)
-        encoded = encode_each(encode_item, value)
+        if not isinstance(value, accepted):
+            raise expected(cls.__name__, value)
+        items: Any = value
+        encoded = encode_each(encode_item, items)
         for name, of in tagged.items():
             if isinstance(value, of):
                 return {TAG: name, VALUE: encoded}
         return encoded
 
-    read = _reading(item.decode)
+    read = _reading(item)
 
     def decode(stored: Any) -> object:
         if tagged and is_document(stored) and stored.get(TAG) in tagged:
@@ -109,14 +111,18 @@ def _array(cls: Any, kind: _Kind, item: Form) -> Form:
     return Form(encode, decode)
 
 
-def _reading(decode_item: Decoder) -> Callable[[Any], list[Any]]:
+def _reading(form: Form) -> Callable[[Any], list[Any]]:
+    decode_item, as_is = form.decode, form.read_as_is
+
     def read(stored: Any) -> list[Any]:
-        check(stored, "a stored list", list)
+        if not isinstance(stored, list):
+            raise expected("a stored list", stored)
+        items: Any = stored  # pyright: ignore[reportUnknownVariableType]
         found: list[Any] = []
         faults: list[tuple[str, str]] = []
-        for item in stored:
+        for item in items:
             try:
-                found.append(decode_item(item))
+                found.append(item if type(item) in as_is else decode_item(item))
             except Exception as exc:  # noqa: BLE001 - each fault is told
                 faults += faults_of(exc, f"[{len(found)}]")
                 found.append(None)
@@ -162,7 +168,7 @@ def _fixed(forms: list[Form]) -> Form:
 
 def _deque(item: Form) -> Form:
     """Return the form of a deque, which is stored with how long it may become, if it says so."""
-    encode_item, read = item.encode, _reading(item.decode)
+    encode_item, read = item.encode, _reading(item)
 
     def encode(value: Any) -> object:
         check(value, "deque", deque)

@@ -18,10 +18,16 @@ class Form:
     :ivar encode: returns the stored form; raises `UnfitValueError` for a value that is of another
         type or cannot be stored.
     :ivar decode: returns the value; raises `ValueError` if nothing that *encode* makes is given.
+    :ivar stored_as_is: the types of which every value is its own stored form; with one of exactly
+        such a type *encode* need not be called.
+    :ivar read_as_is: the types of stored forms of which each is the value; with one of exactly such
+        a type *decode* need not be called.
     """
 
     encode: Encoder
     decode: Decoder
+    stored_as_is: frozenset[type] = frozenset()
+    read_as_is: frozenset[type] = frozenset()
 
 
 FormOf: TypeAlias = Callable[[Any], Form]

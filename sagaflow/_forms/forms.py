@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, get_origin
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cattrs import Converter
 
 from sagaflow._forms.collections import collection, is_collection, is_mapping, mapping
@@ -26,7 +26,7 @@ from sagaflow._forms.declared import (
     undefined,
     unresolved,
 )
-from sagaflow._forms.form import Decoder, Encoder, Form, FormOf
+from sagaflow._forms.form import Encoder, Form, FormOf
 from sagaflow._forms.instances import instance, is_message_class
 from sagaflow._forms.scalars import dynamic, enum, is_primitive, literal, primitive
 from sagaflow._forms.unions import union
@@ -87,7 +87,8 @@ def form_of(declared: Any) -> Form:
 def _form(meant: Resolved, *, keep: bool) -> Form:
     write: Encoder = _converter.get_unstructure_hook(meant, cache_result=keep)
     read: Any = _converter.get_structure_hook(meant, cache_result=keep)
-    return Form(write, read.decode)
+    form: Form = read.form
+    return evolve(form, encode=write)
 
 
 class _Making(threading.local):
@@ -190,7 +191,7 @@ def _secret(declared: Any, _: FormOf) -> Form:
         except Exception:  # noqa: BLE001
             raise ValueError(_UNFIT_SECRET) from None
 
-    return Form(encode_secret, decode_secret)
+    return Form(encode_secret, decode_secret, form.stored_as_is, form.read_as_is)
 
 
 _UNFIT_SECRET: Final = "its secret value does not fit its type"  # noqa: S105
@@ -228,10 +229,10 @@ _KINDS: Final[tuple[tuple[Callable[[Any], bool], _Make], ...]] = (
 class _Structure:
     """A decoder as cattrs has them: told what it reads, which ours know."""
 
-    decode: Decoder
+    form: Form
 
     def __call__(self, stored: object, _: object) -> object:
-        return self.decode(stored)
+        return self.form.decode(stored)
 
 
 def _register(converter: Converter, fits: Callable[[Resolved], bool], make: _Make) -> None:
@@ -239,7 +240,7 @@ def _register(converter: Converter, fits: Callable[[Resolved], bool], make: _Mak
         return _made(meant, make).encode
 
     def decoder(meant: Resolved) -> _Structure:
-        return _Structure(_made(meant, make).decode)
+        return _Structure(_made(meant, make))
 
     converter.register_unstructure_hook_factory(fits, encoder)
     converter.register_structure_hook_factory(fits, decoder)

@@ -213,7 +213,7 @@ def _check_made(declared: Any, cls: Any) -> None:
 
 
 def _encoder(cls: Any, fields: list[Field]) -> Callable[[Any], object]:
-    encoders = [(field.name, field.form.encode) for field in fields]
+    encoders = [(field.name, field.form.encode, field.form.stored_as_is) for field in fields]
     may_be_unset = {field.name for field in fields if not field.init and field.default is None}
     has_dict = any("__dict__" in vars(base) for base in cls.__mro__)
     count = len(fields)
@@ -224,9 +224,10 @@ def _encoder(cls: Any, fields: list[Field]) -> Callable[[Any], object]:
         if has_dict and len(vars(value)) != count:  # pyright: ignore[reportUnknownArgumentType]
             _check_attributes(cls, value)
         document: dict[str, object] = {}
-        for name, encode_field in encoders:
+        for name, encode_field, as_is in encoders:
             try:
-                document[name] = encode_field(getattr(value, name))
+                held = getattr(value, name)
+                document[name] = held if type(held) in as_is else encode_field(held)
             except UnfitValueError as exc:
                 raise exc.within(f".{name}") from exc.__cause__
             except AttributeError:
@@ -252,7 +253,7 @@ _HASH: Final = "_attrs_cached_hash"
 
 def _decoder(cls: Any, fields: list[Field]) -> Callable[[Any], Any]:
     new = object.__new__
-    given = [(f.name, f.form.decode, f.default) for f in fields if f.init]
+    given = [(f.name, f.form.decode, f.form.read_as_is, f.default) for f in fields if f.init]
     others = [f for f in fields if not f.init]
     caches_hash = _HASH in getattr(getattr(cls, "__hash__", None), "__code__", _NoCode).co_names
 
@@ -263,10 +264,11 @@ def _decoder(cls: Any, fields: list[Field]) -> Callable[[Any], Any]:
         if caches_hash:
             assign(made, _HASH, None)
         faults: list[tuple[str, str]] = []
-        for name, decode_field, default in given:
+        for name, decode_field, as_is, default in given:
             try:
                 if name in document:
-                    assign(made, name, decode_field(document[name]))
+                    stored = document[name]
+                    assign(made, name, stored if type(stored) in as_is else decode_field(stored))
                 elif default is not None:
                     assign(made, name, default(made))
                 else:

@@ -41,7 +41,7 @@ def _as_it_is(cls: type) -> Form:
             raise expected(cls.__name__, value)
         return value
 
-    return Form(check, check)
+    return Form(check, check, frozenset({cls}), frozenset({cls}))
 
 
 def _reads(cls: type, *accepted: type) -> Decoder:
@@ -89,16 +89,16 @@ _PRIMITIVES: Final[Mapping[Any, Form]] = {
     None: _as_it_is(types.NoneType),
     types.NoneType: _as_it_is(types.NoneType),
     bool: _as_it_is(bool),
-    int: Form(encode_int, _reads(int)),
-    float: Form(_encode_float, _reads(float, float, int)),
-    str: Form(encode_str, _reads(str)),
-    bytes: Form(_encode_bytes, _reads(bytes)),
+    int: Form(encode_int, _reads(int), read_as_is=frozenset({int})),
+    float: Form(_encode_float, _reads(float, float, int), frozenset({float}), frozenset({float})),
+    str: Form(encode_str, _reads(str), read_as_is=frozenset({str})),
+    bytes: Form(_encode_bytes, _reads(bytes), frozenset({bytes}), frozenset({bytes})),
     plain(date): Form(encode_date, _from(str, date.fromisoformat)),
     plain(datetime): Form(encode_datetime, decode_datetime),
     time: Form(encode_time, _from(str, time.fromisoformat)),
     timedelta: Form(encode_timedelta, _from(int, decode_timedelta)),
     Decimal: Form(encode_decimal, _from(str, decode_decimal)),
-    UUID: Form(encode_uuid, _reads(UUID)),
+    UUID: Form(encode_uuid, _reads(UUID), frozenset({UUID}), frozenset({UUID})),
     ObjectId: _as_it_is(ObjectId),
     Path: Form(_encode_path, _from(str, Path)),
 }

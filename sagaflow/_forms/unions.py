@@ -53,6 +53,8 @@ def _optional(form: Form) -> Form:
     return Form(
         lambda value: None if value is None else encode(value),
         lambda stored: None if stored is None else decode(stored),
+        form.stored_as_is | {types.NoneType},
+        form.read_as_is | {types.NoneType},
     )
 
 

@@ -165,6 +165,8 @@ def encode_time(value: object) -> str:
 
 def encode_decimal(value: object) -> str:
     """Return a number as text, with all its digits."""
+    if type(value) is Decimal:  # the usual case, at once
+        return str(value)
     if not isinstance(value, Decimal | int):
         raise expected("Decimal", value)
     return str(Decimal(value))

@@ -41,18 +41,16 @@ def check_new_id(value: object, what: str = "correlation id") -> SagaId:
     :param what: what the value is meant to be, for the error.
     :raises CorrelationError: if it can be no id, or is longer than 1 KiB in UTF-8.
     """
-    known = check_id(value, what)
-    if isinstance(known, str) and len(known) * 4 > MOST_BYTES:
-        size = len(known.encode())
-        if size > MOST_BYTES:
-            raise CorrelationError(what, value, f"it has {size:,} bytes")
-    return known
+    return check_id(value, what, most=MOST_BYTES)
 
 
-def check_id(value: object, what: str = "correlation id") -> SagaId:  # noqa: C901
+def check_id(  # noqa: C901
+    value: object, what: str = "correlation id", *, most: int = MOST_STORED
+) -> SagaId:
     """Return *value* if it can be an id, so that data never reaches a query as an operator.
 
     :param what: what the value is meant to be, for the error.
+    :param most: how many bytes it may have in UTF-8.
     :raises CorrelationError: if it is of another type, empty, longer than a document can be, or an
         int of more than 64 bits.
     """
@@ -67,7 +65,7 @@ def check_id(value: object, what: str = "correlation id") -> SagaId:  # noqa: C9
             size = len(value.encode())
         except UnicodeEncodeError as exc:
             raise CorrelationError(what, value, "it is not valid Unicode") from exc
-        if size > MOST_STORED:
+        if size > most:
             raise CorrelationError(what, value, f"it has {size:,} bytes")
         return str.__str__(value)  # a member of an enum is the same id as its value
     if isinstance(value, int):
