@@ -50,7 +50,7 @@ SagaT = TypeVar("SagaT", bound=Saga)
 T = TypeVar("T")
 
 Settle: TypeAlias = Callable[[type[Saga], SagaId | None], Awaitable[None]]
-"""Writes what was put off about one saga, or about all of a class."""
+"""A function that writes what was put off about one saga, or about all sagas of a class."""
 
 
 class SagaRepository(ABC):
@@ -61,18 +61,18 @@ class SagaRepository(ABC):
     are handed over for good: what a primitive is given or returns is never changed in place and
     never shared with what is stored.
 
-    Primitives are called concurrently, also for one saga. A store may have those that write share a
-    round trip; then each is still told what became of its own, and what fails one of them, such as
-    a lost race or a document that is too large, fails no other. A caller that is cancelled leaves
-    its own write done or not done, and all others undisturbed.
+    Primitives are called concurrently, also for one saga. A store may have several writes share a
+    round trip. Then each caller is still told what became of its own write, and what makes one
+    write fail, such as a lost race or a document that is too large, makes no other write fail. A
+    caller that is cancelled leaves its own write done or not done, and all others undisturbed.
 
-    Every primitive may raise `RepositoryError`, or `ServerUnavailableError` when nothing was done;
-    those that write raise `UnknownOutcomeError` when the answer was lost, or does not tell, so that
-    the write may have taken place or not.
+    Every primitive may raise `RepositoryError`, or `ServerUnavailableError` when nothing was done.
+    A primitive that writes raises `UnknownOutcomeError` when the answer was lost, or does not tell,
+    so that the write may have taken place or not.
 
     :param clock: tells which sagas are stale and which tombstones have expired.
-    :cvar may_wait: whether a primitive that writes may wait for something. What cannot be
-        interrupted need not be shielded from cancellation.
+    :cvar may_wait: whether a primitive that writes may wait for something. A write that never waits
+        cannot be interrupted, and need not be shielded from cancellation.
     """
 
     may_wait: ClassVar[bool] = True
@@ -96,8 +96,8 @@ class SagaRepository(ABC):
     async def load_recent(self, saga: str, correlation_id: SagaId) -> Document | None:
         """Return the document of a saga without its history, or None.
 
-        This is what events are handled with. It reads the whole document, unless a store knows how
-        to leave the history where it is.
+        Events are handled with it. This method reads the whole document; a store that can leave
+        the history unread overrides it.
         """
         document = await self.load_document(saga, correlation_id, message_id=None)
         if document is not None:
@@ -115,9 +115,10 @@ class SagaRepository(ABC):
     async def update_document(self, saga: str, change: DocumentChange) -> bool:
         """Apply *change* as a whole if id, incarnation and version match, and tell whether.
 
-        Adds 1 to nothing by itself: the new version is part of the change. Never inserts. Returns
-        once the change is durable. A change that comes with its own ``token``, which it adds to the
-        history as well, can be told from others later on; a store may rely on that.
+        The store does not count versions: the new version is part of the change. Never inserts.
+        Returns once the change is durable. A change of a saga's state has a ``token`` of its own,
+        which stands in the new entry of the history as well: a store may recognise its own write
+        by it after it has lost the answer.
         """
 
     # What workers need
@@ -159,12 +160,12 @@ class SagaRepository(ABC):
     ) -> AsyncIterator[SagaId]:
         """Yield the ids of the sagas whose ``wake`` is not after *now*, the longest due first.
 
-        A ``wake`` that is no instant counts as none. Whatever stands in the place of an id is
-        yielded as it is, since a stranger may have put it there.
+        A ``wake`` that is no instant counts as none. An ``_id`` that cannot be the id of a saga is
+        yielded as it is: other programs may write into the collection.
 
-        :param unclaimed: leave out those on which somebody holds a lease at *now*.
-        :param schema: leave out those that are stored with a later schema than this.
-        :param limit: read no more than so many, at least 1; all there are, if it is None.
+        :param unclaimed: leave out sagas on which somebody holds a lease at *now*.
+        :param schema: leave out sagas that are stored with a later schema than this.
+        :param limit: read no more ids than this, which is at least 1; None for all.
         """
 
     # What queries need
@@ -179,13 +180,13 @@ class SagaRepository(ABC):
     ) -> AsyncIterator[Document]:
         """Yield whole documents, oldest change first, without any limit of number.
 
-        :param state: only those in this state, or in one of these.
-        :param unchanged_since: only those that are not finished and last changed before that.
+        :param state: only sagas in this state, or in one of these states.
+        :param unchanged_since: only sagas that are not finished and last changed before this.
         """
 
     @abstractmethod
     async def count_states(self, saga: str) -> dict[str, int]:
-        """Return how many sagas are in each state that any is in.
+        """Return how many sagas are in each state that some saga is in.
 
         Leaves out documents that only keep events for a saga that has not started, and those whose
         ``expire_at`` has come.
@@ -197,20 +198,21 @@ class SagaRepository(ABC):
 
     @abstractmethod
     async def create_indexes(self, saga_type: type[Saga]) -> None:
-        """Make the indexes that the queries and workers use. Call it once, at deployment."""
+        """Make the indexes that the queries and the background use. Call it at each deployment."""
 
     # Queries
 
     def settle_with(self, settle: Settle) -> None:
-        """Have *settle* called before sagas are shown, so that it can write what it has put off.
+        """Have *settle* called before sagas are shown, so that nothing put off is missing there.
 
-        An orchestrator puts off the removal of sent messages for a moment. Called only in the event
-        loop of this call: to those of other loops, it is as if another process had put it off.
+        An orchestrator puts off the removal of sent messages for a moment. *settle* is called only
+        for queries in the event loop of this call; for queries in other event loops, it is as if
+        another process had put the removal off.
         """
         self._settling.get().append(settle)
 
     def settle_without(self, settle: Settle) -> None:
-        """Call *settle* no more."""
+        """Stop calling *settle* before sagas are shown."""
         self._settling.get().remove(settle)
 
     async def _settle(self, saga_type: type[Saga], correlation_id: SagaId | None) -> None:
@@ -246,11 +248,11 @@ class SagaRepository(ABC):
     ) -> AsyncGenerator[Instance[SagaT], None]:
         """Yield every saga in *state*, the one that changed longest ago first.
 
-        Whoever leaves the loop early closes it: `contextlib.aclosing`.
+        A caller that leaves the loop early closes the generator: `contextlib.aclosing`.
 
         :param now: at which tombstones may have expired; by the repository's clock, if it is None.
-        :raises SagaflowError: if the class has no such state; at the end, after
-            all others, about the first of those that cannot be read: `NewerSchemaError`,
+        :raises SagaflowError: if the class has no such state; and once all other sagas were
+            yielded, about the first saga that cannot be read: `NewerSchemaError`,
             `DamagedDocumentError`, `SerializationError`.
         :raises ServerUnavailableError: if no server could be reached.
         :raises RepositoryError: if the store failed otherwise.
@@ -278,13 +280,13 @@ class SagaRepository(ABC):
     ) -> AsyncGenerator[Instance[SagaT], None]:
         """Yield every unfinished saga that has not changed for so long, or since that instant.
 
-        Whoever leaves the loop early closes it: `contextlib.aclosing`.
+        A caller that leaves the loop early closes the generator: `contextlib.aclosing`.
 
         :param older_than: how long before *now*, or an aware instant.
-        :param now: by the repository's clock, if it is None.
-        :raises SagaflowError: if it is neither; at the end, after
-            all others, about the first of those that cannot be read: `NewerSchemaError`,
-            `DamagedDocumentError`, `SerializationError`.
+        :param now: the present instant; by the repository's clock, if it is None.
+        :raises SagaflowError: if *older_than* is neither; and once all other sagas were yielded,
+            about the first saga that cannot be read: `NewerSchemaError`, `DamagedDocumentError`,
+            `SerializationError`.
         :raises ServerUnavailableError: if no server could be reached.
         :raises RepositoryError: if the store failed otherwise.
         """
@@ -318,7 +320,7 @@ class SagaRepository(ABC):
     ) -> AsyncGenerator[Summary, None]:
         """Yield what a list shows of every saga that *selection* takes, without its data.
 
-        Whoever leaves the loop early closes it: `contextlib.aclosing`.
+        A caller that leaves the loop early closes the generator: `contextlib.aclosing`.
 
         :raises ServerUnavailableError: if no server could be reached.
         :raises RepositoryError: if the store failed otherwise.
@@ -337,10 +339,10 @@ class SagaRepository(ABC):
             yield summary
 
     async def unreadable(self, saga_type: type[Saga]) -> AsyncGenerator[Unreadable, None]:
-        """Yield what is stored and left alone by the class, or does not fit it, in no order.
+        """Yield the documents that cannot be worked on with the class as it is, in no order.
 
-        Every document is read and decoded for that. Whoever leaves the loop early closes it:
-        `contextlib.aclosing`.
+        Every document is read and decoded for that. A caller that leaves the loop early closes the
+        generator: `contextlib.aclosing`.
 
         :raises ServerUnavailableError: if no server could be reached.
         :raises RepositoryError: if the store failed otherwise.
@@ -353,9 +355,9 @@ class SagaRepository(ABC):
     async def survey(
         self, saga_type: type[Saga], *, finished: bool = False
     ) -> AsyncGenerator[Trait, None]:
-        """Yield what sagas that still have something to do have in common, and how many do.
+        """Yield traits that unfinished sagas share, and how many sagas have each trait.
 
-        :param finished: whether to count the states of the others as well.
+        :param finished: whether to count the states of finished sagas as well.
         :raises ServerUnavailableError: if no server could be reached.
         :raises RepositoryError: if the store failed otherwise.
         """
@@ -372,7 +374,7 @@ class SagaRepository(ABC):
 
         :raises CorrelationError: if *correlation_id* cannot be an id.
         :raises ServerUnavailableError: if no server could be reached; nothing was removed.
-        :raises UnknownOutcomeError: if the answer was lost: it may be removed or not.
+        :raises UnknownOutcomeError: if the answer was lost: the saga may be removed or not.
         :raises RepositoryError: if the store failed otherwise.
         """
         return await self.delete_document(saga_type.table.saga, check_id(correlation_id))
@@ -381,9 +383,9 @@ class SagaRepository(ABC):
 class Bus(Protocol):
     """What carries messages. Any object with these two methods will do.
 
-    If it has a method ``unsubscribe(handler)`` too, an orchestrator that closes calls it. If it has
-    ``delivers_at_once(message_type, correlation_id)``, and that says that `publish` waits for
-    nothing now, such messages are sent without a task of their own.
+    An orchestrator that closes also calls the bus's method ``unsubscribe(handler)``, if there is
+    one. A bus may also have a method ``delivers_at_once(message_type, correlation_id)``, which
+    tells whether `publish` would wait for nothing now: then no task is started to send a message.
     """
 
     def subscribe(
@@ -406,6 +408,7 @@ class Bus(Protocol):
     ) -> None:
         """Accept *message*; once this returns, the bus is responsible for it.
 
-        Raises if it does not accept the message; it is then offered again later, with the same id.
+        A bus that does not accept the message raises whatever it likes; the message is then
+        offered again later, with the same id.
         """
         ...

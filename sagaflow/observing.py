@@ -60,13 +60,16 @@ class Activity:
     :ivar correlation_id: which saga; None for an event that does not say.
     :ivar name: the class of the event or message (``timeout`` for a timer of ``.after()``), or the
         step that is run, undone or written.
-    :ivar message_id: of the event or message; for a step, of what it handles or has handled.
-    :ivar headers: what came along with it, decoded; a trace goes on from there.
+    :ivar message_id: the id of the event or message; for a step, the id of the event that the step
+        handles or has handled.
+    :ivar headers: the headers of the event or message, decoded; a trace goes on from there.
     :ivar body: the event itself, for an event that arrives and for a handler; it may hold business
         data, and fields marked as secret: show it with `redact`.
-    :ivar version: of the saga: what a handler sees, a write makes, an event leaves. 0 if none.
+    :ivar version: the version of the saga that a handler sees, a write makes or an event leaves
+        behind; 0 if there is none.
     :ivar attempt: which attempt this is, counted from 1.
-    :ivar late: how long after it was due or, a message, stored; None for what was not due.
+    :ivar late: how long after it was due the work began or, for a message, after it was stored;
+        None for what was not due.
     :ivar timer: the name of the timer that fired; None for anything else.
     :ivar outcome: what became of it: of an event, the value of its `OutcomeKind`, or ``failed``,
         ``dropped`` or ``conflict`` for parked events and timers; of a write, ``won`` or ``lost``;
@@ -93,10 +96,10 @@ class Activity:
 class Retrying:
     """Work has failed and is tried again.
 
-    :ivar saga: the name of its class.
+    :ivar saga: the name of the saga's class.
     :ivar correlation_id: which saga.
-    :ivar attempts: how often it has failed.
-    :ivar due: when it is tried again.
+    :ivar attempts: how often the work has failed.
+    :ivar due: when the work is tried again.
     """
 
     saga: str
@@ -109,7 +112,7 @@ class Retrying:
 class Suspended:
     """A saga stands still until an operator decides.
 
-    :ivar saga: the name of its class.
+    :ivar saga: the name of the saga's class.
     :ivar correlation_id: which saga.
     :ivar reason: what kept failing.
     """
@@ -123,10 +126,10 @@ class Suspended:
 class Ended:
     """A saga has reached its end.
 
-    :ivar saga: the name of its class.
+    :ivar saga: the name of the saga's class.
     :ivar correlation_id: which saga.
-    :ivar state: the state it ended in.
-    :ivar took: how long after its start.
+    :ivar state: the state that the saga ended in.
+    :ivar took: how long after its start the saga ended.
     """
 
     saga: str
@@ -139,7 +142,7 @@ class Ended:
 class StoreFails:
     """The store does not answer; told once for each outage.
 
-    :ivar error: what it said.
+    :ivar error: what the store raised.
     """
 
     error: RepositoryError
@@ -152,16 +155,16 @@ class StoreIsBack:
 
 @frozen(kw_only=True)
 class Backlog:
-    """What waits of one saga class, in the whole store; told every now and then.
+    """What waits in the store for the sagas of one class; told every 15 seconds.
 
     :ivar saga: the name of the class.
     :ivar due: how many sagas have work that is due, 1,000 at most.
-    :ivar late: how long the longest due of it has been due.
+    :ivar late: for how long the work that is due longest has been due.
     :ivar outbox_age: how long the oldest message waits, among the sagas that have been due longest.
     :ivar suspended: how many sagas wait for an operator, 1,000 at most.
     :ivar damaged: how many documents this process leaves alone, since they cannot be read.
-    :ivar newer: how many due sagas it leaves to other code, which has stored them with a later
-        schema or in a state that the class here does not know; 1,000 at most of the former.
+    :ivar newer: how many due sagas this process leaves to other code: 1,000 at most that are stored
+        with a later schema, and those in a state that the class here does not know.
     """
 
     saga: str
@@ -186,27 +189,27 @@ T = TypeVar("T")
 class Observer:
     """Is told what an orchestrator does. Override what you want to know; the rest does nothing.
 
-    It is called in the middle of things, so it must be quick and not wait. What it raises is logged
-    once and hurts no saga, and so is what it returns that is of no use.
+    The methods are called while sagas do their work, so they must be quick and not wait. An error
+    that an observer raises, or a useless value that it returns, is logged once and hurts no saga.
     """
 
     def observe(self, activity: Activity) -> AbstractContextManager[object]:  # noqa: ARG002
-        """Return what is entered before *activity* and left after it, in the same task.
+        """Return a context manager to enter before *activity* and to leave after it.
 
-        Nothing is raised into it: ``activity.outcome`` and ``activity.error`` say what became of
-        it when it is left.
+        Both happen in the same task. No error is raised into the context manager: when it is left,
+        ``activity.outcome`` and ``activity.error`` say what became of the activity.
         """
         return _NOTHING
 
     def note(self, fact: Fact) -> None:
-        """Take note of a fact, after it was stored."""
+        """Take note of a fact, after the write that makes it true."""
 
     def headers(self) -> Mapping[str, str]:
         """Return what to add to the headers of all that the present activity causes.
 
-        They are stored with messages, timers, parked events and recorded compensations, and come
-        back as ``activity.headers``, in whichever process goes on with them. What cannot be stored,
-        or takes more than 8 KiB in all, is left out.
+        The headers are stored with messages, timers, parked events and recorded compensations, and
+        come back as ``activity.headers`` in whichever process goes on with one of these. Headers
+        that cannot be stored, or take more than 8 KiB in all, are left out.
         """
         return {}
 
@@ -264,9 +267,10 @@ class Observers:
         return stored if known is None else encode_dynamic({**known, **added})
 
     def _asked(self, observer: Observer, ask: Callable[[], T], default: T) -> T:
-        """Return what an observer says; whatever it raises instead ends nothing.
+        """Return what an observer answers, or *default* if it raises; its error is logged.
 
-        It does not wait, so that nobody can have cancelled it: what says so is a stray as well.
+        An observer does not wait, so nobody can have cancelled the task while it ran: a
+        cancellation that comes out of an observer is an error like any other.
         """
         try:
             return ask()
@@ -289,9 +293,9 @@ class Observers:
 
 
 def observers_of(given: Observer | Iterable[Observer] | None) -> Observers | None:
-    """Return what was given as one, or None if nobody listens.
+    """Return the given observers as one, or None if there are none.
 
-    :raises SagaflowError: if something else was given.
+    :raises SagaflowError: if something else than observers was given.
     """
     if given is None:
         return None
@@ -307,7 +311,7 @@ def observers_of(given: Observer | Iterable[Observer] | None) -> Observers | Non
 
 
 def decoded(stored: object) -> Mapping[str, object]:
-    """Return headers from their stored form; none if a stranger has put something else there."""
+    """Return headers from their stored form; no headers if it is none of sagaflow's."""
     return _mapping(stored) or {}
 
 

@@ -1,1 +1,1 @@
-"""What belongs to a runtime: its event loops and its cancellations."""
+"""What depends on asyncio and trio: event loops, cancellations, generators."""

@@ -1,9 +1,10 @@
-"""Tells what has failed in other people's code from what ends this task or the program.
+"""Tells failures of handlers and other users' code from cancellations of the present task.
 
-A cancellation that comes out of a handler may be this task's own: whoever closes the orchestrator
-or gives up waiting wants it to go on. Or it may be a stray one, since the future or the task that
-the handler waited for was cancelled by somebody else. A runtime cannot tell them apart once they
-are raised, and a stray one that goes on would end the orchestrator and the program around it.
+A cancellation that comes out of a handler may be that of the present task: the orchestrator is
+being closed, or its caller has given up waiting. Then the cancellation has to go on. Or it is a
+stray one: the handler waited for a future or a task, and somebody has cancelled that. Once they are
+raised, both look the same, and a stray cancellation that went on would end the orchestrator and the
+program around it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from sagaflow._model.errors import StrayCancellationError
 
 
 def failure(error: BaseException) -> Exception:
-    """Return *error* as a failure of the code that raised it; raise what is none.
+    """Return *error* as a failure of the code that raised it; raise it if it is no failure.
 
-    To be called where it was caught, in the task in which that code ran.
+    To be called where *error* was caught, in the task in which that code ran.
 
     :raises BaseException: *error* itself, if this task is being cancelled, or if it is neither an
         exception nor a cancellation, such as `KeyboardInterrupt`.
@@ -39,8 +40,9 @@ def failure(error: BaseException) -> Exception:
 def is_cancelled() -> bool:
     """Tell whether anybody has asked for the present task to be cancelled.
 
-    That is a scope around it, or on asyncio its own `asyncio.Task.cancel`, which `asyncio.timeout`
-    and `asyncio.TaskGroup` use as well and of which anyio knows nothing.
+    A task is cancelled by a cancel scope around it. On asyncio it may also be cancelled by
+    `asyncio.Task.cancel`, which `asyncio.timeout` and `asyncio.TaskGroup` call and anyio does not
+    know of.
     """
     if anyio.current_effective_deadline() == -inf:
         return True
@@ -54,6 +56,6 @@ def _is_failure(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         return all(_is_failure(part) for part in group.exceptions)
-    # That of asyncio on trio as well: it comes from a thread in which a loop of its own runs.
+    # On trio, a cancellation of asyncio comes from a thread in which an event loop of its own runs.
     kinds = (Exception, asyncio.CancelledError, anyio.get_cancelled_exc_class())
     return isinstance(error, kinds)

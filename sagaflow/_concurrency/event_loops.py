@@ -1,4 +1,4 @@
-"""What belongs to one event loop: several, each in a thread of its own, may share a repository."""
+"""Values for one event loop each: several loops, each in its own thread, may share a repository."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _numbers: Final = count(1)
 
 
 class PerLoop(Generic[T]):
-    """One value for each event loop: what makes a task wait can only wake it in its own loop.
+    """One value for each event loop, such as an event: it wakes tasks of its own loop only.
 
-    :param make: makes the value when a loop asks for it first.
+    :param make: makes the value when an event loop asks for it first.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:

@@ -1,4 +1,4 @@
-"""What is due in the store, for whoever asks how an orchestrator is."""
+"""How much work is due in the store: for health probes and for observers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _TOLD_EVERY: Final = timedelta(seconds=15)
 
 @define
 class _Look:
-    """One look at what is due, for everyone who asks meanwhile."""
+    """One look at the store, shared by all callers that ask while it is under way."""
 
     over: anyio.Event = field(factory=anyio.Event, init=False)
     found: list[Backlog] | None = field(default=None, init=False)
@@ -55,10 +55,11 @@ class Backlogs:
     _look: _Look | None = field(default=None, init=False)
 
     async def due(self, tasks: TaskGroup | None, within: timedelta) -> list[Backlog] | None:
-        """Return what is due of each saga class, or None if the store does not say in time.
+        """Return the backlog of each saga class, or None if the store does not answer in time.
 
-        :param tasks: where the look goes on if it takes longer: a driver that waits for a server
-            cannot be interrupted.
+        :param tasks: where the look at the store goes on if it takes longer: a driver that waits
+            for a server cannot be interrupted.
+        :param within: how long to wait.
         """
         with anyio.move_on_after(within.total_seconds()):
             if tasks is None:
@@ -72,7 +73,7 @@ class Backlogs:
         return None
 
     async def tell(self, observers: Observers, tasks: TaskGroup | None) -> None:
-        """Tell observers every 15 seconds what is due and suspended, until cancelled."""
+        """Tell observers every 15 seconds of the backlog of each class, until cancelled."""
         while True:
             try:
                 for backlog in await self.due(tasks, _TOLD_EVERY) or ():
@@ -101,7 +102,7 @@ class Backlogs:
             look.over.set()
 
     async def _look_at_all(self) -> list[Backlog] | None:
-        """Return what is due of each class; None if the store fails."""
+        """Return the backlog of each class; None if the store fails."""
         found: list[Backlog] = []
         for saga_type in self.sagas:
             try:
@@ -118,7 +119,9 @@ class Backlogs:
     async def _look_at(self, saga_type: type[Saga]) -> Backlog:
         saga, now = saga_type.table.saga, self.process.clock.now()
         left_alone = self.outages.left_alone
-        schema = definition_of(saga_type).options.schema  # what newer code has stored is for that
+        schema = definition_of(
+            saga_type
+        ).options.schema  # sagas of newer code are not this process's work
         due = await self._due(saga, now, schema)
         ids = [one for one in due if not left_alone.rests(saga, one, now)]
         late = outbox_age = _NONE

@@ -1,4 +1,4 @@
-"""Does what a saga has to do: undoes steps, fires timers, offers parked events."""
+"""Does the due work of a saga: undoes steps, fires timers, offers parked events again."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ _at_work: ContextVar[tuple[SagaKey, ...]] = ContextVar("sagas_at_work", default=
 
 @frozen(kw_only=True)
 class DueWork:
-    """Does the work of a saga, each piece stored before the next.
+    """Does the work of a saga; each piece of work is stored before the next one begins.
 
-    A failure is stored as well: the work is tried again later, with growing delays, until it has
-    failed for too long; then its saga is suspended, and only that.
+    A failure is stored as well: the work is tried again later, with growing delays. Once it has
+    failed for too long, its saga is suspended, and no other saga.
     """
 
     process: Process
@@ -68,8 +68,8 @@ class DueWork:
     ) -> SagaRecord:
         """Do what is due, until nothing is, and return the saga as it is then.
 
-        Goes on where another process has changed the saga meanwhile. Others can ask meanwhile
-        whether work of that saga is under way.
+        Goes on with what another process has stored, where that process was faster. `is_under_way`
+        is true of the saga until this returns.
 
         :param only: the kind of work to do; what comes after the last of that kind stays due.
         """
@@ -107,17 +107,21 @@ class DueWork:
         return saga_key(saga_type.table.saga, correlation_id) in self._under_way
 
     def is_within(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
-        """Tell whether the current task does work of that saga: what it asks for comes after it."""
+        """Tell whether the current task does work of that saga.
+
+        An event that a handler sends to its own saga cannot wait for the timer that has called this
+        handler.
+        """
         return saga_key(saga_type.table.saga, correlation_id) in _at_work.get()
 
     def failing(self, error: Exception, write: Write) -> Failing:
-        """Return how work has failed that failed for the first time."""
+        """Return the first failure of a piece of work."""
         return failed_again(None, traceback_of(error), write.now, self.retry, self.process.random())
 
     async def _done(
         self, saga_type: type[Saga], record: SagaRecord, work: Work
     ) -> SagaRecord | None:
-        """Do *work* and store it, or that it failed; None if another write came first."""
+        """Do *work*, and store its result or its failure; None if another write came first."""
         with self.trace.work(saga_type, record, work, self.process.clock.now()) as telling:
             if isinstance(work, Undo):
                 headers = self.trace.carried(work.entry.headers)
@@ -131,11 +135,14 @@ class DueWork:
     ) -> SagaRecord | None:
         if record.fault is None:
             after = await self._attempt(saga_type, record, work)
-        else:  # not even the names in it can be relied on
+        else:  # its migration failed: not even the names in it can be relied on
             after = self._failed(saga_type, record, work, record.fault)
         try:
             stored = await self.store.update(saga_type, record, after)
-        except (LimitExceededError, SerializationError) as exc:  # refused: it counts as a failure
+        except (
+            LimitExceededError,
+            SerializationError,
+        ) as exc:  # the store refuses the result: the work has failed
             after = self._failed(saga_type, record, work, exc)
             stored = await self.store.update(saga_type, record, after)
         return after if stored else None

@@ -13,9 +13,9 @@ from sagaflow._model.texts import shortened
 RESERVE: Final = 1024 * 1024
 """How many bytes beyond `Limits.max_bytes` are kept for undoing."""
 NEARLY_FULL: Final = 15 * 1024 * 1024
-"""From how many bytes on what can be missed makes room: MongoDB's own limit is 16 MiB."""
+"""From how many bytes on the history and texts of errors are cut; MongoDB's limit is 16 MiB."""
 FEW_ENTRIES: Final = 4
-"""How many entries of the history stay then."""
+"""How many entries of the history are left when it is cut."""
 _FEW_CHARACTERS: Final = 200
 
 
@@ -25,9 +25,9 @@ class Room(IntEnum):
     HANDLER = 0
     """An event: it is refused, or fails, if the saga would become too large."""
     UNDOING = RESERVE
-    """A step that is undone: what sends money back must not be refused by what filled the saga."""
+    """A step that is undone: money must be sent back even if the saga is full."""
     SUSPENSION = RESERVE * 2
-    """A failure, a suspension, an operator's decision: never refused, or nobody would see it."""
+    """A failure, a suspension or an operator's decision: never refused, or nobody would see it."""
 
 
 _ROOM: Final = {
@@ -40,7 +40,7 @@ _ROOM: Final = {
 
 
 def room_of(after: SagaRecord) -> Room:
-    """Return what the write is for that makes *after*: what it adds to the history says so."""
+    """Return what the write of *after* is for, by the entries that it adds to the history."""
     room = Room.HANDLER
     for entry in after.history:
         if entry.kind is not HistoryKind.EVENT:  # the usual case, for which no table is needed
@@ -49,7 +49,7 @@ def room_of(after: SagaRecord) -> Room:
 
 
 def slimmed(record: SagaRecord) -> SagaRecord:
-    """Return *record* with the texts of its errors cut to what is needed."""
+    """Return *record* with the texts of its errors cut to a line or two."""
     suspension = record.suspension
     return evolve(
         record,

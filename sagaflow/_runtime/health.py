@@ -13,17 +13,18 @@ class Health:
 
     :ivar workers_alive: whether the background does its rounds; None if there is none, as in an
         orchestrator that was not entered.
-    :ivar last_sweep: when it last looked successfully for due work that others have left.
-    :ivar late: for how long the longest due work of any saga class has been due, by whomever it is
-        to be done; None if the store did not say.
+    :ivar last_sweep: when the background last looked successfully for due work that other processes
+        have left.
+    :ivar late: for how long the work that is due longest has been due, whichever process is to do
+        it; None if the store did not say.
     :ivar store_reachable: whether the store answered just now.
     :ivar outage_since: since when the store is known to fail; None if it does not.
-    :ivar bus_silent_since: since when the bus neither accepts nor refuses any message of some
-        class, if that is for longer than half of what one may take (``send_timeout=``); else None.
+    :ivar bus_silent_since: since when the bus has neither accepted nor refused any message of some
+        class, if that is longer than half of ``send_timeout=``; else None.
     :ivar damaged: how many documents this process leaves alone, since they cannot be read;
         ``sagaflow ls --damaged`` lists them.
-    :ivar newer: how many due sagas it leaves to other code, which has stored them with a later
-        schema or in a state that the class here does not know.
+    :ivar newer: how many due sagas this process leaves to other code, which has stored them with a
+        later schema or in a state that the class here does not know.
     """
 
     workers_alive: bool | None
@@ -39,7 +40,7 @@ class Health:
     def ok(self) -> bool:
         """Whether store and bus answer and the background, if there is one, is alive.
 
-        What is left alone does not count: a process that is started anew would do the same.
+        Sagas that are left alone do not count: a restarted process would leave them alone, too.
         """
         return (
             self.store_reachable
@@ -49,7 +50,7 @@ class Health:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What somebody should look at, each in a sentence; also while all is ok."""
+        """Conditions that somebody should look at, one sentence each; also while `ok` is true."""
         newer = (
             f"{self.newer:,} due sagas are left to newer code, or are in a state that the class "
             "does not know: see sagaflow check --against"

@@ -24,7 +24,7 @@ logger = get_logger(__name__)
 FIRST_PAUSE: Final = timedelta(seconds=5)
 LONGEST_PAUSE: Final = timedelta(minutes=10)
 MOST_REMEMBERED: Final = 10_000
-"""How many are known of each class. What goes beyond that is passed a few at a time."""
+"""How many sagas of each class are remembered. A sweep goes past further ones a few at a time."""
 
 _NEWER: Final = "newer"
 
@@ -35,7 +35,7 @@ _Key = tuple[type, object]
 class _Pause:
     """How long a saga is left alone.
 
-    :ivar looks: how often it was looked at in vain.
+    :ivar looks: how often the saga was looked at in vain.
     """
 
     until: datetime
@@ -47,10 +47,12 @@ class _Pause:
 class LeftAlone:
     """Remembers sagas that are damaged or in a state that their class does not know.
 
-    Each is looked at again with growing pauses, since it may be mended, or the state be left. It is
-    logged once: a damaged document by itself, others once for their class and state or schema.
+    Each such saga is looked at again with growing pauses: its document may have been mended, or
+    other code may have led it to a state that is known here. Each damaged document is logged once;
+    sagas in unknown states are logged once for each state, and sagas of newer code once for each
+    class.
 
-    :ivar most: how many of each class it remembers.
+    :ivar most: how many sagas of each class are remembered.
     """
 
     most: int = MOST_REMEMBERED
@@ -60,7 +62,10 @@ class LeftAlone:
     _told: set[tuple[str, object]] = field(factory=set[tuple[str, object]], init=False)
 
     def add(self, error: LeftAloneError, now: datetime) -> None:
-        """Set a saga aside. What is of a newer schema is told of only: no sweep meets it again."""
+        """Leave a saga alone for a while, and log that.
+
+        A saga with a newer schema is logged only: the next sweep does not ask for such sagas.
+        """
         self._tell(error)
         if isinstance(error, NewerSchemaError):
             return
@@ -78,22 +83,22 @@ class LeftAlone:
         return pause is not None and now < pause.until
 
     def forget(self, saga: str, correlation_id: object) -> None:
-        """Note that a saga could be read."""
+        """Note that a saga could be read, and is left alone no longer."""
         self._pauses.get(saga, {}).pop(_key(correlation_id), None)
 
     def keep_only(self, saga: str, correlation_ids: Collection[object]) -> None:
-        """Forget all of a class but these: there is nothing to do for the others any more."""
+        """Forget all sagas of a class but these: there is no work for the others any more."""
         known = self._pauses.get(saga)
         if known:
             still = {_key(correlation_id) for correlation_id in correlation_ids}
             self._pauses[saga] = {key: pause for key, pause in known.items() if key in still}
 
     def count(self, saga: str, kind: type[LeftAloneError] = LeftAloneError) -> int:
-        """Return how many of a class are set aside for that reason."""
+        """Return how many sagas of a class are left alone because of that kind of error."""
         return sum(isinstance(pause.error, kind) for pause in self._pauses.get(saga, {}).values())
 
     def is_full(self, saga: str) -> bool:
-        """Tell whether no more of a class can be remembered."""
+        """Tell whether no more sagas of a class can be remembered."""
         return len(self._pauses.get(saga, {})) >= self.most
 
     def knows_newer(self, saga: str) -> bool:
@@ -120,9 +125,9 @@ class LeftAlone:
 
 
 def check_stored_id(saga: str, stored: object) -> None:
-    """Refuse a stored id that is none: it must never get into a query, and names no saga.
+    """Refuse a stored ``_id`` that cannot be the id of a saga: it must never get into a query.
 
-    :raises DamagedDocumentError: if it is none.
+    :raises DamagedDocumentError: if *stored* cannot be an id.
     """
     try:
         own_id_in({"_id": stored})
@@ -131,6 +136,6 @@ def check_stored_id(saga: str, stored: object) -> None:
 
 
 def _key(correlation_id: object) -> _Key:
-    """Return what tells an id from others, also one that is none and perhaps not hashable."""
+    """Return a hashable key for a stored ``_id``, even for one that is not hashable itself."""
     kind = type(correlation_id)
     return (kind, correlation_id if is_id(correlation_id) else shown(correlation_id))

@@ -1,4 +1,4 @@
-"""What an operator can do to one saga: each an audited conditional write."""
+"""What an operator can do to one saga: each operation is one conditional write, and audited."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from sagaflow._runtime.races import Race
 from sagaflow._runtime.store import Store
 
 _TRIES_AGAIN = ("retry", "resume")
-"""What may be done to a saga whose migration fails: it may have been mended."""
+"""Operations that are allowed although the saga's migration fails: it may be mended by now."""
 _SAY_THEMSELVES = ("skip", "cancel")
-"""What looks itself at the states that the class does not know: an end can be given instead."""
+"""Operations that may find a saga in a state unknown to its class: they check that themselves."""
 
 
 @frozen(kw_only=True)
 class Cancellation:
-    """What cancelling a saga comes to: what it had said so far, and what becomes of that.
+    """What a cancelled saga undoes, and what becomes of the messages that it had sent so far.
 
-    :ivar state: the state that it ends in.
-    :ivar undone: the steps that are undone before, in this order.
-    :ivar withdrawn: messages that the bus never took, and is not given any more.
-    :ivar under_way: messages that are being handed to the bus at this moment, or may be, by this
-        process or another. They are offered no more, but may still arrive.
-    :ivar kept: messages that undo steps and still have to leave.
-    :ivar sent: how many messages have left it before. What they ask for may still be done, and an
-        answer to it finds the saga ended.
+    :ivar state: the state that the saga ends in.
+    :ivar undone: the steps that are undone before that, in this order.
+    :ivar withdrawn: messages that the bus never accepted; they are not offered to it any more.
+    :ivar under_way: messages that this process or another one is offering to the bus at this
+        moment, or may be. They are not offered again, but may still arrive.
+    :ivar kept: messages that undo steps and still have to be sent.
+    :ivar sent: how many messages the bus has accepted before. The commands among them may still be
+        carried out, and their answers will find the saga ended.
     """
 
     state: str
@@ -56,7 +56,7 @@ class Cancellation:
 
 @frozen(kw_only=True)
 class Operations:
-    """Lifts a suspension, or ends a saga. What follows from it is work for whoever calls."""
+    """Lifts suspensions and ends sagas. The caller does the work that is due after that."""
 
     process: Process
     store: Store
@@ -64,7 +64,7 @@ class Operations:
     conflict_deadline: timedelta
 
     async def resume(self, saga_type: type[Saga], correlation_id: SagaId, action: str) -> None:
-        """Lift a suspension: what failed is tried again, and what came later after it.
+        """Lift a suspension: what failed is tried again, and then what has waited behind it.
 
         :raises OperationError: if there is no such saga, or it is not suspended.
         """
@@ -82,6 +82,7 @@ class Operations:
         :raises OperationError: if there is no such saga, it is not suspended, or it is on its way
             to a state that its class no longer has.
         :raises UnknownStateError: if it is in such a state.
+        :raises ConcurrencyError: if other writers were faster until the deadline.
         """
         machine = self.process.machine(saga_type)
 
@@ -102,12 +103,13 @@ class Operations:
     async def cancel(
         self, saga_type: type[Saga], correlation_id: SagaId, state: State | None
     ) -> Cancellation:
-        """Have a saga undo what it has done, and end; withdraw what the bus never took.
+        """Have a saga undo its steps and end; withdraw messages that the bus has not accepted.
 
         :param state: the final state it ends in; the one it is in by default.
-        :return: what becomes of what it has said.
+        :return: what is undone, and what becomes of its messages.
         :raises OperationError: if there is no such saga or state, or it has ended.
         :raises UnknownStateError: if it would end in a state that the class does not know.
+        :raises ConcurrencyError: if other writers were faster until the deadline.
         """
         machine = self.process.machine(saga_type)
         if state is not None and (machine.table.state(state.name) is None or not state.final):
@@ -126,7 +128,7 @@ class Operations:
         return self._told(saga_type, before, after)
 
     def _told(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> Cancellation:
-        """Stop what this process sends for a saga that was cancelled, and say what is known."""
+        """Withdraw the messages of a saga that was cancelled, and say what became of each."""
         taken, under_way = self.outbox.withdraw(saga_type, before)
         if is_leased_to_others(before, self.process.owner, self.process.clock.now()):
             under_way = frozenset(message.id for message in before.outbox) - taken
@@ -150,7 +152,7 @@ class Operations:
         action: str,
         change: Callable[[SagaRecord], SagaRecord],
     ) -> tuple[SagaRecord, SagaRecord]:
-        """Apply *change*, however often others are faster; return the saga before and after."""
+        """Apply *change*, again after each lost race; return the saga before and after it."""
         saga = saga_type.table.saga
         race: Race | None = None
         while True:

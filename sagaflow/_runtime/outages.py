@@ -31,7 +31,7 @@ class Outages:
     _bugs: set[tuple[str, type]] = field(factory=set[tuple[str, type]], init=False)
 
     def report(self, error: RepositoryError) -> None:
-        """Log that the store fails, once for each outage, or set aside the saga that is at fault.
+        """Log that the store fails, once for each outage, or leave the saga at fault alone.
 
         :param error: what the store, or the reading of a document, has raised.
         """
@@ -45,14 +45,14 @@ class Outages:
             )
 
     def report_recovery(self) -> None:
-        """Log that the store answers again, if it did not."""
+        """Log that the store answers again, if it was known to fail."""
         if self.since is not None:
             self.since = None
             self.trace.store_is_back()
             logger.warning("the store is back: work goes on", extra=about())
 
     def report_bug(self, saga: str, error: Exception) -> None:
-        """Log what should not have happened, once for each saga class and kind of error."""
+        """Log an error that should not happen, once for each saga class and type of error."""
         if (saga, type(error)) not in self._bugs:
             self._bugs.add((saga, type(error)))
             logger.error(

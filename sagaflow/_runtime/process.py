@@ -1,4 +1,4 @@
-"""What one orchestrator is in a process: its name, its clock, its chance, and what it makes up."""
+"""What the parts of one orchestrator have in common: its name, its clock, its chance, its ids."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_RETRY: Final = timedelta(milliseconds=250)
 
 
 def _nothing(name: str) -> None:
-    """Know no class of that name."""
+    """Find no class: no message classes were given."""
 
 
 @define(kw_only=True)
@@ -31,10 +31,10 @@ class Process:
     """What the parts of one orchestrator have in common.
 
     :ivar clock: where the time comes from.
-    :ivar owner: what its leases are known by.
-    :ivar lease: for how long others leave work to it.
+    :ivar owner: the name that stands in the leases of this orchestrator.
+    :ivar lease: for how long other processes leave a saga to this one, once it has a lease on it.
     :ivar random: makes up numbers from 0 to 1, which spread retries.
-    :ivar new_id: makes up ids that nobody else makes up.
+    :ivar new_id: makes up ids that no other process makes up.
     :ivar class_of: finds the class of a message by the name under which it is stored.
     """
 
@@ -47,7 +47,7 @@ class Process:
     _machines: dict[type[Saga], Machine] = field(factory=dict[type[Saga], Machine], init=False)
 
     def machine(self, saga_type: type[Saga]) -> Machine:
-        """Return a saga class as the engine needs it."""
+        """Return what the engine needs to know of a saga class."""
         found = self._machines.get(saga_type)
         if found is None:
             definition = definition_of(saga_type)
@@ -56,7 +56,7 @@ class Process:
         return found
 
     def write(self) -> Write:
-        """Return what tells the next write from any other."""
+        """Return the token, instant and lease of the next write."""
         return Write(token=self.new_id(), now=self.clock.now(), owner=self.owner, lease=self.lease)
 
     def write_of(self, record: SagaRecord) -> Write:
@@ -68,5 +68,5 @@ class Process:
         return Lease(owner=self.owner, until=self.clock.now() + self.lease)
 
     def conflict_delays(self) -> Iterator[timedelta]:
-        """Return how long to wait after each lost race."""
+        """Yield how long to wait after each lost race."""
         return delays(_FIRST_RETRY, _LONGEST_RETRY, self.random)
