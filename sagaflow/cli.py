@@ -41,7 +41,7 @@ class _Error(click.ClickException):
     exit_code = 2
 
     def __init__(self, text: str) -> None:
-        super().__init__(_one_line(text))  # here, where the secrets are still known
+        super().__init__(_one_line(text))  # hidden here, where the secrets are still known
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"error: {self.format_message()}", file=file, err=True)
@@ -116,12 +116,12 @@ def _plain_errors() -> Generator[None]:
         raise _Error(str(exc)) from None
     except OSError as exc:
         if exc.errno == errno.EPIPE:
-            raise  # whoever reads the output has had enough: click ends in silence
+            raise  # the reader of the pipe has closed it: click ends in silence
         raise _Error(str(exc)) from None
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         raise SystemExit(_INTERRUPTED) from None
-    except click.Abort:  # at a question
+    except click.Abort:  # the input has ended at a question
         click.echo("\ninterrupted", err=True)
         raise SystemExit(_INTERRUPTED) from None
 

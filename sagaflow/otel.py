@@ -38,7 +38,7 @@ __all__ = ["OpenTelemetryObserver"]
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _KEPT: Final = 60.0
-"""Seconds after which what was last seen of the backlog is no longer shown."""
+"""Seconds after which the last known backlog is no longer shown."""
 
 _own: ContextVar[bool] = ContextVar("within_a_span_of_sagaflow", default=False)
 
@@ -46,14 +46,14 @@ _own: ContextVar[bool] = ContextVar("within_a_span_of_sagaflow", default=False)
 class OpenTelemetryObserver(Observer):
     """Makes a span of each event, handler, commit, compensation and message sent, and metrics.
 
-    The trace goes along with what is stored: an event that a command caused belongs to the trace of
-    the command, whichever process sent it and whenever. Nothing from messages or sagas goes out but
-    the names of their classes, ids, versions and states.
+    The trace is stored along with messages: an event that a command caused belongs to the trace of
+    the command, whichever process sent it and whenever. Of messages and sagas, only the names of
+    their classes, their ids, versions and states go out.
 
     :param tracer_provider: where spans go; the global one by default.
     :param meter_provider: where metrics go; the global one by default.
-    :param content: also show what may hold business data: the events, without fields that are
-        marked as secret, and the texts of exceptions.
+    :param content: whether to show business data, too: events, without the fields that are marked
+        as secret, and the texts of exceptions.
     """
 
     def __init__(
@@ -126,9 +126,9 @@ class OpenTelemetryObserver(Observer):
 
 @define
 class _Seen:
-    """What was last seen of a backlog.
+    """The last known backlog of a saga class.
 
-    :ivar at: when, in seconds of the monotonic clock.
+    :ivar at: when it was told, in seconds of the monotonic clock.
     """
 
     backlog: Backlog
@@ -187,7 +187,7 @@ class _Metrics:
         )
 
     def record(self, activity: Activity, seconds: float) -> None:
-        """Count what has ended."""
+        """Count an activity that has ended."""
         saga: dict[str, AttributeValue] = {"sagaflow.saga": activity.saga}
         named = {**saga, "sagaflow.outcome": activity.outcome}
         late = None if activity.late is None else activity.late.total_seconds()
@@ -253,7 +253,7 @@ def _parent(activity: Activity) -> Context:
     if activity.kind in (ActivityKind.HANDLER, ActivityKind.COMMIT):
         return here
     if activity.kind is ActivityKind.COMPENSATION and _own.get():
-        return here  # what made the saga undo its steps is more telling than the step
+        return here  # the event that made the saga undo its steps says more
     given = {
         name: value
         for name, value in activity.headers.items()

@@ -31,7 +31,7 @@ def ask(
     """Return the answer to *question*; a terminal shows that it takes time.
 
     :param uri: may hold credentials, which no error repeats.
-    :param waiting: what is done meanwhile.
+    :param waiting: what the terminal says is being done.
     :raises SagaflowError: if the server is not reached, or cannot answer.
     """
 
@@ -47,10 +47,10 @@ def ask(
 class Loaded:
     """What is stored of one saga.
 
-    :ivar document: as it is stored.
-    :ivar record: with everything, as the class has it now, or as it is stored if the class cannot
-        have it; None if it cannot be read.
-    :ivar problem: why the class cannot have it.
+    :ivar document: the document as it is stored.
+    :ivar record: the whole saga as its class has it now, or as it is stored if it does not fit the
+        class; None if the document cannot be read.
+    :ivar problem: why the saga does not fit the class.
     """
 
     document: Mapping[str, object]
@@ -61,7 +61,7 @@ class Loaded:
 async def look(
     repository: MongoRepository, saga_type: type[Saga], correlation_id: SagaId
 ) -> Loaded:
-    """Return what is stored of a saga, whatever that is.
+    """Return what is stored under an id, fit to be worked on or not.
 
     :raises SagaflowError: if there is none.
     """
@@ -76,7 +76,7 @@ async def look(
     except NewerSchemaError as exc:
         try:
             return Loaded(document, decode_record(document, saga), str(exc))
-        except DamagedDocumentError:  # newer code may keep other things
+        except DamagedDocumentError:  # newer code may store other fields
             return Loaded(document, None, str(exc))
     return Loaded(document, record, None if record.fault is None else str(record.fault))
 
@@ -84,7 +84,7 @@ async def look(
 async def load(
     repository: MongoRepository, saga_type: type[Saga], correlation_id: SagaId
 ) -> SagaRecord:
-    """Return a stored saga with everything, as the class has it now, or else as it is stored.
+    """Return a whole stored saga: as its class has it now, or as it is stored if it does not fit.
 
     :raises SagaflowError: if there is none, or it cannot be read.
     """
@@ -94,7 +94,7 @@ async def load(
 
 @contextmanager
 def _progress(waiting: str) -> Generator[None]:
-    """Show a bar meanwhile, if there is a terminal for it; the output is not touched."""
+    """Show a progress bar within the block, on a terminal only; the output stays as it is."""
     console = Console(stderr=True, highlight=False)
     with Progress(
         TextColumn("{task.description}"),

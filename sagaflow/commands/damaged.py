@@ -25,7 +25,7 @@ _HEADING: Final = ("ID", "WHY", "PROBLEM")
 def list_damaged(
     target: str, limit: int, page: int, mongodb: str, database: str, *, in_json: bool
 ) -> None:
-    """Print a page of it."""
+    """Print a page of the documents that the class leaves alone, each with the reason."""
     saga_type = load_saga(target)
 
     async def read(repository: MongoRepository) -> list[Unreadable]:

@@ -18,7 +18,7 @@ from sagaflow.demo.settings import Settings, Watcher
 
 
 def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
-    """Refuse what a range lets pass."""
+    """Refuse "not a number", which `click.FloatRange` lets pass."""
     if math.isnan(value):
         raise click.BadParameter("it is not a number between 0 and 1.", ctx, parameter)
     return value

@@ -65,7 +65,7 @@ def show_id(correlation_id: SagaId) -> str:
 
 
 def not_found(saga: str, correlation_id: SagaId) -> SagaflowError:
-    """Return the error that says which id was looked for, and which look the same."""
+    """Return the error that no saga has that id, and how to type ids of other kinds."""
     kind = kind_of(correlation_id)
     text = str(correlation_id)
     others = [other for other in KINDS if other != kind and _is_a(other, text)]

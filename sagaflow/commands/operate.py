@@ -39,11 +39,11 @@ _NO_LIMITS: Final = Limits(
     warn_bytes=_MOST,
     max_bytes=_MOST,
 )
-"""The application's own are not known here, and lifting a suspension adds nothing."""
+"""The limits of the application are not known here, and lifting a suspension adds nothing."""
 
 
 def _command(function: Callable[..., Any]) -> click.Command:
-    """Return a command with the arguments and options that all of these have."""
+    """Return a command with the arguments and options that all four have."""
     function = click.option(
         "--yes", is_flag=True, help="Do not ask. Needed where there is no terminal to ask on."
     )(function)
@@ -140,7 +140,7 @@ async def _operate(
     action: str,
     goal: State | None,
 ) -> Cancellation | None:
-    # Not entered, so that it has no workers; the lease ends at once, so that others may begin.
+    # Never entered, so it has no workers. Its leases end at once, so that the workers may begin.
     orchestrator = Orchestrator(
         [saga_type], repository, background=False, limits=_NO_LIMITS, lease_duration=timedelta(0)
     )
@@ -199,7 +199,7 @@ def _change(before: SagaRecord, after: SagaRecord) -> str:
 
 
 def _in_flight(told: Cancellation) -> Iterator[str]:
-    """Yield what becomes of what a cancelled saga has said."""
+    """Yield what becomes of the messages of a cancelled saga."""
     if told.withdrawn:
         yield f"withdrawn, since the bus never took it: {_listed(told.withdrawn)}"
     if told.under_way:

@@ -30,7 +30,7 @@ def columns(rows: Iterable[Sequence[str]], *, heading: Sequence[str] = ()) -> It
 
 
 def section(title: str, lines: Iterable[str], *, empty: str | None = None) -> None:
-    """Print lines under a title; without any, what *empty* says, or nothing at all."""
+    """Print lines under a title; if there are none, print *empty* instead, or nothing at all."""
     found = list(lines)
     if not found and empty is None:
         return
@@ -43,7 +43,7 @@ def section(title: str, lines: Iterable[str], *, empty: str | None = None) -> No
 def parts_of(document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """Yield the fields of a document that cannot be read, each with its type: values may be secret.
 
-    Of very many, the first.
+    If there are very many, only the first.
     """
     for number, (name, value) in enumerate(document.items()):
         if number == _MOST_PARTS:

@@ -1,4 +1,4 @@
-"""What is said of a server's URI: never its password."""
+"""Keeps the password in a server's URI out of everything that is printed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _known: ContextVar[set[str] | None] = ContextVar("secrets of this command", defa
 
 @contextmanager
 def keeping_secrets() -> Generator[None]:
-    """Forget at the end what `hide` was told meanwhile."""
+    """Forget the secrets at the end that `hide` was told of within the block."""
     token = _known.set(set())
     try:
         yield
@@ -27,7 +27,7 @@ def keeping_secrets() -> Generator[None]:
 
 
 def hide(uri: str | None) -> None:
-    """Leave what is secret in *uri* out of whatever this command says of errors."""
+    """Leave the secrets in *uri* out of all errors that this command prints."""
     known = _known.get()
     if uri is not None and known is not None:
         known.update(secrets_of(uri))
@@ -36,7 +36,7 @@ def hide(uri: str | None) -> None:
 def redacted(text: str) -> str:
     """Return *text* without any of the secrets."""
     for secret in sorted(_known.get() or (), key=len, reverse=True):
-        # A very short one is in every other word, and only by itself a secret.
+        # A very short secret is a part of many words, and is only hidden where it stands by itself.
         pattern = re.escape(secret)
         if len(secret) < _SHORT:
             pattern = rf"(?<!\w){pattern}(?!\w)"

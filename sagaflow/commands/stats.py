@@ -30,9 +30,9 @@ class _Numbers:
 
     :ivar states: the names of the states, also of those that only the database knows.
     :ivar traits: what the sagas have in common.
-    :ivar due: how many have work to do now.
-    :ivar oldest: that whose work has waited longest.
-    :ivar schema: of the class.
+    :ivar due: how many sagas have work to do now.
+    :ivar oldest: the saga whose work has waited longest.
+    :ivar schema: the schema of the class.
     :ivar known: the names of the states that the class has.
     """
 
@@ -78,7 +78,7 @@ class _Numbers:
         return found
 
     def in_state(self, state: str, status: Status) -> int:
-        """Return how many are in a state and do that."""
+        """Return how many sagas in a state have that status."""
         return sum(
             trait.count
             for trait in self.traits

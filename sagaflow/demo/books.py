@@ -19,7 +19,7 @@ _NOTHING: Final = Decimal(0)
 class PaymentBook:
     """What payment wrote down: money by order.
 
-    :ivar refunded: with what was withdrawn because the order was cancelled.
+    :ivar refunded: money given back, and money withdrawn because the order was cancelled.
     """
 
     charged: dict[str, Decimal] = field(factory=dict[str, Decimal])
@@ -113,7 +113,7 @@ class Ledger:
     async def enter(
         self, entry: Entry, command_id: MessageId, order_id: str, amount: Decimal | None = None
     ) -> None:
-        """Write an entry, unless that of this command is there already."""
+        """Write an entry, unless there is one of this command already."""
         document = {"_id": str(command_id), "entry": entry.kind, "order": order_id}
         if amount is not None:
             document["amount"] = str(amount)
@@ -139,7 +139,7 @@ class Ledger:
                 _count(books, entries[book, document["entry"]], document["order"], amount)
         payment = books.payment
         for order_id in payment.cancelled & payment.charged.keys():
-            # Whatever was charged, before or after it was cancelled, is withdrawn.
+            # A charge of a cancelled order is withdrawn, whether it was made before or after that.
             payment.refunded[order_id] = max(
                 payment.charged[order_id], payment.refunded.get(order_id, _NOTHING)
             )

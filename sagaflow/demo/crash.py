@@ -28,10 +28,11 @@ logger = logging.getLogger("sagaflow")
 
 @frozen(kw_only=True)
 class Crashes:
-    """What came of it.
+    """How often the process was killed, and what it left.
 
     :ivar kills: how often the process was killed.
-    :ivar leftovers: how many sagas it has left half done, all in all, and then finished.
+    :ivar leftovers: how many sagas were left half done by a killed process, and finished by the
+        next one.
     """
 
     kills: int = 0
@@ -60,7 +61,7 @@ def work_and_crash(
     progress = _Progress(watcher)
     queue, kills = tuple(waiting), 0
     for life in range(KILLS + 1):
-        # Each has its share of the orders, and what those before it have not got accepted.
+        # Each process has its share of the orders, and what earlier ones did not get accepted.
         share = -(-len(queue) * (life + 1) // (KILLS + 1))
         left = tuple(order for order in queue[:share] if order not in progress.placed)
         task = attrs.evolve(job, waiting=left, last=life == KILLS)
@@ -75,8 +76,8 @@ def work_and_crash(
 def _enough(draw: random.Random, life: int, placed: int, share: int) -> int:
     """Return how many orders shall have been placed when this process is killed.
 
-    Before it has got all of them accepted, and one of them at once: while it does what the one
-    before it has left.
+    A process is killed before all of its orders are accepted. One of the processes is killed at
+    once: while it finishes what the process before it has left.
     """
     if life == KILLS // 2 or placed >= share:
         return placed
@@ -85,16 +86,16 @@ def _enough(draw: random.Random, life: int, placed: int, share: int) -> int:
 
 @define
 class _Progress:
-    """What the processes have told."""
+    """What the worker processes have reported so far."""
 
     watcher: Watcher
     placed: set[str] = attrs.field(factory=set[str])
     leftovers: int = 0
 
     def follow(self, process: WorkerProcess, enough: int | None) -> bool:
-        """Listen to a process until it has done all, or enough; tell whether it is the latter.
+        """Listen to a process until it has done all its work or enough; tell whether it is enough.
 
-        :raises SagaflowError: if it ends before.
+        :raises SagaflowError: if the process ends before that.
         """
         for kind, what in process.told():
             match kind, what:
@@ -135,7 +136,7 @@ class WorkerProcess:
         )
 
     def told(self) -> Iterator[tuple[str, object]]:
-        """Give it its job, and yield what it tells until it ends."""
+        """Give the process its job, and yield what it reports until it ends."""
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         assert self._process.stdout is not None  # noqa: S101
         try:
@@ -144,19 +145,19 @@ class WorkerProcess:
         except BrokenPipeError:
             return
         for line in self._process.stdout:
-            if line.endswith(b"\n"):  # else it has ended while it spoke
+            if line.endswith(b"\n"):  # otherwise it has ended in the middle of a line
                 kind, what = json.loads(line)
                 yield kind, what
 
     def kill(self) -> bool:
-        """Kill it; tell whether it was alive."""
+        """Kill the process; tell whether it was alive."""
         alive = self._process.poll() is None
         self._process.kill()
         self._process.wait()
         return alive
 
     def wait(self) -> int:
-        """Wait until it has ended, and return its exit status; a signal's is negative."""
+        """Wait until the process has ended, and return its status, negative for a signal."""
         return self._process.wait()
 
     def __enter__(self) -> Self:

@@ -21,7 +21,7 @@ DIRECTORIES = (_PACKAGE / "examples", _PACKAGE.parent / "examples")
 def load(name: str, directories: tuple[Path, ...] = DIRECTORIES) -> ModuleType:
     """Import the example *name* from the first of *directories* that has it.
 
-    :raises SagaflowError: if none has.
+    :raises SagaflowError: if none of them has it.
     """
     path = next((found for d in directories if (found := d / f"{name}.py").is_file()), None)
     spec = None if path is None else spec_from_file_location(f"sagaflow.demo.{name}", path)

@@ -1,4 +1,4 @@
-"""Who does the work in the demo: payment, inventory and shipping, each with books of its own.
+"""The services of the demo: payment, inventory and shipping, each with books of its own.
 
 They know nothing of sagas. Like real services they may get a command twice, and may die at any
 moment: what a command does is one entry under the id of its envelope, and its answer follows from
@@ -36,7 +36,7 @@ class Participant:
         await self._ledger.enter(entry, envelope.id, order_id, amount)
 
     async def _answer(self, envelope: Envelope[object], answer: object) -> None:
-        """Answer also a duplicate: the first answer may have been lost."""
+        """Answer a command, a duplicate too: the first answer may have been lost."""
         await self._bus.publish(answer, message_id=f"{envelope.id}:answer")
 
 

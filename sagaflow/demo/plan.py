@@ -21,7 +21,7 @@ class Refusal(Enum):
 class Order:
     """An order to be placed.
 
-    :ivar refusal: who will refuse it; None if it goes through.
+    :ivar refusal: the participant that will refuse the order; None if it goes through.
     """
 
     order_id: str
@@ -30,7 +30,7 @@ class Order:
 
 
 def plan(orders: int, failures: float, seed: int) -> tuple[Order, ...]:
-    """Draw the orders. Decided here and now, so that the outcome does not depend on timing.
+    """Draw the orders and who refuses which, so that the outcome does not depend on timing.
 
     :param orders: how many.
     :param failures: the share of them that somebody refuses, from 0 to 1: each participant about

@@ -60,12 +60,12 @@ class StoredOrder:
 
 @frozen(kw_only=True)
 class Equation:
-    """One thing that must be so.
+    """Two sums that must be equal, and what is wrong with single orders.
 
     :ivar name: what is compared.
     :ivar terms: the left side: the first, less the others.
     :ivar expected: the right side.
-    :ivar faults: what is wrong with which order. Sums may agree although orders do not.
+    :ivar faults: what is wrong, by order: the sums may agree although two orders are wrong.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Equation:
 
     @property
     def holds(self) -> bool:
-        """Whether it is so, in sum and for every order."""
+        """Whether the sums are equal and every order is right."""
         return self.result == self.expected and not self.faults
 
 
@@ -96,7 +96,9 @@ def reconcile(
     """
     sagas = {order.order_id: order for order in stored}
     files = _files(books, sagas, frozenset(placed))
-    in_time = [file for file in files if not file.expired]  # the others were refused in vain
+    in_time = [
+        file for file in files if not file.expired
+    ]  # further orders of the plan were not placed
     failed = [file for file in files if file.failed]
     given_up = [file for file in files if file.failed or file.expired]
     return (

@@ -31,12 +31,13 @@ T = TypeVar("T")
 
 @frozen(kw_only=True)
 class Result:
-    """What came of it.
+    """The result of a run of the demo.
 
-    :ivar settings: what was done; where a demo was continued, with what was ordered then.
-    :ivar server: where.
-    :ivar placed: how many orders were placed now.
-    :ivar elapsed: from the first order until nothing was left to do.
+    :ivar settings: what the demo was asked to do; for a continued demo, with the orders of its
+        beginning.
+    :ivar server: the server that it ran against.
+    :ivar placed: how many orders were placed in this run.
+    :ivar elapsed: the time from the first order until nothing was left to do.
     :ivar states: how many sagas are in each state, from the database.
     """
 
@@ -66,7 +67,7 @@ def run(settings: Settings, watcher: Watcher) -> Result:
     """Run the demo; return what came of it.
 
     :raises SagaflowError: if it cannot be run as asked.
-    :raises KeyboardInterrupt: if somebody interrupts it. What was started is stopped then.
+    :raises KeyboardInterrupt: if somebody interrupts it; its server and processes are stopped then.
     """
     if find_spec(settings.runtime) is None:
         raise SagaflowError(

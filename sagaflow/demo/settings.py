@@ -1,4 +1,4 @@
-"""What the demo was asked to do, and who is told how it gets on."""
+"""What the demo was asked to do, and an interface for those who watch its progress."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Settings:
     :ivar seed: decides which orders are refused where, and how much they cost.
     :ivar mongodb: the URI of a server; without one, a server is started. May hold credentials.
     :ivar database: the database there; a new one if missing.
-    :ivar resume: go on with the demo that is in the database. It says itself what was ordered;
-        what is said here must agree, if it is among `given`.
-    :ivar given: the names of what was said, and is not just a default.
+    :ivar resume: go on with the demo that is in the database. The database says what was ordered;
+        settings that are among `given` must agree with it.
+    :ivar given: the names of the settings that were given, rather than left at their defaults.
     :ivar crash: do the work in a process that is killed several times.
     :ivar runtime: ``asyncio`` or ``trio``.
     """
@@ -43,12 +43,12 @@ class Settings:
 
 
 class Watcher:
-    """Is told how a run gets on. This one does not care."""
+    """Is told about the progress of a run. This one ignores it; others override its methods."""
 
     def begun(self, settings: Settings, server: Server, placed: int) -> None:
         """Note that the server answers.
 
-        :param settings: what is done now; a demo that is continued has its own.
+        :param settings: the settings of the run; those of a continued demo come from its database.
         :param placed: how many orders have been placed before.
         """
 

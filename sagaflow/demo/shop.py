@@ -54,9 +54,9 @@ class Shop:
     async def place(
         self, waiting: Collection[Order], concurrency: int, placed: Callable[[Order], object]
     ) -> None:
-        """Place orders, and tell of each that is accepted. One that was before is accepted, too.
+        """Place orders, and report each one that is accepted; an order that was there already, too.
 
-        :param concurrency: how many at a time.
+        :param concurrency: how many orders are placed at a time.
         """
         queue = iter(waiting)
         async with anyio.create_task_group() as customers:
@@ -66,8 +66,8 @@ class Shop:
     async def settle(self) -> None:
         """Do what is left to do.
 
-        What a bus did not accept at once is still in the sagas, and is offered again after a
-        while. What is not accepted within some seconds never will be, so that this must end.
+        A message that the bus did not accept at once is still in its saga, and is offered again
+        after a while. If it is not accepted within some seconds, it never will be.
         """
         deadline = anyio.current_time() + _PATIENCE.total_seconds()
         while await self._orchestrator.run_due() or await self._is_waiting():
@@ -86,7 +86,7 @@ class Shop:
         """Be one of the customers: place an order that is waiting, then the next."""
         for order in queue:
             event = orders.OrderPlaced(order.order_id, order.total)
-            message_id = f"{order.order_id}:placed"  # whoever places it again
+            message_id = f"{order.order_id}:placed"  # also if it is placed once more
             await self._orchestrator.handle(event, message_id=message_id)
             placed(order)
 

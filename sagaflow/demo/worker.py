@@ -1,7 +1,8 @@
 """The process that does the work of ``sagaflow demo --crash``, until it is killed.
 
-It is given its job in one line of its input, and tells how it gets on in lines of its output, all
-of them JSON. It ends with its parent, however that ends: its input is closed then.
+The process reads its job from one line of its input, and reports its progress in lines of its
+output; all of them are JSON. It ends when its parent does, for whatever reason: its input is closed
+then.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sagaflow.demo.shop import Shop, cause_of
 from sagaflow.mongo import MongoRepository
 
 Tell = Callable[[str, object], None]
-"""Tells the parent something: of what kind it is, and what."""
+"""Sends one report to the parent: its kind and its content."""
 
 
 @frozen(kw_only=True)
@@ -48,7 +49,7 @@ class Job:
     last: bool = False
 
     def to_json(self) -> str:
-        """Return it as one line."""
+        """Return the job as one line."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -90,7 +91,7 @@ def main(source: BinaryIO, sink: TextIO, end: Callable[[int], object] = os._exit
     if not line.endswith(b"\n"):
         return 1  # the parent has ended while it wrote
     job = Job.of_json(line)
-    # Not through `source`: a thread that waits in there would keep the process from its end.
+    # Not read through `source`: a thread that waits within it would keep the process from ending.
     watch = Thread(target=_end_with_parent, args=(source.fileno(), end), daemon=True)
     watch.start()
 
@@ -120,7 +121,7 @@ def main(source: BinaryIO, sink: TextIO, end: Callable[[int], object] = os._exit
 
 
 class _Log(logging.Handler):
-    """Has the parent log what is logged here."""
+    """Hands every log record to the parent, which logs it."""
 
     def __init__(self, tell: Tell) -> None:
         super().__init__(logging.WARNING)

@@ -28,12 +28,12 @@ Point = tuple[float, float]
 
 @frozen(kw_only=True)
 class Box:
-    """What is to be placed.
+    """A box to be placed.
 
     :ivar left: how far it extends to the left of its anchor, where lines arrive.
     :ivar right: how far it extends to the right of it.
-    :ivar height: from where lines arrive above to where they leave below.
-    :ivar room: the height that it needs, with what stands beside it.
+    :ivar height: the distance from where lines arrive above to where they leave below.
+    :ivar room: the height that the box needs, together with the labels beside it.
     """
 
     id: str
@@ -164,7 +164,9 @@ def _layers(names: Sequence[str], links: Iterable[tuple[str, str]]) -> dict[str,
 
     for name in names:
         depth(name)
-    for name in names[1:]:  # what nothing leads to stands just above the first that it leads to
+    for name in names[
+        1:
+    ]:  # a box to which nothing leads stands just above the first box to which it leads
         if not arriving[name] and leaving[name]:
             found[name] = min(found[lower] for lower in leaving[name]) - 2
     return found

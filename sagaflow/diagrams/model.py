@@ -1,7 +1,7 @@
 """What a diagram of a saga shows, whatever draws it.
 
-A transition that stays, ignores or defers stands within its state: lines are for what leaves it.
-What ``during_any`` declares leaves one box of its own, not every state.
+A transition that stays, ignores or defers stands within its state; lines are transitions that leave
+their state. A transition of ``during_any`` leaves one box of its own, rather than every state.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Shape(Enum):
 
 @frozen(kw_only=True)
 class Label:
-    """What one transition says.
+    """The text of one transition.
 
     :ivar trigger: the event, or the delay of a timeout.
     :ivar guards: what must hold.
@@ -50,8 +50,8 @@ class Node:
     :ivar id: what edges call it.
     :ivar text: its name; empty for the start.
     :ivar within: the transitions that do not leave it.
-    :ivar passed: whether the saga on the trail has been there.
-    :ivar current: whether it is there now.
+    :ivar passed: whether the saga on the trail has been in this state.
+    :ivar current: whether that saga is in this state now.
     """
 
     id: str
@@ -64,7 +64,7 @@ class Node:
 
 @frozen(kw_only=True)
 class Edge:
-    """What leads from one node to another: one line, however many transitions take it.
+    """A line from one node to another, for all transitions between the two.
 
     :ivar compensates: whether the completed steps are undone on the way.
     """
@@ -168,7 +168,7 @@ def diagram_of(table: TransitionTable, trail: Trail | None = None) -> Diagram:
 
 
 def _once(rows: Iterable[TransitionRow]) -> Iterator[TransitionRow]:
-    """Yield what ``during_any`` declares once, not for every state."""
+    """Yield each transition that ``during_any`` declares once, rather than for every state."""
     seen: set[object] = set()
     for row in rows:
         key = (row.step, row.event, row.after, row.line, row.targets)
@@ -201,7 +201,7 @@ def _edges(
 def _within(
     rows: Iterable[TransitionRow], table: TransitionTable, trail: Trail | None
 ) -> tuple[Label, ...]:
-    """Return what does not leave a state."""
+    """Return the labels of the transitions that do not leave a state."""
     return _joined(
         _label(row, table, passed=_took(trail, row, None)) for row in rows if row.action in _WITHIN
     )

@@ -48,7 +48,7 @@ def crossings(layers: Sequence[Sequence[T]], below: Callable[[T], Sequence[T]]) 
 
 
 def _sort(layer: list[T], fixed: Sequence[T], near: Callable[[T], Sequence[T]]) -> None:
-    """Sort a layer by where its neighbours stand; one without stays where it is."""
+    """Sort a layer by the places of its neighbours; a vertex without neighbours keeps its place."""
     place = {id(one): float(number) for number, one in enumerate(fixed)}
     wanted: dict[int, float] = {}
     for number, one in enumerate(layer):

@@ -1,1 +1,1 @@
-"""What can be said of saga classes and stored sagas without running them: pure functions."""
+"""Looks at saga classes and stored sagas without running them: pure functions."""

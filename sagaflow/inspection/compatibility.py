@@ -1,4 +1,4 @@
-"""What is stored and a saga class could not handle: asked before its code is deployed."""
+"""Finds stored sagas that a class could not handle, before its code is deployed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DAMAGED: Final = _Problem(
 def unmanageable(
     saga_type: type[Saga], class_of: Callable[[str], type | None], traits: Iterable[Trait]
 ) -> Iterator[Finding]:
-    """Yield what of *traits* the class could not handle.
+    """Yield a finding for each trait that the class could not handle.
 
     :param class_of: finds the class of a message by the name under which it is stored.
     :param traits: what the stored sagas have in common; each says with which ``schema``.
@@ -125,7 +125,9 @@ def _state(table: TransitionTable, trait: Trait) -> Iterator[_Problem]:
             "until none is left, or say with migrates(..., renamed=...) what it is called now; "
             "until then they are left alone",
         )
-    elif state.final and trait.status is Status.ACTIVE:  # a suspended one may have ended there
+    elif (
+        state.final and trait.status is Status.ACTIVE
+    ):  # a suspended saga may be in its final state already
         yield _Problem(
             "state",
             trait.state,
@@ -152,7 +154,7 @@ def _timer(
         yield from _event(table, class_of, trait, "scheduled")
     elif trait.kind is TimerKind.TIMEOUT:
         declared = [row for row in table.timeouts(trait.state) if row.step == name]
-        # With one of that name, whoever waits already waits as long as was said then.
+        # If the class has a timeout of that name, armed timers keep the delay they were armed with.
         if len(declared) != 1 and not any(row.after == trait.delay for row in declared):
             now = ", ".join(str(row.after) for row in declared) or "none"
             yield _Problem(

@@ -1,4 +1,4 @@
-"""What a saga class leaves open: allowed, but worth a look before it runs."""
+"""Finds what a saga class leaves open: allowed, but worth a look before it runs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _without_timeout(saga_type: type[Saga]) -> Iterator[Finding]:
 def _without_compensation(saga_type: type[Saga]) -> Iterator[Finding]:
     """Yield the steps that send commands and that a compensation would leave done.
 
-    Which steps send is read off their code and that of the methods they name: an attribute `send`.
+    A step sends if its code, or that of a method which it names, uses an attribute `send`.
     """
     table = saga_type.table
     seen = set[str]()

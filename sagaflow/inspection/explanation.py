@@ -36,7 +36,7 @@ _REASONS: Final = {
 
 @frozen(kw_only=True)
 class Explanation:
-    """What there is to say of one saga, as sentences.
+    """The sentences that explain one saga.
 
     :ivar here: why it is where it is.
     :ivar waits_for: which events its table takes here, and what they do.
@@ -130,7 +130,7 @@ def _waits_for(saga_type: type[Saga], record: SagaRecord) -> Iterator[str]:
     for event in table.events:
         for row in table.candidates(record.state or None, event):
             yield f"{event.__name__}: {_does(row)}{later}"
-            if not row.guards:  # those behind it are never asked
+            if not row.guards:  # the rows behind it are never asked
                 break
 
 
@@ -185,7 +185,7 @@ def _fires(timer: Timer) -> str:
 
 
 def _work(record: SagaRecord, now: datetime) -> Iterator[str]:
-    """Yield who does what is due, or that nobody seems to."""
+    """Yield which process does the due work, or that none seems to do it."""
     if record.wake is None or record.wake > now:
         return
     if record.lease is not None and record.lease.until > now:

@@ -1,4 +1,4 @@
-"""What helps to test sagas."""
+"""Tools for testing sagas, and repositories that you write yourself."""
 
 from sagaflow._model.public import public_in as _public_in
 from sagaflow.testing._clock import ManualClock as ManualClock

@@ -1,4 +1,4 @@
-"""What a test can ask about a saga, and assert of it."""
+"""Questions that a test can ask about a saga, and what it can assert."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SagaStep: TypeAlias = str | Callable[..., object]
 class SagaChecks(Generic[SagaT]):
     """What `SagaTest` and `AsyncSagaTest` have in common: scripts, results and assertions.
 
-    What is said to have been sent, published or undone is what has happened since the last
+    Messages count as sent or published, and steps as undone, if that has happened since the last
     ``given``, or since the first ``when`` or ``advance`` after the last `then`.
     """
 
@@ -117,7 +117,7 @@ class SagaChecks(Generic[SagaT]):
         parked: Messages | None = None,
         compensated: Sequence[SagaStep] | None = None,
     ) -> None:
-        """Assert how things are, and what has happened. What is not mentioned is not looked at.
+        """Assert how things are, and what has happened; parameters left out are not looked at.
 
         Messages are given as a sequence, which is exactly these in this order, as `in_any_order`
         or as `containing`; a class stands for any instance of it. ``[]`` is nothing.
@@ -240,7 +240,7 @@ def _how(expected: Messages) -> str:
 
 
 def _undone(entry: RecordedCompensation, expected: Sequence[str]) -> str:
-    """Return the name of what was undone, as the test calls it."""
+    """Return the name of a step that was undone, as the test calls it."""
     return entry.method if entry.method in expected else entry.step
 
 
@@ -257,7 +257,7 @@ def _spans(timers: Mapping[str, timedelta]) -> list[object]:
 
 
 def _said(hold: Callable[[Any], bool]) -> str:
-    """Return a predicate that does not hold as its source has it."""
+    """Return the source of a predicate that does not hold."""
     try:
         lines, number = inspect.getsourcelines(hold)
     except (OSError, TypeError):

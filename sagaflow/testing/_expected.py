@@ -53,7 +53,7 @@ def are_as_expected(expected: Messages, found: Sequence[object]) -> bool:
 
 
 def resolved(expected: Messages, found: Sequence[object]) -> list[object]:
-    """Return what is expected, with what was found in the place of the classes that it is of."""
+    """Return the expected messages, each class replaced by an instance that was found."""
     items = expected.messages if isinstance(expected, InAnyOrder | Containing) else expected
     left = [*found]
     placed: list[object] = []
@@ -66,7 +66,7 @@ def resolved(expected: Messages, found: Sequence[object]) -> list[object]:
 
 
 def _missing(expected: Sequence[object], found: Sequence[object]) -> list[object]:
-    """Return what was not found; instances have the first choice, so that a class leaves them."""
+    """Return the expected messages that were not found; instances are looked for before classes."""
     left = [*found]
     missing: list[object] = []
     for item in sorted(expected, key=lambda item: isinstance(item, type)):

@@ -1,4 +1,4 @@
-"""Those whom a saga writes to, played from a script."""
+"""The participants that a saga sends messages to, played from a script."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MessageT = TypeVar("MessageT")
 
 
 class _Attrs(Protocol):
-    # As mypy sees an attrs class. The protocol that attrs has for it is empty for others.
+    # An attrs class as mypy sees it. Other checkers see nothing in the protocol of attrs.
     __attrs_attrs__: ClassVar[Any]
 
 
 class _Dataclass(Protocol):
-    # As every checker sees a dataclass, and those without a plugin an attrs class as well.
+    # A dataclass as every checker sees it; checkers without a plugin see an attrs class like that.
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
@@ -49,7 +49,7 @@ class Told:
     """A message that has left the saga.
 
     :ivar kind: ``command`` or ``event``.
-    :ivar fate: what became of it, in words; empty if nobody was there to answer.
+    :ivar fate: what became of the message, in words; empty if no participant was listening.
     """
 
     at: datetime
@@ -73,7 +73,7 @@ class _Move:
 class Participant(Generic[MessageT]):
     """Says what becomes of the messages of one class, one after another.
 
-    Each call adds what is done about one more message; the last one is done about all that follow.
+    Each call adds what is done about one more message; the last call counts for all that follow.
     """
 
     _moves: list[_Move] = field(factory=list[_Move], init=False)
@@ -90,9 +90,9 @@ class Participant(Generic[MessageT]):
     def reply(self, answer: object, *, after: timedelta = _AT_ONCE) -> Self:
         """Answer with an event.
 
-        :param answer: the event, or what makes it of the message; a list of events is several, and
-            None is none.
-        :param after: how much later it arrives, by the clock of the test.
+        :param answer: the event, or a function that makes it of the message; a list of events is
+            several answers, and None is no answer.
+        :param after: how much later the answer arrives, by the clock of the test.
         :raises SagaflowError: if *answer* is neither, or *after* is negative.
         """
         return self._add(_Move(_maker(answer), _checked(after)))
@@ -132,10 +132,11 @@ class Participant(Generic[MessageT]):
 
 @define(eq=False)
 class Participants:
-    """A bus with a script: it keeps what sagas say, and what is answered.
+    """A bus with a script: it keeps the messages of sagas, and the answers to them.
 
     :ivar takes: whether the saga takes events of a class, which then come back to it.
-    :ivar listening: whether anybody answers; what is said otherwise is in the past.
+    :ivar listening: whether participants answer; messages of given events are past, and are not
+        answered.
     """
 
     clock: Clock

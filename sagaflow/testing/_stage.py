@@ -1,4 +1,4 @@
-"""Where a saga is played: an orchestrator, a clock, participants, and what has happened."""
+"""The stage of a test: an orchestrator, a clock, participants, and what has happened to a saga."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from sagaflow.testing._participants import Participants, Told
 SagaT = TypeVar("SagaT", bound=Saga)
 
 _MOST: Final = 10_000
-"""How often something may happen in one go, so that what never ends is an error."""
+"""How many things may happen within one call; a saga that goes on for ever is an error."""
 
 _ACCEPTED: Final = frozenset(
     {
@@ -53,7 +53,7 @@ _ACCEPTED: Final = frozenset(
         OutcomeKind.SUSPENDED,
     }
 )
-"""What may become of an event that is given."""
+"""The outcomes that an event of ``given`` may have."""
 
 
 @frozen
@@ -72,7 +72,8 @@ class Stage(Generic[SagaT]):
     :ivar told: the messages that left the saga since the last `forget`.
     :ivar undone: the steps that were undone since then, in order.
     :ivar taken: every event that it was handed.
-    :ivar asserted: whether what has happened has been asserted on; what acts next then forgets it.
+    :ivar asserted: whether the test has asserted something since; then the next action forgets what
+        has happened before.
     """
 
     saga_type: type[SagaT]
@@ -91,7 +92,7 @@ class Stage(Generic[SagaT]):
 
     @property
     def told(self) -> list[Told]:
-        """What has left the saga since the last `forget`, and was not refused."""
+        """The messages that left the saga since the last `forget` and were not refused."""
         return [told for told in self.participants.told[self._begun :] if not told.refused]
 
     def forget(self) -> None:
@@ -227,7 +228,7 @@ class Stage(Generic[SagaT]):
         given: SagaId | None = None,
         answered: MessageId | None = None,
     ) -> Outcome:
-        """Have the saga take *event*; what does not say which one it means goes to this one."""
+        """Have the saga take *event*, also if the event does not say which saga it is for."""
         table, known = self.saga_type.table, answered or self.correlation_id
         outcome = await self.orchestrator.handle(
             event,
@@ -242,7 +243,7 @@ class Stage(Generic[SagaT]):
         return outcome
 
     async def _settle(self) -> None:
-        """Hand over what has been answered, until all is quiet."""
+        """Hand answers over to the saga, until there are no more."""
         for _ in range(_MOST):
             answer = self.participants.next_answer(self.clock.now())
             if answer is None:

@@ -34,8 +34,8 @@ class Problem:
     """Something that does not hold.
 
     :ivar kind: what kind of mistake it is.
-    :ivar text: what it is; two paths with the same text have the same mistake.
-    :ivar detail: what else there is to say about one of them.
+    :ivar text: the mistake in words; two paths with the same text have the same mistake.
+    :ivar detail: what else there is to say about one of the paths.
     """
 
     kind: FindingKind
@@ -203,8 +203,8 @@ class Checks:
                 )
 
     def _needs_undoing(self, entry: HistoryEntry) -> bool:
-        """Tell whether an entry is a step forward that did something and can be held against it."""
-        # What compensates itself is the end of the way forward: it has the others undone.
+        """Tell whether an entry is a step forward that did something, and has to be undone."""
+        # A transition that compensates ends the way forward: it has the steps before it undone.
         if entry.source is None or entry.compensates or entry.step in self.nothing_to_undo:
             return False
         return any(

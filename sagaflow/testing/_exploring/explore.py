@@ -20,11 +20,11 @@ from sagaflow.testing._exploring.runner import Runner
 from sagaflow.testing._exploring.search import Notebook, Search, Subject, happening
 from sagaflow.testing._exploring.steps import Deliver, Step
 from sagaflow.testing._exploring.telling import Teller
-from sagaflow.testing._exploring.world import Invariant, Participants, World, to_come
+from sagaflow.testing._exploring.world import AnswersByClass, Invariant, World, to_come
 
 SagaT = TypeVar("SagaT", bound=Saga)
 
-NOBODY: Final[Participants] = {}
+NOBODY: Final[AnswersByClass] = {}
 
 
 def explore(  # noqa: PLR0913
@@ -32,7 +32,7 @@ def explore(  # noqa: PLR0913
     *,
     events: Iterable[object] = (),
     optional: Iterable[object] = (),
-    participants: Participants = NOBODY,
+    participants: AnswersByClass = NOBODY,
     invariants: Sequence[Invariant[SagaT]] = (),
     nothing_to_undo: Sequence[Callable[..., object]] = (),
     faults: int = 1,
@@ -124,7 +124,7 @@ async def _replayed(
 
 def subject_of(
     saga: type[Saga],
-    participants: Participants,
+    participants: AnswersByClass,
     invariants: Sequence[Invariant[Any]],
     nothing_to_undo: Sequence[Callable[..., object]],
     services: svcs.Registry | None,
@@ -158,7 +158,7 @@ def world_of(
     saga: type[Saga],
     events: Iterable[object],
     optional: Iterable[object],
-    participants: Participants,
+    participants: AnswersByClass,
 ) -> tuple[World, tuple[object, ...]]:
     """Return where exploring begins, and the events that were made up for it."""
     given, perhaps = checked(saga, events), checked(saga, optional)

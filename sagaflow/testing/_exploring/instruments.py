@@ -16,17 +16,17 @@ from sagaflow._model.errors import SagaflowError
 
 
 class InjectedError(SagaflowError):
-    """What a method raises that was told to."""
+    """The error of a method that was told to raise."""
 
 
 @define
 class Instruments:
-    """What the methods of a saga were called for, and what they shall do.
+    """Which methods of a saga were called, and which are to raise.
 
     :ivar once: a method that raises when it is called next.
     :ivar broken: methods that raise whenever they are called.
     :ivar called: the methods that the library has called, in order.
-    :ivar errors: what methods have raised of their own accord.
+    :ivar errors: the errors that methods have raised without being told to.
     """
 
     once: str | None = None
@@ -36,13 +36,13 @@ class Instruments:
     _depth: int = 0
 
     def reset(self, once: str | None, broken: frozenset[str]) -> None:
-        """Forget what has happened, and do this from now on."""
+        """Forget what has happened, and have these methods raise from now on."""
         self.once, self.broken = once, broken
         self.called, self.errors, self._depth = [], [], 0
 
     @contextmanager
     def within(self, name: str) -> Generator[None]:
-        """Note a call of a method; raise if that is what it shall do."""
+        """Note a call of a method, and raise if the method is to raise."""
         outermost = self._depth == 0
         if outermost:
             self.called.append(name)

@@ -10,7 +10,7 @@ from sagaflow._model.errors import SagaflowError
 from sagaflow._model.late import Late
 from sagaflow._model.services import svcs
 from sagaflow.testing._exploring.explore import NOBODY, subject_of, world_of
-from sagaflow.testing._exploring.world import Invariant, Participants
+from sagaflow.testing._exploring.world import AnswersByClass, Invariant
 
 if TYPE_CHECKING:
     from hypothesis import stateful
@@ -25,7 +25,7 @@ def saga_state_machine(  # noqa: PLR0913
     *,
     events: Iterable[object] = (),
     optional: Iterable[object] = (),
-    participants: Participants = NOBODY,
+    participants: AnswersByClass = NOBODY,
     invariants: Sequence[Invariant[SagaT]] = (),
     nothing_to_undo: Sequence[Callable[..., object]] = (),
     faults: int = 1,

@@ -15,7 +15,7 @@ from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import HistoryKind
 from sagaflow.memory import MemoryRepository
 from sagaflow.testing._clock import ManualClock
-from sagaflow.testing._exploring.world import Sent
+from sagaflow.testing._exploring.world import Accepted
 
 _TICK: Final = timedelta(milliseconds=1)
 
@@ -35,10 +35,10 @@ class TickingClock(ManualClock):
 
 @define
 class Death:
-    """When the process is gone.
+    """When a process dies.
 
-    :ivar before: before this write, counted from 1; 0 for none.
-    :ivar after: after this write; 0 for none.
+    :ivar before: it dies before this write, counted from 1; 0 for none.
+    :ivar after: it dies after this write; 0 for none.
     :ivar writes: how many writes there were so far.
     """
 
@@ -48,12 +48,12 @@ class Death:
     is_dead: bool = False
 
     def check(self) -> None:
-        """Stop whoever still believes that the process lives."""
+        """Stop the code that asks, if its process has died."""
         if self.is_dead:
             raise ProcessGoneError
 
     def die(self) -> None:
-        """Be gone from now on."""
+        """Have the process die now."""
         self.is_dead = True
         raise ProcessGoneError
 
@@ -67,11 +67,11 @@ class DyingRepository(MemoryRepository):
         self.undoing: dict[MessageId, str] = {}
 
     async def restore(self, saga: str, document: Document) -> None:
-        """Have a document from the beginning on."""
+        """Store a document that was there before the process began."""
         await super().insert_document(saga, document)
 
     def stored(self, saga: str) -> AsyncIterator[Document]:
-        """Yield what is there when the process is gone."""
+        """Yield the documents that are stored when the process is gone."""
         return super().scan_documents(saga)
 
     async def insert_document(self, saga: str, document: Document) -> bool:
@@ -121,7 +121,7 @@ class RecordingBus:
     """A bus that keeps what it was given, and hands events to one orchestrator."""
 
     death: Death
-    accepted: list[Sent] = field(factory=list[Sent])
+    accepted: list[Accepted] = field(factory=list[Accepted])
     receive: Callable[[Envelope[object]], Awaitable[None]] | None = None
 
     def subscribe(
@@ -145,4 +145,4 @@ class RecordingBus:
         self.death.check()
         assert message_id is not None  # noqa: S101 - an orchestrator gives both
         assert correlation_id is not None  # noqa: S101
-        self.accepted.append(Sent(id=message_id, correlation_id=correlation_id, body=message))
+        self.accepted.append(Accepted(id=message_id, correlation_id=correlation_id, body=message))

@@ -30,14 +30,20 @@ from sagaflow.testing._exploring.process import (
     TickingClock,
 )
 from sagaflow.testing._exploring.steps import Advance, Deliver, Retry, Silence, Step
-from sagaflow.testing._exploring.world import Answer, Delivered, Participants, Pending, World
+from sagaflow.testing._exploring.world import (
+    AnsweringEvents,
+    AnswersByClass,
+    Delivered,
+    InFlight,
+    World,
+)
 
 AT_ONCE: Final = RetryPolicy(
     initial_delay=timedelta(milliseconds=1),
     max_delay=timedelta(milliseconds=1),
     max_age=timedelta(milliseconds=1),
 )
-"""What fails is tried again in the same step, and if it goes on failing its saga is suspended."""
+"""Failing work is tried again in the same step; if it goes on failing, its saga is suspended."""
 
 HANDLED: Final = frozenset(
     {
@@ -51,16 +57,16 @@ HANDLED: Final = frozenset(
 
 @frozen(kw_only=True)
 class Ran:
-    """What a step came to.
+    """The result of a step.
 
-    :ivar world: all there is after it.
-    :ivar said: what became of it, in words.
+    :ivar world: the world after the step.
+    :ivar said: what became of the step, in words.
     :ivar outcome: what became of an event; None if nobody was told.
     :ivar called: the methods that ran, in order.
     :ivar writes: how often the process has written, or tried to.
     :ivar is_handled: whether a transition took the event, or deferred it.
     :ivar changed: whether anything that is stored or was sent is different now.
-    :ivar errors: what went wrong that was not meant to: where, and what.
+    :ivar errors: what went wrong without being told to: where, and what.
     """
 
     world: World
@@ -84,7 +90,7 @@ class Runner:
     """
 
     saga: type[Saga]
-    participants: Participants
+    participants: AnswersByClass
     services: svcs.Registry | None
     messages: Iterable[type] | Mapping[str, type]
     _instruments: Instruments = field(factory=Instruments, init=False)
@@ -193,13 +199,13 @@ class Runner:
                 name = type(message.body).__name__
                 number = sum(type(earlier.body).__name__ == name for earlier in sent)
                 pending.append(
-                    Pending(
+                    InFlight(
                         id=f"{name}-{number}", answers=answers, answer_to=message.correlation_id
                     )
                 )
         return evolve(world, sent=tuple(sent), pending=tuple(pending))
 
-    def _answers(self, command: object) -> tuple[Answer, ...]:
+    def _answers(self, command: object) -> tuple[AnsweringEvents, ...]:
         """Return what a participant may answer: nothing at all, or one of several answers."""
         participant = next(
             (self.participants[c] for c in type(command).__mro__ if c in self.participants), None
@@ -227,7 +233,7 @@ class Runner:
         return tuple(errors)
 
 
-def _answer(given: object) -> Answer:
+def _answer(given: object) -> AnsweringEvents:
     if given is None:
         return ()
     return tuple(cast("list[object]", given)) if isinstance(given, list | tuple) else (given,)
@@ -259,7 +265,7 @@ def _handled(record: SagaRecord, message_id: MessageId) -> bool:
 
 
 def _is_deferred(saga: type[Saga], world: World, step: Deliver) -> bool:
-    """Tell whether it is the saga itself that wants an event later; a saga at work keeps all."""
+    """Tell whether the saga defers an event, rather than keeping it because it is at work."""
     found = correlate(saga.table, step.event, None, step.correlation_id)
     state: str | None = None
     for record in world.records:

@@ -18,7 +18,7 @@ from sagaflow.testing._exploring.world import Move, World, moves, without
 
 @frozen(kw_only=True)
 class Subject:
-    """What is explored, and how it is run, judged and told."""
+    """A saga class to explore, with all that runs it, checks it and describes it."""
 
     saga: type[Saga]
     runner: Runner
@@ -212,7 +212,7 @@ def _is_troubled(step: Step) -> bool:
 
 
 def _is_taken(move: Move, before: World, ran: Ran) -> bool:
-    """Tell whether the event is gone; otherwise it is delivered again."""
+    """Tell whether the event was taken; otherwise it is delivered again."""
     return isinstance(move.step, Silence) or len(ran.world.delivered) > len(before.delivered)
 
 

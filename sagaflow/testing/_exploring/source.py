@@ -21,10 +21,10 @@ _TIMES: Final = (dt.date, dt.time, dt.timedelta, dt.tzinfo)
 
 @define
 class SourceText:
-    """Collects the imports that what it has written needs.
+    """Writes expressions, and collects the imports that they need.
 
     :ivar names: what is imported, by its module.
-    :ivar missing: what cannot be imported, since it was made within a function.
+    :ivar missing: names that cannot be imported, since they were defined within a function.
     """
 
     names: dict[str, set[str]] = field(factory=dict[str, set[str]])

@@ -21,15 +21,17 @@ from sagaflow.testing._exploring.steps import Advance, Deliver, Retry, Silence, 
 
 SagaT = TypeVar("SagaT", bound=Saga)
 
-Answer: TypeAlias = tuple[object, ...]
+AnsweringEvents: TypeAlias = tuple[object, ...]
 """The events that a participant sends for one command: usually one; none if it never answers."""
 
-Participants: TypeAlias = Mapping[type, Callable[[Any], object]]
+AnswersByClass: TypeAlias = Mapping[type, Callable[[Any], object]]
+"""For each class of commands, a function that makes the answer to one."""
+
 Invariant: TypeAlias = Callable[[Instance[SagaT], Sequence[object]], bool | None]
 
 
 @frozen(kw_only=True)
-class Pending:
+class InFlight:
     """Events that have not reached the saga yet.
 
     :ivar id: what their message ids begin with.
@@ -39,7 +41,7 @@ class Pending:
     """
 
     id: str
-    answers: tuple[Answer, ...]
+    answers: tuple[AnsweringEvents, ...]
     optional: bool = False
     answer_to: MessageId | None = None
 
@@ -54,7 +56,7 @@ class Delivered:
 
 
 @frozen(kw_only=True)
-class Sent:
+class Accepted:
     """A message that the bus has accepted."""
 
     id: MessageId
@@ -74,9 +76,9 @@ class World:
 
     documents: tuple[Document, ...] = ()
     now: datetime
-    pending: tuple[Pending, ...] = ()
+    pending: tuple[InFlight, ...] = ()
     delivered: tuple[Delivered, ...] = ()
-    sent: tuple[Sent, ...] = ()
+    sent: tuple[Accepted, ...] = ()
     promised: frozenset[MessageId] = frozenset()
     broken: frozenset[str] = frozenset()
     undoing: Mapping[MessageId, str] = field(factory=dict[MessageId, str])
@@ -119,8 +121,8 @@ class Move:
     """A step that may be taken now, and what it takes out of the world."""
 
     step: Step
-    pending: Pending | None = None
-    answer: Answer = ()
+    pending: InFlight | None = None
+    answer: AnsweringEvents = ()
 
     @property
     def is_counted_on(self) -> bool:
@@ -173,14 +175,14 @@ def instances(saga: type[SagaT], world: World) -> Iterator[Instance[SagaT]]:
             yield read_instance(saga, document)
 
 
-def to_come(events: Sequence[object], optional: Sequence[object] = ()) -> tuple[Pending, ...]:
+def to_come(events: Sequence[object], optional: Sequence[object] = ()) -> tuple[InFlight, ...]:
     """Return *events* as what is to come; the id of each is its class's name and a number."""
     names: list[str] = []
-    found: list[Pending] = []
+    found: list[InFlight] = []
     for event in (*events, *optional):
         names.append(type(event).__name__)
         made = f"{names[-1]}-{names.count(names[-1])}"
-        found.append(Pending(id=made, answers=((event,),), optional=len(found) >= len(events)))
+        found.append(InFlight(id=made, answers=((event,),), optional=len(found) >= len(events)))
     return tuple(found)
 
 
