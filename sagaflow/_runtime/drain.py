@@ -42,10 +42,6 @@ class Drain:
     most_unnoted: int = 32
     unnoted_for: timedelta = timedelta(milliseconds=20)
 
-    def waits_for_nothing(self, lane: Lane) -> bool:
-        """Tell whether the bus answers at once to all that waits in a lane."""
-        return self.publisher.are_answered_at_once(lane.waiting, lane.latest.correlation_id)
-
     async def run(
         self, saga_type: type[Saga], lane: Lane, tasks: TaskGroup | None, *, lingers: bool
     ) -> None:
@@ -84,9 +80,7 @@ class Drain:
         lingers = lingers and lane.latest.sending is None  # that it failed must not stay noted
         try:
             while lane.waiting and failing is None:
-                failing = await self.publisher.publish(
-                    saga_type, lane.life, lane.latest, lane.waiting[0]
-                )
+                failing = await self.publisher.publish(saga_type, lane)
                 if failing is not None:
                     break
                 lane.accepted = lane.waiting.popleft().sequence

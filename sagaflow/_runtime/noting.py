@@ -21,7 +21,7 @@ from sagaflow._runtime.outages import Outages
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.progress import Progress
 from sagaflow._runtime.refusal_log import about_message
-from sagaflow._runtime.removals import Removals
+from sagaflow._runtime.removals import Removal, Removals
 from sagaflow._runtime.store import Store
 
 logger = get_logger("sagaflow.outbox")
@@ -62,7 +62,7 @@ class Noting:
         if goes_on:
             record = evolve(_without(record, accepted), lease=self.process.own_lease())
         try:
-            self.removals.add(saga_type, record, accepted, tasks, goes_on=goes_on)
+            self.removals.add(Removal(lane.life[0], saga_type, record, accepted, tasks, goes_on))
         except RuntimeError:  # the task group was closed meanwhile
             return False
         lane.latest, lane.unnoted = record, ()

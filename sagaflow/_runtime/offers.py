@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import anyio
-from attrs import Factory, define, field
+from attrs import define, field
 
 from sagaflow._model.clock import Clock
 from sagaflow._model.errors import BusError
@@ -28,6 +28,11 @@ class _Destination:
     hung_at: datetime | None = None
 
 
+def _never(message_type: type, correlation_id: SagaId) -> bool:  # noqa: ARG001
+    """Say of a bus that does not tell that it may wait before it answers."""
+    return False
+
+
 @define(kw_only=True)
 class Offers:
     """Offers messages to the bus.
@@ -35,21 +40,20 @@ class Offers:
     :ivar timeout: how long one may take until it is accepted or refused.
     :ivar memory: for how long after that it counts that one took longer; it is offered again by
         then.
+    :ivar is_answered_at_once: tells by the class of a message and the id of its saga whether the
+        bus waits for nothing before it answers.
     """
 
     bus: Bus
     timeout: timedelta
     clock: Clock
     memory: timedelta
-    _at_once: Callable[[type, SagaId], bool] | None = field(
-        default=Factory(lambda self: getattr(self.bus, "delivers_at_once", None), takes_self=True),
-        init=False,
-    )
+    is_answered_at_once: Callable[[type, SagaId], bool] = field(init=False)
     _destinations: dict[str, _Destination] = field(factory=dict[str, _Destination], init=False)
 
-    def is_answered_at_once(self, message_type: type, correlation_id: SagaId) -> bool:
-        """Tell whether the bus waits for nothing before it answers."""
-        return self._at_once is not None and self._at_once(message_type, correlation_id)
+    @is_answered_at_once.default
+    def _asked_of_the_bus(self) -> Callable[[type, SagaId], bool]:
+        return getattr(self.bus, "delivers_at_once", _never)
 
     async def offer(
         self,

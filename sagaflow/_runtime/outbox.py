@@ -88,7 +88,7 @@ class Outbox:
         if tasks is None:
             await drain.run(saga_type, lane, None, lingers=False)  # nobody would renew its lease
             return lane
-        if wait and lingers and drain.waits_for_nothing(lane):
+        if wait and lingers and drain.publisher.are_answered_at_once(lane):
             # No cancellation of the caller can interrupt it: it needs no task.
             await drain.run(saga_type, lane, tasks, lingers=True)
             return lane
@@ -118,7 +118,7 @@ class Outbox:
         :return: the ids of its messages that the bus has accepted, and of those that are being
             handed to it at this moment.
         """
-        life = _life(saga_type, record)
+        life = (saga_key(saga_type.table.saga, record.correlation_id), record.incarnation)
         lane = self._lanes.get(life)
         accepted, under_way = self.progress.accepted.get(life, 0), frozenset[str]()
         if lane is not None and lane.waiting:
@@ -131,7 +131,7 @@ class Outbox:
 
     def _enqueue(self, saga_type: type[Saga], record: SagaRecord) -> Lane | None:
         """Queue what is not queued yet; return the lane if it is new, for its caller to empty."""
-        life = _life(saga_type, record)
+        life = (saga_key(saga_type.table.saga, record.correlation_id), record.incarnation)
         if record.suspension is not None and is_suspended_by_message(record):
             self.progress.forget_refusal(life)
             return None  # an operator decides first
@@ -217,7 +217,3 @@ def make_outbox(  # noqa: PLR0913 - here the parts meet
     outbox = Outbox(process=process, leases=leases, progress=progress, drain=drain)
     removals.on_newer = outbox.look_again
     return outbox
-
-
-def _life(saga_type: type[Saga], record: SagaRecord) -> Life:
-    return (saga_key(saga_type.table.saga, record.correlation_id), record.incarnation)

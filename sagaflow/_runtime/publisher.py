@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -14,11 +13,10 @@ from sagaflow._definition.saga import Saga
 from sagaflow._engine.backoff import failed_again
 from sagaflow._forms.values import decode_dynamic
 from sagaflow._model.envelope import CAUSATION_ID, MESSAGE_KIND
-from sagaflow._model.ids import SagaId
 from sagaflow._model.policy import RetryPolicy
-from sagaflow._model.record import Failing, OutgoingMessage, SagaRecord
+from sagaflow._model.record import Failing, OutgoingMessage
 from sagaflow._model.texts import line_of
-from sagaflow._runtime.lanes import Life
+from sagaflow._runtime.lanes import Lane
 from sagaflow._runtime.offers import Offers
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.progress import Progress
@@ -41,13 +39,13 @@ class Publisher:
     log: RefusalLog
     trace: Trace
 
-    def are_answered_at_once(
-        self, messages: Iterable[OutgoingMessage], correlation_id: SagaId
-    ) -> bool:
-        """Tell whether the bus waits for nothing before it accepts or refuses these messages."""
-        for message in messages:
-            cls = self.messages.find(message.message.type)
-            if cls is None or not self.offers.is_answered_at_once(cls, correlation_id):
+    def are_answered_at_once(self, lane: Lane) -> bool:
+        """Tell whether the bus waits for nothing before it accepts or refuses what is in a lane."""
+        for waiting in lane.waiting:
+            cls = self.messages.find(waiting.message.type)
+            if cls is None:
+                return False
+            if not self.offers.is_answered_at_once(cls, lane.latest.correlation_id):
                 return False
         return True
 
@@ -55,31 +53,24 @@ class Publisher:
         """Return since when the bus neither accepts nor refuses some messages; None if it does."""
         return self.offers.silent_since()
 
-    async def publish(
-        self, saga_type: type[Saga], life: Life, record: SagaRecord, message: OutgoingMessage
-    ) -> Failing | None:
-        """Offer a message to the bus.
+    async def publish(self, saga_type: type[Saga], lane: Lane) -> Failing | None:
+        """Offer the first message that waits in a lane to the bus.
 
-        :param record: the saga that has it in its outbox.
         :return: how the message has failed so far; None if the bus has accepted it.
         """
-        trace = self.trace
+        trace, message = self.trace, lane.waiting[0]
         if trace.observers is None:
-            return await self._offer(saga_type, life, record, message, message.headers)
-        with trace.publication(saga_type, record, message, self.process.clock) as telling:
+            return await self._offer(saga_type, lane, message, message.headers)
+        with trace.publication(saga_type, lane.latest, message, self.process.clock) as telling:
             headers = trace.carried(message.headers)
-            failing = await self._offer(saga_type, life, record, message, headers)
+            failing = await self._offer(saga_type, lane, message, headers)
             telling.ended(failing)
             return failing
 
     async def _offer(
-        self,
-        saga_type: type[Saga],
-        life: Life,
-        record: SagaRecord,
-        message: OutgoingMessage,
-        headers: object,
+        self, saga_type: type[Saga], lane: Lane, message: OutgoingMessage, headers: object
     ) -> Failing | None:
+        record = lane.latest
         saga, stored = saga_type.table.saga, message.message
         try:
             body = self.messages.decode(stored, f"{saga} {record.correlation_id!r}: outbox")
@@ -100,7 +91,7 @@ class Publisher:
             self.trace.failed(exc)
             self.log.report(saga, record, message, exc)
             now, random = self.process.clock.now(), self.process.random()
-            before = self.progress.failed_before(life, record, message)
+            before = self.progress.failed_before(lane.life, record, message)
             return failed_again(before, line_of(exc), now, self.retry, random)
         if self.log.refused:
             self.log.report_acceptance(saga, record, message)

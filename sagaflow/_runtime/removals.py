@@ -36,17 +36,19 @@ async def _nothing(saga_type: type[Saga], newer: SagaRecord, tasks: TaskGroup) -
 
 
 @define(eq=False)
-class _Removal:
+class Removal:
     """Accepted messages of one saga that are to be removed.
 
+    :ivar key: which saga that is.
     :ivar record: the saga as it is known to be stored; these messages may be in it or not.
     :ivar accepted: the ids of the messages.
-    :ivar tasks: where to do what follows.
+    :ivar tasks: where they are removed if no other write does that, and what follows is done.
     :ivar goes_on: whether more messages of the saga are being sent.
     :ivar additions: how often messages were added.
     :ivar has_lingered: whether it has waited for long enough.
     """
 
+    key: SagaKey
     saga_type: type[Saga]
     record: SagaRecord
     accepted: tuple[str, ...]
@@ -75,37 +77,24 @@ class Removals:
     linger: timedelta = field(default=timedelta(milliseconds=20), kw_only=True)
     at_once: int = field(default=64, kw_only=True)
     on_newer: OnNewer = field(default=_nothing, kw_only=True)
-    _waiting: dict[SagaKey, _Removal] = field(factory=dict[SagaKey, _Removal], init=False)
+    _waiting: dict[SagaKey, Removal] = field(factory=dict[SagaKey, Removal], init=False)
     _is_watched: bool = field(default=False, init=False)
 
-    def add(
-        self,
-        saga_type: type[Saga],
-        record: SagaRecord,
-        accepted: tuple[str, ...],
-        tasks: TaskGroup,
-        *,
-        goes_on: bool,
-    ) -> None:
+    def add(self, removal: Removal) -> None:
         """Note that the bus has accepted messages, which the next write of their saga may remove.
 
-        :param record: the saga as it is known to be stored; these messages may be in it or not.
-        :param accepted: the ids of the messages.
-        :param tasks: where they are removed if no such write comes.
-        :param goes_on: whether more messages of the saga are being sent.
-        :raises RuntimeError: if *tasks* takes no more.
+        :raises RuntimeError: if the tasks of the removal take no more.
         """
         if not self._is_watched:
-            tasks.start_soon(self._watch, name="removal of accepted messages")
+            removal.tasks.start_soon(self._watch, name="removal of accepted messages")
             self._is_watched = True
-        key = saga_key(saga_type.table.saga, record.correlation_id)
-        known = self._waiting.get(key)
-        if known is None or known.record.incarnation != record.incarnation:
-            self._waiting[key] = _Removal(saga_type, record, accepted, tasks, goes_on)
+        known = self._waiting.get(removal.key)
+        if known is None or known.record.incarnation != removal.record.incarnation:
+            self._waiting[removal.key] = removal
             return
         # The first of the messages does not wait any longer, whatever keeps coming.
-        known.record, known.tasks, known.goes_on = record, tasks, goes_on
-        known.accepted = tuple(dict.fromkeys((*known.accepted, *accepted)))
+        known.record, known.tasks, known.goes_on = removal.record, removal.tasks, removal.goes_on
+        known.accepted = tuple(dict.fromkeys((*known.accepted, *removal.accepted)))
         known.additions += 1
 
     def of(self, saga_type: type[Saga], record: SagaRecord) -> tuple[str, ...]:
@@ -159,7 +148,7 @@ class Removals:
         finally:
             self._is_watched = False
 
-    async def _remove_all(self, removals: Collection[_Removal]) -> None:
+    async def _remove_all(self, removals: Collection[Removal]) -> None:
         rest = iter(removals)
 
         async def remove() -> None:
@@ -170,13 +159,13 @@ class Removals:
             for _ in range(min(self.at_once, len(removals))):
                 tasks.start_soon(remove)
 
-    async def _remove(self, removal: _Removal) -> None:
+    async def _remove(self, removal: Removal) -> None:
         """Remove messages from one saga, and see to what others have stored meanwhile.
 
         What fails here is left to the sweep, which removes the messages without sending them again.
         """
         saga_type, record, accepted = removal.saga_type, removal.record, removal.accepted
-        if self._waiting.get(saga_key(saga_type.table.saga, record.correlation_id)) is not removal:
+        if self._waiting.get(removal.key) is not removal:
             return  # another write has come by
         goes_on, additions = removal.goes_on, removal.additions
         left = tuple(message for message in record.outbox if message.id not in accepted)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeVar, overload
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
-from attrs import define
+from attrs import define, frozen
 
 from sagaflow._concurrency.cancellation import failure
 from sagaflow._model.envelope import (
@@ -40,15 +40,26 @@ _EnvelopeHandler = Callable[[Envelope[MessageT]], Awaitable[None] | None]
 
 @define(eq=False)
 class _Subscription:
-    """Who takes which messages.
+    """A handler, and the messages that it takes.
 
-    :ivar waits: whether the handler may wait for something; what is a plain function does not.
+    :ivar waits: whether the handler may wait for something; a plain function does not.
     """
 
     message_type: type
     handler: Callable[[Any], Any]
     envelope: bool
     waits: bool
+
+
+@frozen
+class _Takers:
+    """The handlers that take messages of one class, each once even if it takes several classes.
+
+    :ivar wait: whether any of them may wait for something.
+    """
+
+    subscriptions: tuple[_Subscription, ...]
+    wait: bool
 
 
 @define(eq=False)
@@ -96,7 +107,7 @@ class MemoryBus:
 
     def __init__(self) -> None:
         self._subscriptions: list[_Subscription] = []
-        self._takers: dict[type, tuple[_Subscription, ...]] = {}
+        self._takers: dict[type, _Takers] = {}
         self._queues: dict[_Key, deque[_Delivery]] = {}
         self._until_pause = _TURNS
         self._new_id = Unique()
@@ -171,8 +182,8 @@ class MemoryBus:
         That is so if every handler is a plain function, and no other message of this correlation
         id is being handled.
         """
-        busy = (type(correlation_id), correlation_id) in self._queues
-        return not busy and not any(one.waits for one in self._takers_of(message_type))
+        takers = self._takers.get(message_type) or self._find_takers(message_type)
+        return not takers.wait and (type(correlation_id), correlation_id) not in self._queues
 
     async def publish(
         self,
@@ -197,12 +208,13 @@ class MemoryBus:
         :raises BusError: if whoever handled it was cancelled; it may not have been handled.
         :raises Exception: what a handler raised; if there were several, an ExceptionGroup.
         """
-        cause = current_envelope.get()
-        headers = dict(headers or {})
-        if correlation_id is None and cause is not None:
-            correlation_id = cause.correlation_id
-        if cause is not None and TRACE[0] not in headers:
-            headers |= {name: cause.headers[name] for name in TRACE if name in cause.headers}
+        cause, headers = current_envelope.get(), headers or {}
+        if cause is not None:
+            if correlation_id is None:
+                correlation_id = cause.correlation_id
+            if TRACE[0] not in headers:
+                trace = {name: cause.headers[name] for name in TRACE if name in cause.headers}
+                headers = {**headers, **trace}
         causation_id: Any = headers.get(CAUSATION_ID, None if cause is None else cause.id)
         envelope = Envelope(
             body=message,
@@ -211,25 +223,33 @@ class MemoryBus:
             causation_id=causation_id,
             headers=headers,
         )
-        if headers.get(MESSAGE_KIND) == COMMAND and not self._takers_of(type(message)):
+        takers = self._takers.get(type(message)) or self._find_takers(type(message))
+        if not takers.subscriptions and headers.get(MESSAGE_KIND) == COMMAND:
             raise NoHandlerError(type(message))
         parent = None if cause is None else _current.get()
-        if parent is not None and parent.unsettled == 0:
-            parent = None  # a task that has outlived its delivery publishes on its own
-        delivery = _Delivery(envelope, parent)
         if parent is not None:
-            parent.unsettled += 1
-        await self._deliver(delivery)
+            if parent.unsettled:
+                parent.unsettled += 1
+            else:
+                parent = None  # a task that has outlived its delivery publishes on its own
+        await self._deliver(_Delivery(envelope, parent))
 
     async def _deliver(self, delivery: _Delivery) -> None:
         correlation_id = delivery.envelope.correlation_id
         if correlation_id is None:
             await self._handle(delivery)
         else:
-            await self._enqueue(delivery, (type(correlation_id), correlation_id))
+            key = (type(correlation_id), correlation_id)
+            queue = self._queues.get(key)
+            if queue is None:
+                self._queues[key] = deque((delivery,))
+                await self._attend(key, delivery)
+            else:
+                await self._line_up(queue, key, delivery)
         if delivery.parent is not None:
             return
-        await delivery.wait()
+        if delivery.unsettled:
+            await delivery.wait()
         self._until_pause -= 1
         if not self._until_pause:  # others have their turn as well, though nothing has to wait
             self._until_pause = _TURNS
@@ -237,27 +257,23 @@ class MemoryBus:
         if delivery.error is not None:
             raise delivery.error
 
-    async def _enqueue(self, delivery: _Delivery, key: _Key) -> None:
+    async def _line_up(self, queue: deque[_Delivery], key: _Key, delivery: _Delivery) -> None:
         """Wait in the queue of a correlation id until it is this delivery's turn, and attend it.
 
         A queue is attended by one publisher at a time. What a handler publishes into a queue that
         is attended does not wait, which might be for itself; whoever attends the queue handles it.
         """
-        queue = self._queues.get(key)
-        if queue is None:
-            self._queues[key] = deque([delivery])
-        else:
-            queue.append(delivery)
-            if delivery.parent is not None:
-                return
-            delivery.turn = anyio.Event()
-            try:
-                await delivery.turn.wait()
-            except BaseException:
-                queue.remove(delivery)
-                if delivery.turn.is_set():
-                    self._pass_on(key)
-                raise
+        queue.append(delivery)
+        if delivery.parent is not None:
+            return
+        delivery.turn = anyio.Event()
+        try:
+            await delivery.turn.wait()
+        except BaseException:
+            queue.remove(delivery)
+            if delivery.turn.is_set():
+                self._pass_on(key)
+            raise
         await self._attend(key, delivery)
 
     async def _attend(self, key: _Key, own: _Delivery) -> None:
@@ -269,7 +285,7 @@ class MemoryBus:
                 own_handled = own_handled or queue[0] is own
                 await self._handle(queue[0])
                 queue.popleft()
-                if own_handled and self._wake_next(key):
+                if own_handled and queue and self._wake_next(key):
                     return
             del self._queues[key]
         except BaseException:
@@ -294,16 +310,20 @@ class MemoryBus:
         return False
 
     async def _handle(self, delivery: _Delivery) -> None:
-        envelope_token = current_envelope.set(delivery.envelope)
-        delivery_token = _current.set(delivery)
+        """Call every handler of a message, also if one before it fails, and settle the message."""
+        envelope = delivery.envelope
+        body: object = envelope.body
         errors: list[Exception] = []
+        takers = self._takers.get(type(body)) or self._find_takers(type(body))
+        envelope_token, delivery_token = current_envelope.set(envelope), _current.set(delivery)
         try:
-            for subscription in self._takers_of(type(delivery.envelope.body)):
-                given = delivery.envelope if subscription.envelope else delivery.envelope.body
+            for subscription in takers.subscriptions:
                 try:
-                    result = subscription.handler(given)
+                    result = subscription.handler(envelope if subscription.envelope else body)
                     if result is not None and inspect.isawaitable(result):
-                        subscription.waits = True
+                        if not subscription.waits:
+                            subscription.waits = True
+                            self._takers.clear()
                         await result
                 except BaseException as exc:  # noqa: BLE001 - goes to whoever published the message
                     errors.append(failure(exc))
@@ -311,20 +331,19 @@ class MemoryBus:
             _current.reset(delivery_token)
             current_envelope.reset(envelope_token)
         if len(errors) > 1:
-            group = f"several handlers failed on {type(delivery.envelope.body).__name__}"
+            group = f"several handlers failed on {type(body).__name__}"
             delivery.settle(ExceptionGroup(group, errors))
         else:
             delivery.settle(errors[0] if errors else None)
 
-    def _takers_of(self, message_type: type) -> tuple[_Subscription, ...]:
-        """Return who takes such messages, each handler once even if it takes several classes."""
-        takers = self._takers.get(message_type)
-        if takers is None:
-            found: list[_Subscription] = []
-            for known in self._subscriptions:
-                if issubclass(message_type, known.message_type) and all(
-                    known.handler != other.handler for other in found
-                ):
-                    found.append(known)
-            takers = self._takers[message_type] = tuple(found)
+    def _find_takers(self, message_type: type) -> _Takers:
+        """Find out who takes messages of a class, and remember it until a subscription changes."""
+        found: list[_Subscription] = []
+        for known in self._subscriptions:
+            if issubclass(message_type, known.message_type) and all(
+                known.handler != other.handler for other in found
+            ):
+                found.append(known)
+        takers = _Takers(tuple(found), any(one.waits for one in found))
+        self._takers[message_type] = takers
         return takers
