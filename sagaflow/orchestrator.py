@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 from uuid import uuid4
 
 import anyio
@@ -17,10 +17,9 @@ from sagaflow._codec.messages import MessageTypes
 from sagaflow._concurrency.cancellation import failure
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
-from sagaflow._engine.correlation import correlate
 from sagaflow._engine.outcome import Outcome
 from sagaflow._model.clock import Clock, SystemClock
-from sagaflow._model.envelope import Envelope, current_envelope
+from sagaflow._model.envelope import Envelope
 from sagaflow._model.errors import (
     NewerSchemaError,
     OrchestratorClosedError,
@@ -28,17 +27,19 @@ from sagaflow._model.errors import (
     ServerUnavailableError,
     UnknownStateError,
 )
-from sagaflow._model.ids import MessageId, SagaId, check_new_id
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.policy import Limits, RetryPolicy
 from sagaflow._model.services import svcs
 from sagaflow._runtime.background import Background
 from sagaflow._runtime.backlogs import Backlogs
 from sagaflow._runtime.cache import HotSagas
-from sagaflow._runtime.deciding import Deciding
 from sagaflow._runtime.delivery import Delivery
 from sagaflow._runtime.due import DueWork
+from sagaflow._runtime.group_commit import GroupCommit
+from sagaflow._runtime.handling import Handling
 from sagaflow._runtime.health import Health
-from sagaflow._runtime.invoke import Event, Invoker, stored_headers
+from sagaflow._runtime.intake import Intake, raise_all
+from sagaflow._runtime.invoke import Invoker
 from sagaflow._runtime.lanes import Lane
 from sagaflow._runtime.leases import Leases
 from sagaflow._runtime.left_alone import check_stored_id
@@ -46,12 +47,15 @@ from sagaflow._runtime.mailbox import Mailboxes
 from sagaflow._runtime.operations import Cancellation, Operations
 from sagaflow._runtime.outages import Outages
 from sagaflow._runtime.outbox import make_outbox
+from sagaflow._runtime.pace import Pace
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.removals import Removals
-from sagaflow._runtime.sagas import checked_sagas, saga_for
+from sagaflow._runtime.resuming import Resuming
+from sagaflow._runtime.sagas import checked_sagas
 from sagaflow._runtime.store import Store
 from sagaflow._runtime.sweep import Sweep
 from sagaflow._runtime.trace import Trace
+from sagaflow._runtime.transitions import Transitions
 from sagaflow._runtime.workers import Workers
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.observing import Observer, observers_of
@@ -102,6 +106,8 @@ class Orchestrator:
     :raises SagaflowError: if *observers* are none, or it is entered a second time.
     """
 
+    _pace: ClassVar = Pace()
+
     def __init__(  # noqa: PLR0913
         self,
         sagas: Iterable[type[Saga]],
@@ -148,6 +154,7 @@ class Orchestrator:
             repository=repository,
             limits=limits or Limits(),
             hot=HotSagas(hot_sagas),
+            resolution=self._pace.resolution,
             trace=trace,
         )
         self._removals = removals = Removals(process, store, outages)
@@ -166,17 +173,24 @@ class Orchestrator:
         )
         invoker = Invoker(messages=types, clock=process.clock, services=services, trace=trace)
         due = DueWork(process=process, store=store, invoker=invoker, retry=policy, trace=trace)
-        self._delivery = Delivery(
+        transitions = Transitions(process, store, removals)
+        delivery = Delivery(
             process=process,
             store=store,
             outages=outages,
-            deciding=Deciding(process=process, invoker=invoker, due=due, trace=trace),
+            handling=Handling(process=process, invoker=invoker, due=due, trace=trace),
             due=due,
             outbox=self._outbox,
             leases=leases,
-            mailboxes=Mailboxes(process, store, removals),
+            mailboxes=Mailboxes(self._pace.longest_turn),
+            transitions=transitions,
+            group=GroupCommit(commit=transitions.commit, patience=self._pace.batch),
             conflict_deadline=conflict_deadline,
             trace=trace,
+        )
+        self._intake = Intake(sagas=self._sagas, process=process, delivery=delivery, trace=trace)
+        self._resuming = Resuming(
+            process=process, store=store, due=due, outbox=self._outbox, leases=leases
         )
         self._operations = Operations(
             process=process,
@@ -294,12 +308,8 @@ class Orchestrator:
         :raises Exception: whatever the handler raises; then nothing was stored and nothing sent.
         """
         self._refuse_if_closed()
-        saga = saga_for(self._sagas, type(event), saga_type)
-        found = correlate(saga.table, event, correlation_id)
-        known = None if message_id is None else check_new_id(message_id, "message id")
-        nested = current_envelope.get() is not None
-        return await self._take(
-            saga, event, found, known, headers or {}, wait=not nested, keep_failures=False
+        return await self._intake.handle(
+            event, correlation_id, message_id, headers, saga_type, self._tasks
         )
 
     async def run_due(self) -> int:
@@ -329,7 +339,7 @@ class Orchestrator:
             for correlation_id in due:
                 try:
                     check_stored_id(name, correlation_id)
-                    lane = await self._delivery.resume(
+                    lane = await self._resuming.resume(
                         saga,
                         correlation_id,
                         self._tasks,
@@ -351,7 +361,7 @@ class Orchestrator:
                 worked += 1
         for lane in sending:
             await lane.wait_long_enough()
-        _raise("several sagas failed", errors)
+        raise_all("several sagas failed", errors)
         return worked
 
     async def retry(
@@ -377,7 +387,7 @@ class Orchestrator:
         self._refuse_if_closed()
         await self._operations.resume(saga_type, correlation_id, "retry")
         if wait:
-            await self._delivery.resume(saga_type, correlation_id, self._tasks, take_over=True)
+            await self._resuming.resume(saga_type, correlation_id, self._tasks, take_over=True)
 
     async def resume(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
         """Put a suspended saga back to work: the background tries what failed again.
@@ -421,7 +431,7 @@ class Orchestrator:
         self._refuse_if_closed()
         await self._operations.skip(saga_type, correlation_id)
         if wait:
-            await self._delivery.resume(saga_type, correlation_id, self._tasks, take_over=True)
+            await self._resuming.resume(saga_type, correlation_id, self._tasks, take_over=True)
 
     async def cancel(
         self,
@@ -455,7 +465,7 @@ class Orchestrator:
         self._refuse_if_closed()
         cancellation = await self._operations.cancel(saga_type, correlation_id, state)
         if wait:
-            await self._delivery.resume(saga_type, correlation_id, self._tasks, take_over=True)
+            await self._resuming.resume(saga_type, correlation_id, self._tasks, take_over=True)
         return cancellation
 
     async def health(self, *, within: timedelta = timedelta(seconds=2)) -> Health:
@@ -525,29 +535,6 @@ class Orchestrator:
             saga_type, older_than, now=self._process.clock.now()
         )
 
-    async def _take(
-        self,
-        saga: type[Saga],
-        event: object,
-        correlation_id: SagaId | None,
-        message_id: MessageId | None,
-        headers: Mapping[str, object],
-        *,
-        wait: bool,
-        keep_failures: bool,
-    ) -> Outcome:
-        if correlation_id is None:
-            return self._delivery.uncorrelated(saga, event)
-        taken = Event(
-            body=event,
-            correlation_id=correlation_id,
-            message_id=self._process.new_id() if message_id is None else message_id,
-            headers=stored_headers(headers),
-        )
-        return await self._delivery.take(
-            saga, taken, self._tasks, wait=wait, keep_failures=keep_failures
-        )
-
     async def _settle(self) -> None:
         """Remove what was sent from its sagas, also when cancelled; others would send it again."""
         try:
@@ -557,7 +544,7 @@ class Orchestrator:
             self._store.repository.settle_without(self._removals.settle)
 
     async def _resume(self, saga_type: type[Saga], correlation_id: SagaId) -> Lane | None:
-        return await self._delivery.resume(
+        return await self._resuming.resume(
             saga_type, correlation_id, self._tasks, take_over=False, wait=False
         )
 
@@ -568,37 +555,11 @@ class Orchestrator:
             await self._background.run(self._tasks)
 
     async def _receive(self, envelope: Envelope[object]) -> None:
-        """Have every saga that takes it take a message from the bus."""
         self._refuse_if_closed()
-        event, errors = envelope.body, list[Exception]()
-        for saga in self._sagas:
-            if not saga.table.takes(type(event)):
-                continue
-            try:
-                found = correlate(saga.table, event, None, envelope.correlation_id)
-                await self._take(
-                    saga,
-                    event,
-                    found,
-                    check_new_id(envelope.id, "message id"),
-                    envelope.headers,
-                    wait=False,
-                    keep_failures=True,
-                )
-            except BaseException as exc:  # noqa: BLE001 - raised below, once every saga had its turn
-                errors.append(failure(exc))
-        _raise(f"several sagas failed on {type(event).__name__}", errors)
+        await self._intake.receive(envelope, self._tasks)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise OrchestratorClosedError(
                 "this Orchestrator is closed: use it inside its `async with` block"
             )
-
-
-def _raise(message: str, errors: list[Exception]) -> None:
-    """Raise what there is to raise: one error as it is, several as a group."""
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise ExceptionGroup(message, errors)

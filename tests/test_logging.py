@@ -75,7 +75,7 @@ async def test_event_that_nobody_takes(
         ("Order", "o", "Paid", "m-1", None),
         ("Order", "o", "SoldOut", 3, 1),
     ]
-    assert {record.name for record in caplog.records} == {"sagaflow.delivery"}
+    assert {record.name for record in caplog.records} == {"sagaflow.reports"}
 
 
 async def test_event_of_no_saga(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
@@ -103,7 +103,7 @@ async def test_handler_that_keeps_failing(
         clock.advance(timedelta(minutes=2))
         await orders.run_due()
     assert [(record.name, told(record)) for record in caplog.records] == [
-        ("sagaflow.deciding", ("Order", "o", "Paid", "m-2", 1)),
+        ("sagaflow.reports", ("Order", "o", "Paid", "m-2", 1)),
         ("sagaflow.due", ("Order", "o", "Paid", "m-2", 2)),
     ]
 

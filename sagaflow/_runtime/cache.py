@@ -51,14 +51,17 @@ class HotSagas:
     def version_of(self, saga: str, record: SagaRecord) -> HotSaga | None:
         """Return what is known of exactly this version of a saga."""
         known = self._kept.get((saga, type(record.correlation_id), record.correlation_id))
-        return None if known is None or not is_same(known.record, record) else known
+        if known is None or known.record is record:
+            return known
+        return known if is_same(known.record, record) else None
 
     def keep(self, saga: str, record: SagaRecord, size: int | None) -> None:
         """Remember a saga as it is stored now, with its whole inbox and without its history."""
         if not self.most:
             return
         key = (saga, type(record.correlation_id), record.correlation_id)
-        self._forget(key)
+        if key in self._kept:
+            self._forget(key)
         if record.fault is not None:
             return  # whether its migration still fails is decided on what is stored
         self._kept[key] = HotSaga(record, size)
@@ -73,7 +76,9 @@ class HotSagas:
     def take(self, saga: str, record: SagaRecord) -> HotSaga | None:
         """Forget a saga, and return what was known of exactly this version of it."""
         known = self._forget((saga, type(record.correlation_id), record.correlation_id))
-        return None if known is None or not is_same(known.record, record) else known
+        if known is None or known.record is record:
+            return known
+        return known if is_same(known.record, record) else None
 
     def _forget(self, key: _Key) -> HotSaga | None:
         known = self._kept.pop(key, None)

@@ -1,60 +1,104 @@
-"""Takes an event through load, decision, handler and commit."""
+"""Takes one event from the saga as it is known to the saga as it is stored, and tries again.
+
+Each event is one conditional write. Where another write came first, the event is decided on again,
+on what is stored then; that nothing is written is never decided on what may be out of date.
+"""
 
 from __future__ import annotations
 
-from copy import copy
 from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final
 
 from anyio.abc import TaskGroup
-from attrs import frozen
+from attrs import define, frozen
 
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.outcome import Outcome, OutcomeKind
-from sagaflow._engine.work import Undo, earliest, has_timer_before, has_work, next_work
-from sagaflow._engine.writing import is_leased_to_others
+from sagaflow._engine.work import Machine, Undo, has_timer_before, has_work, next_work
 from sagaflow._model.errors import (
     LimitExceededError,
     RepositoryError,
     SerializationError,
 )
-from sagaflow._model.ids import SagaId
-from sagaflow._model.log import about, get_logger
 from sagaflow._model.record import SagaRecord, Status, evolve, has_expired
 from sagaflow._runtime.cache import is_same
-from sagaflow._runtime.deciding import Decided, Deciding, about_event
 from sagaflow._runtime.due import DueWork
+from sagaflow._runtime.group_commit import Fate, GroupCommit
+from sagaflow._runtime.handling import Change, Handling, Raised, Unchanged
 from sagaflow._runtime.invoke import Event
-from sagaflow._runtime.lanes import Lane
 from sagaflow._runtime.leases import Leases
-from sagaflow._runtime.mailbox import Fate, Letter, Mailboxes
+from sagaflow._runtime.mailbox import Mailboxes, Turn, running
 from sagaflow._runtime.outages import Outages
 from sagaflow._runtime.outbox import Outbox
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.races import Race
+from sagaflow._runtime.reports import (
+    report_expired,
+    report_left_to_workers,
+    report_unchanged,
+)
 from sagaflow._runtime.store import Store
 from sagaflow._runtime.trace import SILENT, Trace
+from sagaflow._runtime.transitions import Transitions
 
-logger = get_logger(__name__)
+
+class _Again(Enum):
+    """That an event is to be decided on again, since what it rested on was not stored."""
+
+    AT_ONCE = "at once"
+    LATER = "later"
+    """After a pause, so that those who compete for the saga get out of each other's way."""
 
 
-@frozen(kw_only=True)
-class Taking:
+@define
+class _Taking:
     """An event that is being taken.
 
-    :ivar accepted: when it was its turn for the first time: what arose before that comes first.
+    :ivar accepted: when it was the event's turn for the first time: what arose before that comes
+        first.
     :ivar tasks: where messages are sent if the caller is cancelled or does not wait.
     :ivar wait: whether the caller waits until its messages are sent.
     :ivar keep_failures: store an event whose handler raises, to try it again later, rather than
         raise.
+    :ivar is_alone: whether the event is stored by a write of its own.
+    :ivar unsent: the saga after what had to be done before this event; its messages are to be sent.
     """
 
+    machine: Machine
     saga_type: type[Saga]
     event: Event
+    turn: Turn
     accepted: datetime
     tasks: TaskGroup | None
     wait: bool
     keep_failures: bool
-    letter: Letter
+    is_alone: bool
+    unsent: SagaRecord | None = None
+
+
+@frozen
+class _Seen:
+    """What an event is decided on.
+
+    :ivar record: the saga; None if there is none.
+    :ivar expired: what is stored in its place and counts as gone.
+    :ivar is_certain: whether that was just read, rather than known from before.
+    """
+
+    record: SagaRecord | None
+    expired: SagaRecord | None = None
+    is_certain: bool = False
+
+
+_NOTHING = _Seen(None)
+
+
+_UNDONE: Final = {
+    Status.COMPENSATING: OutcomeKind.COMPENSATING,
+    Status.SUSPENDED: OutcomeKind.SUSPENDED,
+}
+"""What the sender of an event is told if the event has the completed steps undone."""
 
 
 @frozen(kw_only=True)
@@ -64,11 +108,13 @@ class Delivery:
     process: Process
     store: Store
     outages: Outages
-    deciding: Deciding
+    handling: Handling
     due: DueWork
     outbox: Outbox
     leases: Leases
     mailboxes: Mailboxes
+    transitions: Transitions
+    group: GroupCommit
     conflict_deadline: timedelta
     trace: Trace = SILENT
 
@@ -83,18 +129,20 @@ class Delivery:
     ) -> Outcome:
         """Have a saga take *event*, however often others change it meanwhile.
 
+        :param tasks: where messages are sent if the caller is cancelled or does not wait.
+        :param wait: return once its messages are sent.
         :param keep_failures: store an event whose handler raises, to try it again later, rather
             than raise.
+        :raises ConcurrencyError: if the event was overtaken until the deadline.
+        :raises RepositoryError: if the store failed.
         """
+        if self.trace.observers is None:
+            return await self._take(saga_type, event, tasks, wait, keep_failures)
         with self.trace.event(
             saga_type, event.correlation_id, event.body, event.message_id, event.headers
         ) as telling:
-            headers = self.trace.carried(event.headers)
-            if headers is not event.headers:
-                event = evolve(event, headers=headers)
-            outcome = await self._take(
-                saga_type, event, tasks, wait=wait, keep_failures=keep_failures
-            )
+            event = evolve(event, headers=self.trace.carried(event.headers))
+            outcome = await self._take(saga_type, event, tasks, wait, keep_failures)
             telling.ended(outcome)
             return outcome
 
@@ -103,197 +151,102 @@ class Delivery:
         saga_type: type[Saga],
         event: Event,
         tasks: TaskGroup | None,
-        *,
-        wait: bool,
-        keep_failures: bool,
+        wait: bool,  # noqa: FBT001
+        keep_failures: bool,  # noqa: FBT001
     ) -> Outcome:
-        letter = self.mailboxes.enter(saga_type, event.correlation_id, waits=wait)
+        turn = self.mailboxes.enter(saga_type, event.correlation_id)
+        taking: _Taking | None = None
         race: Race | None = None
         try:
-            await letter.turn()
-            delivery = Taking(
-                saga_type=saga_type,
-                event=event,
-                accepted=self.process.clock.now(),
-                tasks=tasks,
-                wait=wait,
-                keep_failures=keep_failures,
-                letter=letter,
+            if turn.mailbox.holder is not turn or turn.mailbox.writing is not None:
+                await turn.wait()
+            taking = _Taking(
+                self.process.machine(saga_type),
+                saga_type,
+                event,
+                turn,
+                self.process.clock.now(),
+                tasks,
+                wait,
+                keep_failures,
+                turn.passes_by,
             )
             while True:
-                outcome = await self._attempt(delivery, is_first=race is None)
-                if outcome is not None:
-                    return outcome
+                result = await self._attempt(taking, is_first=race is None)
+                if not isinstance(result, _Again):
+                    return result
                 race = race or Race(
                     process=self.process,
                     saga=saga_type.table.saga,
                     correlation_id=event.correlation_id,
                     deadline=self.conflict_deadline,
                 )
-                # An event that was not to be written by itself waits for its turn instead.
-                await race.lose(pauses=letter.has_written)
-                await letter.turn()
+                await race.lose(pauses=result is _Again.LATER)
+                await turn.wait()
         finally:
-            letter.leave()
-            if letter.unsent is not None:
-                await self.outbox.send(saga_type, letter.unsent, tasks, wait=wait, lingers=True)
+            if turn.mailbox.holder is turn or turn.is_waiting:
+                turn.leave()
+            if taking is not None and taking.unsent is not None:
+                await self.outbox.send(saga_type, taking.unsent, tasks, wait=wait, lingers=True)
 
-    def uncorrelated(self, saga_type: type[Saga], event: object) -> Outcome:
-        """Log that an event says nowhere which saga it belongs to."""
-        logger.warning(
-            "%s: %s says nowhere which saga it belongs to; it was dropped. Declare by= or "
-            "correlate_by=, give it a correlation_id attribute, or pass correlation_id=",
-            saga_type.table.saga,
-            type(event).__name__,
-            extra=about(saga_type.table.saga, event=type(event).__name__),
-        )
-        outcome = Outcome(OutcomeKind.UNCORRELATED, saga_type)
-        with self.trace.event(saga_type, None, event) as telling:
-            telling.ended(outcome)
-        return outcome
-
-    async def resume(
-        self,
-        saga_type: type[Saga],
-        correlation_id: SagaId,
-        tasks: TaskGroup | None,
-        *,
-        take_over: bool,
-        wait: bool = True,
-    ) -> Lane | None:
-        """Do what is due for one saga, and send what waits; the work does not wait for the bus.
-
-        :param take_over: also if another process holds a lease on it, or this one is at work on it.
-        :param wait: return when the saga has nothing left to send; where it goes on in *tasks*,
-            after the time that one message may take.
-        :return: what is being sent; None if nothing is, or somebody else sends it.
-        """
-        record = await self.store.load(saga_type, correlation_id, None)
-        if record is None:
-            return None
-        busy = is_leased_to_others(record, self.process.owner, self.process.clock.now())
-        busy = busy or self.due.is_under_way(saga_type, correlation_id)
-        if busy and not take_over:
-            self.store.on_stored(saga_type, record)  # look again soon
-            return None
-        held = self.leases.hold(saga_type, correlation_id)
-        try:
-            after = await self.due.advance(saga_type, record)
-        finally:
-            self.leases.release(held)
-        lane = await self.outbox.send(saga_type, after, tasks, wait=wait)
-        if after.version == record.version:
-            if lane is None:
-                await self._correct_wake(saga_type, after)
-            elif not wait:  # what falls due meanwhile is nobody else's
-                sending = evolve(after, lease=self.process.own_lease())
-                self.store.on_stored(saga_type, sending)
-        return lane
-
-    async def _correct_wake(self, saga_type: type[Saga], record: SagaRecord) -> None:
-        """Note when a saga is really due, if it was due and there was nothing to do.
-
-        A write that was decided on before others noted their sending leaves ``wake`` too early;
-        nobody else would ever set it right.
-        """
-        now = self.process.clock.now()
-        wake = earliest(record, self.process.machine(saga_type))
-        if record.wake is None or record.wake > now or (wake is not None and wake <= now):
-            return
-        if await self.store.bookkeep(saga_type, record, sending=record.sending, wake=wake):
-            self.store.on_stored(saga_type, evolve(record, wake=wake, lease=None))
-
-    async def _attempt(self, delivery: Taking, *, is_first: bool) -> Outcome | None:
-        """Try once; None says that another write came first. Ends the turn once it is stored."""
-        saga_type, event, letter = delivery.saga_type, delivery.event, delivery.letter
-        letter.has_written = True
-        seen = await self._look(delivery, is_first=is_first)
-        if seen is None:
-            return None
-        record, expired, certain = seen
-        while True:
-            decided = await self.deciding.decide(
-                saga_type,
-                record,
-                event,
-                letter,
-                accepted=delivery.accepted,
-                keep_failures=delivery.keep_failures,
+    async def _attempt(self, taking: _Taking, *, is_first: bool) -> Outcome | _Again:
+        """Try once. Ends the event's turn once it is stored."""
+        mailbox = taking.turn.mailbox
+        epoch = mailbox.epoch
+        seen = await self._look(taking, epoch, is_first=is_first)
+        while seen is not None:
+            record = seen.record
+            decision = await self.handling.decide(
+                taking.machine,
+                taking.saga_type,
+                record if record is None else self.transitions.before(taking.saga_type, record),
+                taking.event,
+                taking.turn,
+                accepted=taking.accepted,
+                keep_failures=taking.keep_failures,
             )
-            if decided.after is None:
-                if certain:
-                    self._report_expired(delivery, expired)
-                    return self._without_write(delivery, decided, record)
-            elif decided.goes_on and record is not None and letter.box.folds(letter):
-                return await self._fold(delivery, decided, record)
-            else:
+            if isinstance(decision, Change):
+                if record is not None and self._may_share(taking, decision):
+                    return await self._fold(taking, epoch, decision, record)
                 try:
-                    return await self._store(delivery, decided, record, expired)
+                    return await self._store(taking, epoch, decision, seen)
                 except (LimitExceededError, SerializationError):
-                    if certain:
+                    if seen.is_certain:
                         raise
-            # That nothing is written is never decided on what may be out of date.
-            if not await letter.box.flush(letter):
-                return None
-            stored, expired = await self._load(delivery)
-            if decided.after is None and is_same(record, stored):
-                self._report_expired(delivery, expired)
-                return self._without_write(delivery, decided, stored)
-            record, certain = stored, True
+            elif seen.is_certain:
+                return self._without_write(taking, decision, seen)
+            if not await self.group.flush(taking.turn, epoch):
+                return _Again.LATER
+            stored = await self._load(taking)
+            if not isinstance(decision, Change) and is_same(record, stored.record):
+                return self._without_write(taking, decision, stored)
+            seen = stored
+        return _Again.LATER
 
-    async def _look(
-        self, delivery: Taking, *, is_first: bool
-    ) -> tuple[SagaRecord | None, SagaRecord | None, bool] | None:
-        """Return the saga, what expired of it, and whether that is as it is stored.
+    async def _look(self, taking: _Taking, epoch: int, *, is_first: bool) -> _Seen | None:
+        """Return the saga, as it is known or as it is stored.
 
         None says that what this event rests on could not be stored.
         """
-        known = self._known(delivery)
-        if self._is_behind(delivery, known):  # what is done first is done to what is stored
-            if not await delivery.letter.box.flush(delivery.letter):
-                return None
-        elif known is not None or (is_first and self._can_only_start(delivery)):
-            return known, None, False
-        record, expired = await self._load(delivery)
-        return record, expired, True
+        record = self._known(taking)
+        if record is None:
+            only_starts = taking.machine.table.only_starts_with(type(taking.event.body))
+            if is_first and not taking.is_alone and only_starts:
+                return _NOTHING  # no saga that exists takes this event: it is better not to look
+        elif not record.timers or not self._is_behind(taking, record):
+            return _Seen(record)
+        elif not await self.group.flush(taking.turn, epoch):
+            return None  # what is done before the event is done to what is stored
+        return await self._load(taking)
 
-    def _is_behind(self, delivery: Taking, record: SagaRecord | None) -> bool:
-        """Tell whether a timer was due before it was the event's turn, and can be done now."""
-        saga_type, event = delivery.saga_type, delivery.event
-        if record is None or not has_timer_before(record, delivery.accepted):
-            return False
-        if self.due.is_within(saga_type, event.correlation_id):
-            return False  # it comes out of that very timer, perhaps
-        machine = self.process.machine(saga_type)
-        return next_work(record, machine, delivery.accepted) is not None
-
-    async def _catch_up(self, delivery: Taking, record: SagaRecord) -> bool:
-        """Do what arose before the event and no worker has done yet; tell whether there was any.
-
-        What fails of it is stored as well, and the event then waits for it.
-        """
-        if not self._is_behind(delivery, record):
-            return False
-        letter = delivery.letter
-        token = letter.begin()
-        try:
-            after = await self.due.advance(delivery.saga_type, record)
-        finally:
-            letter.end(token)
-        if after.version == record.version:  # the clock has been set back
-            return False
-        letter.unsent = after
-        return True
-
-    def _known(self, delivery: Taking) -> SagaRecord | None:
+    def _known(self, taking: _Taking) -> SagaRecord | None:
         """Return the saga as it is after those that were handled just before, if that is known."""
-        letter = delivery.letter
-        letter.epoch = letter.box.epoch
-        if letter.by_itself:
+        if taking.is_alone:
             return None
-        if letter.has_turn() and letter.box.head is not None:
-            return letter.box.head
-        known = self.store.hot.get(delivery.saga_type.table.saga, delivery.event.correlation_id)
+        turn = taking.turn
+        if turn.mailbox.has_batch and turn.mailbox.holder is turn:
+            return self.group.head_of(turn.mailbox)
+        known = self.store.hot.get(taking.machine.table.saga, taking.event.correlation_id)
         if known is None:
             return None
         expire_at = known.record.expire_at
@@ -301,83 +254,116 @@ class Delivery:
             return None
         return known.record
 
-    def _can_only_start(self, delivery: Taking) -> bool:
-        """Tell whether no saga that exists takes this event, so that it is better not to look."""
-        table = delivery.saga_type.table
-        return not delivery.letter.by_itself and table.only_starts_with(type(delivery.event.body))
+    def _is_behind(self, taking: _Taking, record: SagaRecord) -> bool:
+        """Tell whether a timer was due before it was the event's turn, and can be done now."""
+        if not has_timer_before(record, taking.accepted):
+            return False
+        if self.due.is_within(taking.saga_type, taking.event.correlation_id):
+            return False  # it comes out of that very timer, perhaps
+        return next_work(record, taking.machine, taking.accepted) is not None
 
-    async def _load(self, delivery: Taking) -> tuple[SagaRecord | None, SagaRecord | None]:
+    async def _load(self, taking: _Taking) -> _Seen:
         """Read the saga, or what expired of it and a new one takes the place of.
 
         What arose before the event and no worker has done yet is done then.
         """
-        letter, saga_type, event = delivery.letter, delivery.saga_type, delivery.event
-        if self.store.hot.most or letter.box.waiting:
-            record = await self.store.load_hot(saga_type, event.correlation_id)
-        else:
-            record = await self.store.load(saga_type, event.correlation_id, event.message_id)
-            letter.by_itself = True  # nobody can be told from a duplicate on top of that
-        if record is None:
-            return None, None
-        if has_expired(record.expire_at, self.process.clock.now()):
-            return None, record
-        if record.fault is not None:
-            raise record.fault
-        if await self._catch_up(delivery, record):
-            return await self._load(delivery)
-        return record, None
+        saga_type, event = taking.saga_type, taking.event
+        while True:
+            if self.store.hot.most or taking.turn.mailbox.waiting:
+                record = await self.store.load_hot(saga_type, event.correlation_id)
+            else:
+                record = await self.store.load(saga_type, event.correlation_id, event.message_id)
+                taking.is_alone = True  # what is stored on top of that could be no duplicate's
+            if record is None:
+                return _Seen(None, is_certain=True)
+            if has_expired(record.expire_at, self.process.clock.now()):
+                return _Seen(None, expired=record, is_certain=True)
+            if record.fault is not None:
+                raise record.fault
+            if not await self._catch_up(taking, record):
+                return _Seen(record, is_certain=True)
 
-    async def _fold(self, delivery: Taking, decided: Decided, record: SagaRecord) -> Outcome | None:
+    async def _catch_up(self, taking: _Taking, record: SagaRecord) -> bool:
+        """Do what arose before the event and no worker has done yet; tell whether there was any.
+
+        What fails of it is stored as well, and the event then waits for it.
+        """
+        if not record.timers or not self._is_behind(taking, record):
+            return False
+        turn = taking.turn
+        turn.is_running = True
+        token = running.set((*running.get(), turn))
+        try:
+            after = await self.due.advance(taking.saga_type, record)
+        finally:
+            running.reset(token)
+            turn.is_running = False
+        if after.version == record.version:  # the clock has been set back
+            return False
+        taking.unsent = after
+        return True
+
+    def _may_share(self, taking: _Taking, change: Change) -> bool:
+        """Tell whether one write may store this event together with others that come at once.
+
+        That is so if the next event may be decided on before anything else is done.
+        """
+        if taking.is_alone or not self.group.has_company(taking.turn):
+            return False
+        after = change.after
+        return (
+            change.ran
+            and change.kind is not OutcomeKind.STARTED
+            and after.status in (Status.ACTIVE, Status.FINISHED)
+            and next_work(after, taking.machine, after.updated_at) is None
+        )
+
+    async def _fold(
+        self, taking: _Taking, epoch: int, change: Change, record: SagaRecord
+    ) -> Outcome | _Again:
         """Have one write store this event together with others that come at once."""
-        letter, after = delivery.letter, decided.after
-        assert after is not None  # noqa: S101 - the caller has looked
-        await letter.box.fold(letter, record, after)
-        if isinstance(letter.fate, RepositoryError):
-            raise copy(letter.fate) from letter.fate  # each its own, with its own traceback
-        if letter.fate is not Fate.STORED:
-            return None
-        if letter.left_over is not None:
+        folded = await self.group.fold(
+            taking.turn, epoch, taking.saga_type, record, change.after, waits=taking.wait
+        )
+        if folded.fate is not Fate.STORED:
+            taking.is_alone = taking.is_alone or folded.fate is Fate.REFUSED
+            return _Again.LATER if folded.wrote else _Again.AT_ONCE
+        if folded.left_over is not None:
             # What fell due meanwhile is left to the event whose turn it is: it arose in between.
-            await self._follow_up(delivery, letter.left_over, works=letter.box.holder is None)
-        return self._outcome(decided.kind, delivery, after)
+            works = taking.turn.mailbox.holder is None
+            await self._follow_up(taking, folded.left_over, works=works)
+        return self._outcome(taking, change.kind, change.after)
 
     async def _store(
-        self,
-        delivery: Taking,
-        decided: Decided,
-        record: SagaRecord | None,
-        expired: SagaRecord | None,
-    ) -> Outcome | None:
+        self, taking: _Taking, epoch: int, change: Change, seen: _Seen
+    ) -> Outcome | _Again:
         """Store this event by a write of its own, and do what follows from it."""
-        saga_type, letter, after = delivery.saga_type, delivery.letter, decided.after
-        assert after is not None  # noqa: S101 - the caller has looked
-        if letter.has_turn() and not await letter.box.flush(letter):
-            return None
+        turn, saga_type, after = taking.turn, taking.saga_type, change.after
+        mailbox = turn.mailbox
+        has_turn = mailbox.holder is turn
+        if has_turn and not mailbox.is_settled(epoch) and not await self.group.flush(turn, epoch):
+            return _Again.LATER
         stored: SagaRecord | None = after
-        if record is not None:
-            stored = await letter.box.commit(record, after)
-        elif expired is not None:
-            stored = after if await self.store.update(saga_type, expired, after) else None
+        if seen.record is not None:
+            stored = await self.transitions.commit(saga_type, seen.record, after)
+        elif seen.expired is not None:
+            stored = after if await self.store.update(saga_type, seen.expired, after) else None
         elif not await self.store.insert(saga_type, after):
-            letter.has_written = False  # a look at what is there settles it
-            stored = None
+            return _Again.AT_ONCE  # a look at what is there settles it
         if stored is None:
-            return None
-        self._report_expired(delivery, expired)
-        letter.leave()
-        own = stored
-        if not decided.busy:
-            own = await self._follow_up(delivery, stored)
-        kind = decided.kind
-        if decided.runs and kind is not OutcomeKind.STARTED:
-            if own.status is Status.COMPENSATING:
-                kind = OutcomeKind.COMPENSATING
-            elif own.status is Status.SUSPENDED:
-                kind = OutcomeKind.SUSPENDED
-        return self._outcome(kind, delivery, own if decided.runs else stored)
+            return _Again.LATER
+        report_expired(taking.machine.table.saga, seen.expired)
+        turn.leave()
+        own = stored if change.others_work else await self._follow_up(taking, stored)
+        if not change.ran:
+            return self._outcome(taking, change.kind, stored)
+        kind = change.kind
+        if kind is not OutcomeKind.STARTED:
+            kind = _UNDONE.get(own.status, kind)
+        return self._outcome(taking, kind, own)
 
     async def _follow_up(
-        self, delivery: Taking, stored: SagaRecord, *, works: bool = True
+        self, taking: _Taking, stored: SagaRecord, *, works: bool = True
     ) -> SagaRecord:
         """Do what is due after a write, and send; return the saga after it was undone, if it is.
 
@@ -385,8 +371,8 @@ class Delivery:
 
         :param works: whether to do what is due; otherwise only to send.
         """
-        saga_type, own, last = delivery.saga_type, stored, stored
-        delivery.letter.unsent = None  # it is sent together with what this event has added
+        saga_type, own, last = taking.saga_type, stored, stored
+        taking.unsent = None  # it is sent together with what this event has added
         try:
             if works and has_work(stored):
                 held = self.leases.hold(saga_type, stored.correlation_id)
@@ -396,79 +382,26 @@ class Delivery:
                 finally:
                     self.leases.release(held)
         except RepositoryError as exc:
-            self._leave_to_workers(saga_type, delivery.event, exc)
+            self.outages.report(exc)
+            report_left_to_workers(taking.machine.table.saga, taking.event, exc)
         else:
-            await self.outbox.send(
-                saga_type, last, delivery.tasks, wait=delivery.wait, lingers=True
-            )
+            if last.outbox:
+                await self.outbox.send(
+                    saga_type, last, taking.tasks, wait=taking.wait, lingers=True
+                )
         return own
 
-    def _report_expired(self, delivery: Taking, expired: SagaRecord | None) -> None:
-        """Log which early events have waited in vain, where one finds them still stored."""
-        if expired is None or expired.status is not Status.EMBRYO:
-            return
-        for early in expired.parked:
-            logger.warning(
-                "%s %r: %s %r came early and was kept, but the saga has not started within "
-                "early_events=; it has no effect",
-                delivery.saga_type.table.saga,
-                delivery.event.correlation_id,
-                early.message.type,
-                early.id,
-                extra=about(
-                    delivery.saga_type.table.saga,
-                    delivery.event.correlation_id,
-                    event=early.message.type,
-                    message_id=early.id,
-                ),
-            )
+    def _without_write(self, taking: _Taking, decision: Unchanged | Raised, seen: _Seen) -> Outcome:
+        saga = taking.machine.table.saga
+        report_expired(saga, seen.expired)
+        if isinstance(decision, Raised):
+            raise decision.error
+        report_unchanged(saga, taking.event, decision.kind, seen.record)
+        return self._outcome(taking, decision.kind, seen.record)
 
-    def _without_write(
-        self, delivery: Taking, decided: Decided, record: SagaRecord | None
-    ) -> Outcome:
-        if decided.error is not None:
-            raise decided.error
-        if decided.kind in (OutcomeKind.UNHANDLED, OutcomeKind.NOT_FOUND):
-            logger.warning(
-                "%s %r: %s %r is %s in state %s; nothing was stored",
-                delivery.saga_type.table.saga,
-                delivery.event.correlation_id,
-                type(delivery.event.body).__name__,
-                delivery.event.message_id,
-                decided.kind.value,
-                None if record is None else record.state,
-                extra=about_event(delivery.saga_type, delivery.event, record),
-            )
-        elif decided.kind is OutcomeKind.FINISHED:
-            logger.info(
-                "%s %r: %s %r came after the end of the saga; nothing was stored",
-                delivery.saga_type.table.saga,
-                delivery.event.correlation_id,
-                type(delivery.event.body).__name__,
-                delivery.event.message_id,
-                extra=about_event(delivery.saga_type, delivery.event, record),
-            )
-        return self._outcome(decided.kind, delivery, record)
-
-    def _outcome(self, kind: OutcomeKind, delivery: Taking, record: SagaRecord | None) -> Outcome:
-        saga_type, correlation_id = delivery.saga_type, delivery.event.correlation_id
+    def _outcome(self, taking: _Taking, kind: OutcomeKind, record: SagaRecord | None) -> Outcome:
+        correlation_id = taking.event.correlation_id
         if record is None or not record.state:
-            return Outcome(kind, saga_type, correlation_id)
-        state = saga_type.table.state(record.state)
-        return Outcome(kind, saga_type, correlation_id, state, record.version)
-
-    def _leave_to_workers(
-        self, saga_type: type[Saga], event: Event, error: RepositoryError
-    ) -> None:
-        """Note that the store failed after it had taken *event*, which has not failed."""
-        self.outages.report(error)
-        logger.info(
-            "%s %r: %s %r is stored, but the store failed on what follows; that is left to the "
-            "background or the next run_due(): %s",
-            saga_type.table.saga,
-            event.correlation_id,
-            type(event.body).__name__,
-            event.message_id,
-            error,
-            extra=about_event(saga_type, event, None),
-        )
+            return Outcome(kind, taking.saga_type, correlation_id)
+        state = taking.machine.table.state(record.state)
+        return Outcome(kind, taking.saga_type, correlation_id, state, record.version)

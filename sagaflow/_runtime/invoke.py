@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from types import FunctionType
+from types import CoroutineType, FunctionType
 from typing import Any, Final
 
 from attrs import frozen
@@ -24,7 +24,7 @@ from sagaflow._forms.values import cannot_encode, decode_dynamic, encode_dynamic
 from sagaflow._model.clock import Clock
 from sagaflow._model.envelope import CAUSATION_ID, MESSAGE_KIND
 from sagaflow._model.errors import CompensationError, SagaDefinitionError, UnknownEventError
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import RecordedCompensation, SagaRecord, StoredMessage
 from sagaflow._model.services import svcs
 from sagaflow._model.shown import shown
@@ -34,7 +34,7 @@ _MESSAGE: Final = {"@type": "message"}
 """Marks an argument that is a message. A user's dict with such a key is stored as pairs."""
 
 
-@frozen(kw_only=True)
+@frozen
 class Event:
     """An event on its way to a saga.
 
@@ -46,7 +46,7 @@ class Event:
 
     body: object
     correlation_id: SagaId
-    message_id: SagaId
+    message_id: MessageId
     headers: object
 
 
@@ -70,7 +70,9 @@ class Invoker:
         """
         handler = getattr(saga, row.step)
         if isinstance(handler, Finished):  # a transition with a name and nothing to run
-            return await self._run(row, saga, event, record, None)
+            return self._run_of(row, saga, event, Effects(), _entered(saga, row, None))
+        if self.trace.observers is None:
+            return await self._run(row, saga, event, record, handler)
         with self.trace.handler(
             type(saga),
             row.step,
@@ -90,35 +92,44 @@ class Invoker:
         saga: Saga,
         event: Event,
         record: SagaRecord | None,
-        handler: Callable[..., object] | None,
+        handler: Callable[..., object],
     ) -> Run:
-        name = type(saga).table.saga
         effects = Effects(check=partial(self._added, saga))
-        result: object = None
-        if handler is not None:
-            context = partial(
-                Context,
-                correlation_id=event.correlation_id,
-                message_id=event.message_id,
-                version=0 if record is None else record.version,
-                state=row.source,
-                now=self.clock.now(),
-                saga=name,
-                effects=effects,
-            )
-            arguments = () if row.event is None else (event.body,)
-            result = await self._call(handler, arguments, context, effects)
+        context = partial(
+            Context,
+            correlation_id=event.correlation_id,
+            message_id=event.message_id,
+            version=0 if record is None else record.version,
+            state=row.source,
+            now=self.clock.now(),
+            saga=type(saga).table.saga,
+            effects=effects,
+        )
+        arguments = () if row.event is None else (event.body,)
+        result = await self._call(handler, arguments, context, effects)
+        return self._run_of(row, saga, event, effects, _entered(saga, row, result))
+
+    def _run_of(
+        self,
+        row: TransitionRow,
+        saga: Saga,
+        event: Event,
+        effects: Effects,
+        target: State | None,
+    ) -> Run:
+        """Return what a handler's run came to, with what it asked for in stored form."""
+        is_silent = self.trace.observers is None
         return Run(
             step=row.step,
             event="timeout" if row.event is None else self.messages.name(type(event.body)),
             message_id=event.message_id,
-            headers=self.trace.carried(event.headers),
-            target=_entered(name, row, result),
+            headers=event.headers if is_silent else self.trace.carried(event.headers),
+            target=target,
             compensate=row.compensates or effects.compensate,
             data=encode_saga(saga),
-            sent=self._sent(name, effects),
-            undoing=tuple(self._undoing(saga, row, event, effects)),
-            scheduled=tuple(self._scheduled(saga, effects)),
+            sent=self._sent(type(saga).table.saga, effects) if effects.outgoing else (),
+            undoing=self._undoing(saga, row, event, effects),
+            scheduled=self._scheduled(saga, effects) if effects.scheduled else (),
             unscheduled=frozenset(effects.unscheduled),
         )
 
@@ -173,12 +184,10 @@ class Invoker:
         return body
 
     def _sent(self, name: str, effects: Effects) -> tuple[Sent, ...]:
-        return tuple(
-            Sent(outgoing.kind, self.messages.encode(outgoing.body, name))
-            for outgoing in effects.outgoing
-        )
+        encode = self.messages.encode
+        return tuple([Sent(out.kind, encode(out.body, name)) for out in effects.outgoing])
 
-    def _scheduled(self, saga: Saga, effects: Effects) -> list[Scheduled]:
+    def _scheduled(self, saga: Saga, effects: Effects) -> tuple[Scheduled, ...]:
         table = type(saga).table
         scheduled: list[Scheduled] = []
         for name, wanted in effects.scheduled.items():
@@ -186,13 +195,15 @@ class Invoker:
                 raise UnknownEventError(type(wanted.event), (table.saga,))
             stored = self.messages.encode(wanted.event, f"{table.saga}: ctx.schedule({name!r})")
             scheduled.append(Scheduled(name=name, event=stored, due=wanted.due))
-        return scheduled
+        return tuple(scheduled)
 
     def _undoing(
         self, saga: Saga, row: TransitionRow, event: Event, effects: Effects
-    ) -> list[Undoing]:
-        undoing: list[Undoing] = []
+    ) -> tuple[Undoing, ...]:
         method = type(saga).table.compensations.get(row.step)
+        if method is None and not effects.compensations:
+            return ()
+        undoing: list[Undoing] = []
         if method is not None:  # also if it compensates: what it acknowledges has happened
             stored = self.messages.encode(event.body, f"{type(saga).table.saga}.{row.step}")
             undoing.append(Undoing(method=method, event=stored))
@@ -200,7 +211,7 @@ class Invoker:
             Undoing(method=added.method, arguments=added.arguments)
             for added in effects.compensations
         )
-        return undoing
+        return tuple(undoing)
 
     def _added(
         self, saga: Saga, method: Callable[..., object], given: tuple[object, ...]
@@ -245,7 +256,9 @@ class Invoker:
         try:
             if self.services is None:
                 result = method(*arguments, context())
-                return await result if inspect.isawaitable(result) else result
+                if type(result) is CoroutineType or inspect.isawaitable(result):
+                    return await result
+                return result
             async with svcs.Container(self.services) as services:
                 result = method(*arguments, context(services=services))
                 return await result if inspect.isawaitable(result) else result
@@ -272,29 +285,31 @@ def read_saga(saga_type: type[Saga], record: SagaRecord | None) -> Saga:
     return saga_type() if record is None else decode_saga(saga_type, record.data)
 
 
-def _entered(name: str, row: TransitionRow, result: object) -> State | None:
-    """Return the state to enter, if any: a branch into the present state stays there."""
-    problem: str | None = None
-    target: State | None = None
+def _entered(saga: Saga, row: TransitionRow, result: object) -> State | None:
+    """Return the state to enter, if any: a branch into the present state stays there.
+
+    :raises SagaDefinitionError: if the handler has returned what its chain does not name.
+    """
     if row.action is Action.BRANCH:
         target = next((known for known in row.targets if known == result), None)
-        if target is None:
-            names = " or ".join(known.name for known in row.targets)
-            problem = f"a branch handler returns {names}, this one returned {shown(result)}"
-        elif target == row.source:
-            target = None
-    else:
-        target = row.targets[0] if row.targets else None
-        if isinstance(result, State):
-            problem = (
-                f"the handler returned {result!r}, but its chain ends with .{row.action.value}(): "
-                "return nothing, or end the chain with .branch(...)"
-            )
-    if problem is not None:
-        raise SagaDefinitionError(
-            problem, saga=name, method=row.step, filename=row.filename, line=row.line
+        if target is not None:
+            return None if target == row.source else target
+        names = " or ".join(known.name for known in row.targets)
+        problem = f"a branch handler returns {names}, this one returned {shown(result)}"
+    elif isinstance(result, State):
+        problem = (
+            f"the handler returned {result!r}, but its chain ends with .{row.action.value}(): "
+            "return nothing, or end the chain with .branch(...)"
         )
-    return target
+    else:
+        return row.targets[0] if row.targets else None
+    raise SagaDefinitionError(
+        problem,
+        saga=type(saga).table.saga,
+        method=row.step,
+        filename=row.filename,
+        line=row.line,
+    )
 
 
 def _method_name(saga: Saga, method: Callable[..., object], given: tuple[object, ...]) -> str:

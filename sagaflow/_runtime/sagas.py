@@ -1,4 +1,4 @@
-"""The saga classes that an orchestrator runs: checked when it is made, chosen for each event."""
+"""The saga classes that an orchestrator runs: checked when it is made."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from typing import Any
 
 from sagaflow._codec.data import fields_of
 from sagaflow._definition.saga import Saga
-from sagaflow._model.errors import (
-    AmbiguousSagaError,
-    SagaDefinitionError,
-    SagaflowError,
-    UnknownEventError,
-)
+from sagaflow._model.errors import SagaDefinitionError
 
 
 def checked_sagas(sagas: Iterable[type[Saga]]) -> tuple[type[Saga], ...]:
@@ -46,32 +41,3 @@ def checked_sagas(sagas: Iterable[type[Saga]]) -> tuple[type[Saga], ...]:
             "an Orchestrator needs a saga class: Orchestrator([OrderSaga], …)"
         )
     return tuple(found)
-
-
-def saga_for(
-    sagas: tuple[type[Saga], ...], event_type: type, saga_type: type[Saga] | None
-) -> type[Saga]:
-    """Return the one of *sagas* that an event of this type is for.
-
-    :param saga_type: the one that the caller named.
-    :raises SagaflowError: if it is none of them.
-    :raises UnknownEventError: if none takes such events, or the named one does not.
-    :raises AmbiguousSagaError: if several do and none was named.
-    """
-    if saga_type is not None:
-        if saga_type not in sagas:
-            raise SagaflowError(
-                f"{saga_type!r} is not run by this orchestrator: pass it in "
-                "Orchestrator([...], ...)"
-            )
-        if not saga_type.table.takes(event_type):
-            raise UnknownEventError(event_type, (saga_type.table.saga,))
-        return saga_type
-    found = tuple(saga for saga in sagas if saga.table.takes(event_type))
-    match found:
-        case ():
-            raise UnknownEventError(event_type, tuple(saga.table.saga for saga in sagas))
-        case (only,):
-            return only
-        case _:
-            raise AmbiguousSagaError(event_type, tuple(saga.__name__ for saga in found))

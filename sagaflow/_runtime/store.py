@@ -19,7 +19,7 @@ from sagaflow._codec.documents import (
 )
 from sagaflow._codec.elements import FAILING, encode_lease
 from sagaflow._codec.upgrade import read_record
-from sagaflow._definition.saga import Saga, definition_of
+from sagaflow._definition.saga import Saga
 from sagaflow._engine.writing import WITHOUT_EFFECT, kept_until
 from sagaflow._forms.size import document_size, field_sizes
 from sagaflow._model.errors import (
@@ -31,7 +31,7 @@ from sagaflow._model.errors import (
 from sagaflow._model.ids import SagaId
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import Limits
-from sagaflow._model.record import Failing, HistoryKind, Lease, SagaRecord, evolve
+from sagaflow._model.record import Failing, HistoryEntry, HistoryKind, Lease, SagaRecord, evolve
 from sagaflow._runtime.cache import HotSagas, removed
 from sagaflow._runtime.headroom import FEW_ENTRIES, NEARLY_FULL, Room, room_of, slimmed
 from sagaflow._runtime.process import Process
@@ -41,7 +41,6 @@ from sagaflow.abc import SagaRepository
 logger = get_logger(__name__)
 
 _NOTHING: Final = nullcontext()
-_RESOLUTION_TIME: Final = timedelta(seconds=30)
 
 
 def _nobody(saga_type: type[Saga], record: SagaRecord) -> None:
@@ -53,6 +52,7 @@ class Store:
     """What one orchestrator reads and writes.
 
     :ivar hot: the sagas that it has used last, perhaps no longer as they are stored.
+    :ivar resolution: for how long an unknown outcome of a write is looked into.
     :ivar on_stored: called with each record that was stored.
     """
 
@@ -61,6 +61,7 @@ class Store:
     limits: Limits = field(factory=Limits)
     hot: HotSagas = field(factory=lambda: HotSagas(0))
     on_stored: Callable[[type[Saga], SagaRecord], None] = field(default=_nobody)
+    resolution: timedelta = timedelta(seconds=30)
     trace: Trace = SILENT
 
     async def load(
@@ -100,15 +101,22 @@ class Store:
         """Store a new saga, and tell whether its id was free.
 
         :raises LimitExceededError: if it is too large; nothing was stored.
+        :raises RepositoryError: if the store failed.
         """
-        saga = saga_type.table.saga
+        if self.trace.observers is None:
+            return await self._insert(saga_type, record)
         with self.trace.commit(saga_type, None, record) as telling:
-            document = encode_record(record)
-            size = self._check(saga, record, document_size(document))
-            stored = await self._committed(
-                saga_type, record, lambda: self.repository.insert_document(saga, document)
-            )
+            stored = await self._insert(saga_type, record)
             telling.ended(stored)
+            return stored
+
+    async def _insert(self, saga_type: type[Saga], record: SagaRecord) -> bool:
+        saga = saga_type.table.saga
+        document = encode_record(record)
+        size = self._checked_size(saga, record, Room.HANDLER, document_size(document))
+        stored = await self._committed(
+            saga_type, record, self.repository.insert_document(saga, document)
+        )
         if stored:
             self.hot.keep(saga, evolve(record, history=()), size)
         return stored
@@ -117,43 +125,49 @@ class Store:
         """Store a changed saga, and tell whether no other write came first.
 
         :raises LimitExceededError: if it became too large; nothing was stored.
+        :raises RepositoryError: if the store failed.
         """
+        if self.trace.observers is None:
+            return await self._update(saga_type, before, after)
         with self.trace.commit(saga_type, before, after) as telling:
             stored = await self._update(saga_type, before, after)
             telling.ended(stored)
             return stored
 
     async def _update(self, saga_type: type[Saga], before: SagaRecord, after: SagaRecord) -> bool:
-        if room_of(after) is not Room.SUSPENSION:
-            return await self._apply(saga_type, before, after)
+        room = room_of(after)
+        if room is not Room.SUSPENSION:
+            return await self._apply(saga_type, before, after, room)
         if document_size(encode_record(after)) <= NEARLY_FULL:
             try:
-                return await self._apply(saga_type, before, after)
+                return await self._apply(saga_type, before, after, room)
             except SerializationError:  # too large nevertheless, with what was not read of it
                 pass
-        return await self._apply(saga_type, before, slimmed(after), history_size=FEW_ENTRIES)
+        return await self._apply(saga_type, before, slimmed(after), room, history_size=FEW_ENTRIES)
 
     async def _apply(
         self,
         saga_type: type[Saga],
         before: SagaRecord,
         after: SagaRecord,
+        room: Room,
         *,
         history_size: int = HISTORY_SIZE,
     ) -> bool:
-        saga = saga_type.table.saga
-        inbox_size = definition_of(saga_type).options.inbox_size
+        machine = self.process.machine(saga_type)
+        saga, inbox_size = machine.table.saga, machine.options.inbox_size
         change = encode_change(
             before.stored or before, after, inbox_size=inbox_size, history_size=history_size
         )
         known = self.hot.version_of(saga, before)
-        before_it = None if known is None else known.size
-        bound = None if before_it is None or change.growth is None else before_it + change.growth
-        size = self._check(saga, after, bound)
+        bound: int | None = None
+        if known is not None and known.size is not None and change.growth is not None:
+            bound = known.size + change.growth
+        size = self._checked_size(saga, after, room, bound)
         stored = False
         try:
             stored = await self._committed(
-                saga_type, after, lambda: self.repository.update_document(saga, change)
+                saga_type, after, self.repository.update_document(saga, change)
             )
         finally:
             # What was noted meanwhile is noted of the version before.
@@ -234,43 +248,32 @@ class Store:
         return anyio.CancelScope(shield=True) if self.repository.may_wait else _NOTHING
 
     async def _committed(
-        self, saga_type: type[Saga], after: SagaRecord, write: Callable[[], Awaitable[bool]]
+        self, saga_type: type[Saga], after: SagaRecord, write: Awaitable[bool]
     ) -> bool:
-        """Write, shielded: whoever gives up waiting must not leave the outcome unknown."""
-        stored = False
-        with self.shield():
-            try:
-                stored = await write()
-            except UnknownOutcomeError as exc:
-                stored = await self._resolve(saga_type.table.saga, after, exc)
+        """Write, shielded: that a caller gives up waiting must not leave the outcome unknown."""
+        if self.repository.may_wait:
+            with anyio.CancelScope(shield=True):
+                stored = await self._outcome_of(saga_type, after, write)
+        else:
+            stored = await self._outcome_of(saga_type, after, write)
         if stored:
-            self._report_dropped(saga_type.table.saga, after)
+            for entry in after.history:
+                if entry.kind is HistoryKind.DROPPED and entry.step in WITHOUT_EFFECT:
+                    _report_dropped(saga_type.table.saga, after, entry)
             self.on_stored(saga_type, after)
         return stored
 
-    def _report_dropped(self, saga: str, after: SagaRecord) -> None:
-        """Log what was accepted, was waiting, and comes to nothing with this write."""
-        for entry in after.history:
-            if entry.kind is HistoryKind.DROPPED and entry.step in WITHOUT_EFFECT:
-                logger.warning(
-                    "%s %r: %s %r was accepted and waited; it has no effect: %s",
-                    saga,
-                    after.correlation_id,
-                    entry.event,
-                    entry.message_id,
-                    entry.step,
-                    extra=about(
-                        saga,
-                        after.correlation_id,
-                        event=entry.event,
-                        message_id=entry.message_id,
-                        version=entry.version,
-                    ),
-                )
+    async def _outcome_of(
+        self, saga_type: type[Saga], after: SagaRecord, write: Awaitable[bool]
+    ) -> bool:
+        try:
+            return await write
+        except UnknownOutcomeError as exc:
+            return await self._resolve(saga_type.table.saga, after, exc)
 
     async def _resolve(self, saga: str, after: SagaRecord, cause: UnknownOutcomeError) -> bool:
         """Read the saga again to find out whether a write took place, by its commit token."""
-        deadline = anyio.current_time() + _RESOLUTION_TIME.total_seconds()
+        deadline = anyio.current_time() + self.resolution.total_seconds()
         pauses = self.process.conflict_delays()
         while True:
             try:
@@ -289,23 +292,21 @@ class Store:
             return False
         return any(entry.token == after.token for entry in record.history)
 
-    def _check(self, saga: str, record: SagaRecord, bound: int | None) -> int:
+    def _checked_size(self, saga: str, record: SagaRecord, room: Room, bound: int | None) -> int:
         """Refuse what is too large; return how many bytes *record* takes, or a bound of that.
 
         :param bound: no fewer bytes than it takes. As long as that is little enough, its size is
             not counted: a large saga need not be encoded as a whole for each small change.
         """
-        limits, room = self.limits, room_of(record)
+        limits = self.limits
+        if (
+            len(record.outbox) > limits.max_outbox
+            or len(record.parked) > limits.max_parked
+            or len(record.timers) > limits.max_timers
+            or len(record.compensations) > limits.max_compensations
+        ) and room is not Room.SUSPENSION:
+            raise self._too_many(saga, record)
         max_bytes = limits.max_bytes + room
-        counts = (
-            ("outgoing messages", len(record.outbox), limits.max_outbox),
-            ("parked events", len(record.parked), limits.max_parked),
-            ("timers", len(record.timers), limits.max_timers),
-            ("recorded compensations", len(record.compensations), limits.max_compensations),
-        )
-        for what, count, most in counts:
-            if count > most and room is not Room.SUSPENSION:
-                raise LimitExceededError(saga, record.correlation_id, what, count, most)
         if bound is not None and bound <= limits.warn_bytes and bound <= max_bytes:
             return bound
         size = document_size(encode_record(record))
@@ -323,6 +324,37 @@ class Store:
                 extra=about(saga, record.correlation_id, version=record.version),
             )
         return size
+
+    def _too_many(self, saga: str, record: SagaRecord) -> LimitExceededError:
+        """Return the error that says of what there is too much."""
+        limits = self.limits
+        counts = (
+            ("outgoing messages", len(record.outbox), limits.max_outbox),
+            ("parked events", len(record.parked), limits.max_parked),
+            ("timers", len(record.timers), limits.max_timers),
+            ("recorded compensations", len(record.compensations), limits.max_compensations),
+        )
+        what, count, most = next(one for one in counts if one[1] > one[2])
+        return LimitExceededError(saga, record.correlation_id, what, count, most)
+
+
+def _report_dropped(saga: str, after: SagaRecord, entry: HistoryEntry) -> None:
+    """Log that an event, which was accepted and waited, comes to nothing with this write."""
+    logger.warning(
+        "%s %r: %s %r was accepted and waited; it has no effect: %s",
+        saga,
+        after.correlation_id,
+        entry.event,
+        entry.message_id,
+        entry.step,
+        extra=about(
+            saga,
+            after.correlation_id,
+            event=entry.event,
+            message_id=entry.message_id,
+            version=entry.version,
+        ),
+    )
 
 
 def _largest(record: SagaRecord) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -31,16 +32,23 @@ from sagaflow import (
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
 from sagaflow._forms.size import document_size
+from sagaflow._runtime.pace import Pace
 from sagaflow.testing import ManualClock
 from tests.semantics.support import Passing, RecordingBus, stored
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow machine must not be taken for a slow handler."""
-    monkeypatch.setattr("sagaflow._runtime.mailbox._PATIENCE", 5.0)
+class Patient(Orchestrator):
+    """Does not take a slow machine for a slow handler."""
+
+    _pace = Pace(batch=timedelta(seconds=5))
+
+
+class Impatient(Orchestrator):
+    """Waits for a slow handler no longer than a test does."""
+
+    _pace = Pace(batch=timedelta(milliseconds=10))
 
 
 @frozen
@@ -163,8 +171,13 @@ class Slow(Passing):
         return await super().bookkeep(saga, note)
 
 
-async def begun(repository: SagaRepository, clock: ManualClock, **options: Any) -> Orchestrator:
-    orchestrator = Orchestrator([Counter], repository, clock=clock, **options)
+async def begun(
+    repository: SagaRepository,
+    clock: ManualClock,
+    kind: type[Orchestrator] = Patient,
+    **options: Any,
+) -> Orchestrator:
+    orchestrator = kind([Counter], repository, clock=clock, **options)
     await orchestrator.handle(Begun("c"))
     return orchestrator
 
@@ -320,7 +333,7 @@ async def test_lost_race_has_all_of_them_decided_again(
         for number in range(5):
             tasks.start_soon(count, number)
             await anyio.wait_all_tasks_blocked()
-        other = Orchestrator([Counter], repository, clock=clock)
+        other = Patient([Counter], repository, clock=clock)
         await other.handle(Counted("c", 99))
         slow.go_on.set()
     assert set(found.values()) == {OutcomeKind.STAYED}
@@ -430,11 +443,10 @@ async def test_cancelled_event_that_is_being_written_takes_nobody_with_it(
 
 
 async def test_slow_handler_does_not_keep_those_before_it_from_being_stored(
-    repository: SagaRepository, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    repository: SagaRepository, clock: ManualClock
 ) -> None:
-    monkeypatch.setattr("sagaflow._runtime.mailbox._PATIENCE", 0.01)
     slow = Slow(repository)
-    orchestrator = await begun(slow, clock)
+    orchestrator = await begun(slow, clock, Impatient)
     goes_on = anyio.Event()
     MEANWHILE.happens[3] = goes_on.wait
     slow.go_on = anyio.Event()
@@ -519,7 +531,7 @@ async def test_events_from_the_bus_within_a_delivery_do_not_wait_for_themselves(
         if told.number < 5:
             await bus.publish(Counted("c", told.number + 1))
 
-    async with Orchestrator([Counter], repository, bus=bus, clock=clock) as orchestrator:
+    async with Patient([Counter], repository, bus=bus, clock=clock) as orchestrator:
         await orchestrator.handle(Begun("c"))
         with anyio.fail_after(30):
             await orchestrator.handle(Counted("c", 1), correlation_id="c")

@@ -19,6 +19,7 @@ from sagaflow import (
 )
 from sagaflow._codec.documents import DocumentChange
 from sagaflow._codec.elements import Document
+from sagaflow._runtime.pace import Pace
 from sagaflow.testing import ManualClock
 from tests.semantics.sagas import (
     BEFORE_THE_CAR,
@@ -155,7 +156,7 @@ async def test_read_that_fails_as_well_is_tried_again(
 
 @pytest.mark.parametrize("applies", [True, False])
 async def test_outcome_that_cannot_be_found_out_is_an_error(
-    applies: bool, clock: ManualClock, memory: SagaRepository, short_resolution: None
+    applies: bool, clock: ManualClock, memory: SagaRepository
 ) -> None:
     await Orchestrator([Account], memory, clock=clock).handle(Opened("a"))
     losing = LosesAnswers(
@@ -165,9 +166,7 @@ async def test_outcome_that_cannot_be_found_out_is_an_error(
         failing_reads=1_000_000,
     )
     with pytest.raises(UnknownOutcomeError, match="the connection was lost"):
-        await Orchestrator([Account], losing, clock=clock).handle(
-            Deposited("a", 5), message_id="m-2"
-        )
+        await Hasty([Account], losing, clock=clock).handle(Deposited("a", 5), message_id="m-2")
     # Delivered again, it is applied once, whether or not it had been.
     outcome = await Orchestrator([Account], memory, clock=clock).handle(
         Deposited("a", 5), message_id="m-2"
@@ -178,10 +177,10 @@ async def test_outcome_that_cannot_be_found_out_is_an_error(
     assert instance.saga.entries == [5]
 
 
-@pytest.fixture
-def short_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not try for half a minute to find out what became of a write."""
-    monkeypatch.setattr("sagaflow._runtime.store._RESOLUTION_TIME", timedelta(milliseconds=20))
+class Hasty(Orchestrator):
+    """Does not try for half a minute to find out what became of a write."""
+
+    _pace = Pace(resolution=timedelta(milliseconds=20))
 
 
 async def test_write_that_another_overtook_meanwhile_is_still_found(

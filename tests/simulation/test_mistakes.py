@@ -18,7 +18,7 @@ from sagaflow._engine.work import Machine
 from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import SagaRecord
 from sagaflow._runtime import delivery, store
-from sagaflow._runtime.delivery import Delivery, Taking
+from sagaflow._runtime.delivery import Delivery, _Seen  # pyright: ignore[reportPrivateUsage]
 from sagaflow._runtime.removals import Removals
 from sagaflow._runtime.store import Store
 from tests.mistakes import (
@@ -99,9 +99,9 @@ def duplicates_not_recognised(patch: Patch, kind: Kind) -> None:
 def refused_by_what_is_out_of_date(patch: Patch, kind: Kind) -> None:
     load: Callable[..., Any] = Delivery._load  # pyright: ignore[reportPrivateUsage]
 
-    async def careless(self: Delivery, delivery: Taking) -> Any:
-        known = self._known(delivery)  # pyright: ignore[reportPrivateUsage]
-        return await load(self, delivery) if known is None else (known, None)
+    async def careless(self: Delivery, taking: Any) -> Any:
+        known = self._known(taking)  # pyright: ignore[reportPrivateUsage]
+        return await load(self, taking) if known is None else _Seen(known, is_certain=True)
 
     patch.setattr(Delivery, "_load", careless)
 
