@@ -22,7 +22,7 @@ def encode_saga(saga: Saga) -> dict[str, object]:
     :raises SerializationError: naming the field that cannot be stored.
     """
     encoded: dict[str, object] = {}
-    for field in fields_of(type(saga)):
+    for field in _fields.get(type(saga)) or fields_of(type(saga)):
         name, form = field.name, field.form
         try:
             value = getattr(saga, name)
@@ -40,7 +40,7 @@ def decode_saga(saga_type: type[SagaT], data: Mapping[str, object]) -> SagaT:
     :raises SerializationError: naming the field that cannot be read.
     """
     saga = object.__new__(saga_type)
-    for field in fields_of(saga_type):
+    for field in _fields.get(saga_type) or fields_of(saga_type):
         name, form = field.name, field.form
         try:
             if name in data:

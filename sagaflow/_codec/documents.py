@@ -250,8 +250,8 @@ def _change_data(before: SagaRecord, after: SagaRecord, values: Document) -> Non
     if after.schema != before.schema:  # as a whole, so that fields go which no longer are
         values["data"] = dict(after.data)
     else:
-        data = after.data
-        values.update((f"data.{name}", data[name]) for name in changed(before.data, data))
+        for name in changed(before.data, after.data):
+            values[f"data.{name}"] = after.data[name]
 
 
 def _change_outbox(

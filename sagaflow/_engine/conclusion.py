@@ -112,10 +112,11 @@ def concluded(
 ) -> SagaRecord:
     """Return *record* after a handler's run; its inbox and history are what the write appends."""
     is_new = record.status is Status.EMBRYO
+    is_timeout = isinstance(source, Fire) and source.timer.event is None
     after = written(
         record if source is None else consumed(record, source),
         write,
-        kind=_kind_of(source),
+        kind=HistoryKind.TIMEOUT if is_timeout else HistoryKind.EVENT,
         event=run.event,
         step=run.step,
         message_id=run.message_id,
@@ -123,14 +124,17 @@ def concluded(
         attempt=1 if source is None else attempt_of(source),
         compensates=run.compensate,
     )
+    compensations = record.compensations
+    if run.undoing:
+        compensations = (*compensations, *_recorded(run, after.version))
     after = evolve(
         after,
         inbox=(run.message_id,) if source is None else (),
         created_at=write.now if is_new else record.created_at,
         expire_at=None if is_new else record.expire_at,
         data=run.data,
-        compensations=_compensations(record, run, after.version),
-        timers=_timers(after, run),
+        compensations=compensations,
+        timers=_timers(after, run) if after.timers or run.scheduled else (),
     )
     after = with_messages(after, run.sent, run.message_id, run.headers, write.now)
     if run.compensate and pending(after) is not None:
@@ -225,12 +229,6 @@ def described(source: Fire | Offer) -> tuple[str, MessageId]:
             return (event.message.type, event.id)
 
 
-def _kind_of(source: Source) -> HistoryKind:
-    if isinstance(source, Fire) and source.timer.event is None:
-        return HistoryKind.TIMEOUT
-    return HistoryKind.EVENT
-
-
 def failing_of(source: Source) -> Failing | None:
     """Return how a timer or parked event has failed so far."""
     match source:
@@ -284,10 +282,8 @@ def parked(
     return scheduled_for_work(after, machine, write)
 
 
-def _compensations(record: SagaRecord, run: Run, version: int) -> tuple[RecordedCompensation, ...]:
-    if not run.undoing:
-        return record.compensations
-    recorded = [
+def _recorded(run: Run, version: int) -> list[RecordedCompensation]:
+    return [
         RecordedCompensation(
             id=f"{version}.{number}",
             step=run.step,
@@ -299,13 +295,10 @@ def _compensations(record: SagaRecord, run: Run, version: int) -> tuple[Recorded
         )
         for number, undo in enumerate(run.undoing, 1)
     ]
-    return (*record.compensations, *recorded)
 
 
 def _timers(record: SagaRecord, run: Run) -> tuple[Timer, ...]:
     """Return the timers after a handler's run; *record* has its version already."""
-    if not record.timers and not run.scheduled:
-        return ()
     replaced = run.unscheduled | {event.name for event in run.scheduled}
     kept = [
         timer

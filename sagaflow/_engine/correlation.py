@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from sagaflow._concurrency.cancellation import failure
-from sagaflow._definition.table import Correlator, TransitionTable
+from sagaflow._definition.table import TransitionTable
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.ids import SagaId, check_new_id
 from sagaflow._model.texts import line_of
@@ -30,15 +33,13 @@ def correlate(
         if place is None:
             continue
         has_place = has_place or callable(place) or hasattr(event, place)
-        found = _asked(table, place, event)
+        found = _asked(table, place, event) if callable(place) else getattr(event, place, None)
         if found is not None:
             return check_new_id(found)
     return None if has_place or envelope is None else check_new_id(envelope)
 
 
-def _asked(table: TransitionTable, by: Correlator, event: object) -> object:
-    if not callable(by):
-        return getattr(event, by, None)
+def _asked(table: TransitionTable, by: Callable[[Any], object], event: object) -> object:
     try:
         return by(event)
     except BaseException as exc:

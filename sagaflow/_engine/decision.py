@@ -62,7 +62,9 @@ def settle(  # noqa: PLR0911 - one answer for each condition of a saga
             return Park(OutcomeKind.DEFERRED)
         case Status.ACTIVE | Status.FINISHED:
             # What arose earlier comes first.
-            if has_timer_before(record, accepted) or next_offer(record, machine) is not None:
+            if record.timers and has_timer_before(record, accepted):
+                return Park(OutcomeKind.DEFERRED)
+            if record.parked and next_offer(record, machine) is not None:
                 return Park(OutcomeKind.DEFERRED)
             return None if rows else Settled(OutcomeKind.UNHANDLED)
 

@@ -113,7 +113,7 @@ def earliest_of(record: SagaRecord, first: Pending | None) -> datetime | None:
     :param first: what is to be done first, sending apart.
     """
     work = None if first is None else first.due
-    if not record.outbox or is_suspended_by_message(record):
+    if not record.outbox or (record.suspension is not None and is_suspended_by_message(record)):
         return work
     sending = record.updated_at if record.sending is None else record.sending.due
     return sending if work is None else min(work, sending)

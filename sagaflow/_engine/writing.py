@@ -216,13 +216,11 @@ def finished(record: SagaRecord, now: datetime) -> SagaRecord:
 
 
 def kept_until(record: SagaRecord, machine: Machine, now: datetime) -> datetime | None:
-    """Return when the saga may be removed; None as long as anybody may need it.
+    """Return when a saga that has ended may be removed; None as long as anybody may need it.
 
-    That is ``retain=`` after it has ended and nothing is left to send. One that is suspended waits
-    for an operator, who could neither see nor mend it if it were gone.
+    That is ``retain=`` after nothing is left to send. One that is suspended waits for an operator,
+    who could neither see nor mend it if it were gone.
     """
-    if record.finished_at is None:  # early events that wait for their saga have a time of their own
-        return record.expire_at
     if record.outbox or record.suspension is not None:
         return None
     retain = machine.options.retain
@@ -273,7 +271,10 @@ def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> Sa
             lease = record.lease
         else:
             lease = Lease(owner=write.owner, until=now + write.lease)
-    expire_at = kept_until(record, machine, now)
+    # Early events that wait for their saga have a time of their own.
+    expire_at = record.expire_at
+    if record.finished_at is not None:
+        expire_at = kept_until(record, machine, now)
     return evolve(record, wake=wake, lease=lease, expire_at=expire_at)
 
 

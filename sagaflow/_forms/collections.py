@@ -94,7 +94,7 @@ def _array(cls: Any, kind: _Kind, item: Form) -> Form:
         if not isinstance(value, accepted):
             raise expected(cls.__name__, value)
         items: Any = value
-        encoded = encode_each(encode_item, items)
+        encoded = encode_each(encode_item, items) if len(items) else []
         for name, of in tagged.items():
             if isinstance(value, of):
                 return {TAG: name, VALUE: encoded}

@@ -51,15 +51,13 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
             continue
         if old != new:
             found.append(name)
-        elif type(new) is not type(old) or not (type(new) in _WITHOUT_PARTS or _is_empty(new)):
+        elif type(new) is not type(old) or type(new) not in (
+            _WITHOUT_PARTS if new else _THE_SAME_IF_EMPTY
+        ):
             equal.append(name)
     if equal and _bson(before, equal) != _bson(after, equal):
         found += [name for name in equal if _bson(before, [name]) != _bson(after, [name])]
     return found
-
-
-def _is_empty(value: Any) -> bool:
-    return not value and type(value) in (list, dict)
 
 
 def _bson(fields: Mapping[str, Any], names: list[str]) -> bytes:
@@ -68,3 +66,4 @@ def _bson(fields: Mapping[str, Any], names: list[str]) -> bytes:
 
 _WITHOUT_PARTS: Final = frozenset({str, bytes, bool, int})
 """Types whose values are the same if they are equal and both of the type."""
+_THE_SAME_IF_EMPTY: Final = _WITHOUT_PARTS | {list, dict}

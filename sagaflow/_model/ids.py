@@ -41,6 +41,8 @@ def check_new_id(value: object, what: str = "correlation id") -> SagaId:
     :param what: what the value is meant to be, for the error.
     :raises CorrelationError: if it can be no id, or is longer than 1 KiB in UTF-8.
     """
+    if type(value) is str and value and len(value) <= MOST_BYTES and value.isascii():
+        return value  # the usual case, at once
     return check_id(value, what, most=MOST_BYTES)
 
 
