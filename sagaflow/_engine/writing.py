@@ -281,11 +281,13 @@ def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> Sa
 def without_sent(
     record: SagaRecord, sent: Collection[str], machine: Machine, write: Write
 ) -> SagaRecord:
-    """Return *record* without messages that have been sent, and due when the rest is."""
+    """Return *record*, which says when it is due, without messages that have been sent."""
     left = tuple([message for message in record.outbox if message.id not in sent])
     if len(left) == len(record.outbox):
         return record
-    return scheduled_for_work(evolve(record, outbox=left), machine, write)
+    after = evolve(record, outbox=left)
+    # How many are left makes no difference to when it is due.
+    return after if left else scheduled_for_work(after, machine, write)
 
 
 def is_leased_to_others(record: SagaRecord, owner: str, now: datetime) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from attrs import evolve
@@ -22,7 +22,7 @@ from sagaflow._engine.work import (
     next_offer,
     next_work,
 )
-from sagaflow._engine.writing import is_leased_to_others, scheduled_for_work
+from sagaflow._engine.writing import is_leased_to_others, scheduled_for_work, without_sent
 from sagaflow._model.record import Lease, SagaRecord
 from tests.engine.support import (
     HOUR,
@@ -248,6 +248,31 @@ def test_lease_of_others_on_sending_is_left_to_them() -> None:
     )
     ended = scheduled_for_work(sending, MACHINE, write(LATER + HOUR)).lease
     assert ended is not None and ended.owner == OWNER
+
+
+@pytest.mark.parametrize("sent", [(), (1,), (2,), (1, 2)])
+@pytest.mark.parametrize("lease", [None, OTHERS, evolve(OTHERS, until=LATER)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"timers": (timer(due=LATER + SECOND),)},
+        {"parked": (waiting(),)},
+        {"sending": failing(due=LATER + SECOND)},
+        {"sending": failing(due=LATER + SECOND), "timers": (timer(due=NOW),)},
+        {"status": Status.FINISHED, "finished_at": LATER},
+    ],
+)
+def test_without_what_was_sent_a_saga_is_due_when_the_rest_is(
+    changes: dict[str, Any], lease: Lease | None, sent: tuple[int, ...]
+) -> None:
+    messages = (outgoing(1), outgoing(2))
+    waits = record(outbox=messages, lease=lease, updated_at=LATER, **changes)
+    after = scheduled_for_work(waits, MACHINE, write())
+    left = tuple(message for message in messages if message.sequence not in sent)
+    expected = scheduled_for_work(evolve(waits, outbox=left), MACHINE, write())
+    ids = {message.id for message in messages} - {message.id for message in left}
+    assert without_sent(after, ids, MACHINE, write()) == expected
 
 
 @pytest.mark.parametrize(
