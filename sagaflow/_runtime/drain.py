@@ -75,9 +75,9 @@ class Drain:
     async def _publish_waiting(
         self, saga_type: type[Saga], lane: Lane, tasks: TaskGroup | None, *, lingers: bool
     ) -> bool:
-        """Publish what waits and then remove it from the saga; tell whether all was accepted."""
+        """Publish what waits in a lane and have it removed; tell whether all was accepted."""
         failing, is_left = lane.refused, False
-        lingers = lingers and lane.latest.sending is None  # that it failed must not stay noted
+        lingers = lingers and lane.latest.sending is None  # a past refusal is to be taken out
         try:
             while lane.waiting and failing is None:
                 failing = await self.publisher.publish(saga_type, lane)

@@ -1,4 +1,4 @@
-"""What this process is at work on, so that its leases are renewed for as long as it lives."""
+"""The sagas that this process is at work on: their leases are renewed for as long as it lives."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _PARTS: Final = 4
 """Into how many parts a lease is divided; it is renewed after one or two of them."""
 _AT_ONCE: Final = 16
 _LONGEST: Final = timedelta(hours=1)
-"""For how long a lease is renewed for one thing: what hangs for ever must not keep others away."""
+"""For how long a lease is renewed for one piece of work: should that hang, others must get on."""
 
 
 @define(eq=False)
 class _Held:
     """A saga that this process is at work on.
 
-    :ivar times: how many are at work on it.
-    :ivar rounds: how often leases were renewed meanwhile.
+    :ivar times: how many holds on the saga there are.
+    :ivar rounds: how often all leases were renewed since the first of these holds.
     """
 
     saga_type: type[Saga]
@@ -43,7 +43,7 @@ class _Held:
 class Leases:
     """Renews the leases on the sagas that this process is at work on.
 
-    What takes no longer than a part of a lease, as nearly everything does, costs no write for that.
+    Work that takes no longer than a part of a lease, as nearly all work does, costs no write.
 
     :ivar fires: whether this process fires its timers itself. If it does not, a lease ends when
         one is due, so that others can.
@@ -55,7 +55,7 @@ class Leases:
     _held: dict[SagaKey, _Held] = field(factory=dict[SagaKey, _Held], init=False)
 
     def hold(self, saga_type: type[Saga], correlation_id: SagaId) -> SagaKey:
-        """Have the lease on a saga renewed until what is returned is released."""
+        """Have the lease on a saga renewed until `release` is called with the key returned."""
         key = saga_key(saga_type.table.saga, correlation_id)
         held = self._held.get(key)
         if held is None:
@@ -78,7 +78,7 @@ class Leases:
             await self.renew()
 
     async def renew(self) -> None:
-        """Renew the leases of what has been worked on since the last time."""
+        """Renew the leases on the sagas that have been held since the last time."""
         most = _LONGEST * _PARTS // self._process.lease
         lasting = [held for held in self._held.values() if 0 < held.rounds <= most]
         for held in self._held.values():
@@ -94,7 +94,7 @@ class Leases:
                 tasks.start_soon(renew)
 
     async def _renew(self, held: _Held) -> None:
-        """Renew one lease, and look what others have stored meanwhile, which they leave to it."""
+        """Renew one lease, and look what others have stored and left to its holder meanwhile."""
         saga_type, process, store = held.saga_type, self._process, self._store
         try:
             record = await store.load(saga_type, held.correlation_id, None)

@@ -16,11 +16,11 @@ from sagaflow.abc import Bus
 
 @define
 class _Destination:
-    """Where the messages of one class go.
+    """What the bus does with the messages of one class.
 
-    :ivar under_way: how many are offered at the moment.
-    :ivar silent_since: since when the bus has said nothing to what it is offered.
-    :ivar hung_at: when one was given up, if the bus has said nothing since.
+    :ivar under_way: how many messages are offered at the moment.
+    :ivar silent_since: since when the bus has neither accepted nor refused one that was offered.
+    :ivar hung_at: when a message was given up, if the bus has not answered to any other since.
     """
 
     under_way: int = 0
@@ -37,9 +37,9 @@ def _never(message_type: type, correlation_id: SagaId) -> bool:  # noqa: ARG001
 class Offers:
     """Offers messages to the bus.
 
-    :ivar timeout: how long one may take until it is accepted or refused.
-    :ivar memory: for how long after that it counts that one took longer; it is offered again by
-        then.
+    :ivar timeout: how long a message may take until it is accepted or refused.
+    :ivar memory: for how long a message that was given up is taken for a sign that the bus is
+        silent; by then it is offered again.
     :ivar is_answered_at_once: tells by the class of a message and the id of its saga whether the
         bus waits for nothing before it answers.
     """
@@ -100,7 +100,8 @@ class Offers:
     def silent_since(self) -> datetime | None:
         """Return since when nothing of some class is accepted or refused; None if all is well.
 
-        That is so if it lasts for half of the time that one may take, or one took longer.
+        The bus is silent if it has not answered for half of the time that a message may take, or a
+        message took longer than that time.
         """
         now = self.clock.now()
         return min(

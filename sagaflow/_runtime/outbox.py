@@ -37,8 +37,8 @@ class Outbox:
 
     A message is removed from its saga after the bus accepted it: a crash in between delivers it
     again, with the same id. A message that the bus refuses, or does not accept in time, stays, and
-    those behind it wait; it is offered again later, and if that fails for too long its saga is
-    suspended.
+    the messages behind it wait; it is offered again later, and if that fails for too long its saga
+    is suspended.
 
     :ivar drain: empties lanes; None where there is no bus, and messages stay in their sagas.
     """
@@ -69,15 +69,17 @@ class Outbox:
     ) -> Lane | None:
         """Send the outbox of *record*, which has just been stored or read.
 
-        What the bus has refused is not offered before its time, whatever has come since.
+        A message that the bus has refused is not offered before its time, whatever messages have
+        come since.
 
         :param tasks: where the sending goes on if the caller is cancelled or does not wait.
         :param wait: return when the saga has nothing left to send, or, where it goes on in *tasks*,
             once that takes longer than one message may. The caller must not be part of a delivery,
             which might be the very one that is waited for. Does not wait for a sending that is
             under way already, for the same reason.
-        :param lingers: whether what was sent may stay in the saga for its next write to remove.
-        :return: what has been begun.
+        :param lingers: whether accepted messages may stay in the saga for its next write to remove.
+        :return: the lane that this has begun to empty; None if nothing is left to send, or a lane
+            of this saga is being emptied already.
         """
         drain = self.drain
         if drain is None or not record.outbox or (tasks is None and not wait):
@@ -95,7 +97,7 @@ class Outbox:
         run = partial(self._drain_held, drain, saga_type, lane, tasks, lingers=lingers)
         try:
             tasks.start_soon(run, name=f"messages of {saga_type.table.saga}")
-        except RuntimeError:  # closed meanwhile: it stays in the saga for others
+        except RuntimeError:  # the task group was closed meanwhile: others send it
             lane.end()
             return None
         if wait:
@@ -112,9 +114,9 @@ class Outbox:
     ) -> tuple[frozenset[str], frozenset[str]]:
         """Send no more of what a saga that was cancelled had in its outbox.
 
-        What undoes a step is sent nevertheless.
+        A message that undoes a step is sent nevertheless.
 
-        :param record: the saga as it was before.
+        :param record: the saga as it was before it was cancelled.
         :return: the ids of its messages that the bus has accepted, and of those that are being
             handed to it at this moment.
         """
@@ -130,7 +132,7 @@ class Outbox:
         return frozenset(m.id for m in record.outbox if m.sequence <= accepted), under_way
 
     def _enqueue(self, saga_type: type[Saga], record: SagaRecord) -> Lane | None:
-        """Queue what is not queued yet; return the lane if it is new, for its caller to empty."""
+        """Put messages into the lane of their saga; return the lane if it is new, to be emptied."""
         life = (saga_key(saga_type.table.saga, record.correlation_id), record.incarnation)
         if record.suspension is not None and is_suspended_by_message(record):
             self.progress.forget_refusal(life)
@@ -149,7 +151,7 @@ class Outbox:
             now = self.process.clock.now()
             if record.sending is not None:
                 if record.sending.due > now:
-                    return None  # it is offered again by whoever wakes up then
+                    return None  # the background offers it again then
             else:
                 lane.refused = self.progress.not_before(life, record, first, now)
         self._lanes[life] = lane
@@ -158,7 +160,7 @@ class Outbox:
     async def _drain_held(
         self, drain: Drain, saga_type: type[Saga], lane: Lane, tasks: TaskGroup, *, lingers: bool
     ) -> None:
-        """Send what may take longer than its lease."""
+        """Empty a lane, which may take longer than a lease lasts."""
         held = self.leases.hold(saga_type, lane.latest.correlation_id)
         try:
             await drain.run(saga_type, lane, tasks, lingers=lingers)

@@ -32,7 +32,7 @@ _Key = tuple[type, SagaId]
 
 _PLAIN: Final[tuple[type[object], ...]] = (BuiltinFunctionType, FunctionType, MethodType)
 _TURNS: Final = 16
-"""After how many messages others have their turn, should nothing ever wait."""
+"""After how many messages other tasks have their turn, should no handler ever wait."""
 
 _PlainHandler = Callable[[MessageT], Awaitable[None] | None]
 _EnvelopeHandler = Callable[[Envelope[MessageT]], Awaitable[None] | None]
@@ -100,9 +100,9 @@ class MemoryBus:
 
     Messages of one correlation id are handled one after another, in the order in which they were
     published; those of different ids at the same time. `publish` returns once the message has been
-    handled, together with everything that its handlers published, and raises what they raise: what
-    is removed from an outbox then has really been dealt with, also if the process dies later.
-    Within a handler it only queues what has to wait its turn.
+    handled, together with everything that its handlers published, and raises what they raise: a
+    message that is removed from an outbox then has really been dealt with, also if the process dies
+    later. Within a handler, `publish` only queues a message that has to wait for its turn.
     """
 
     def __init__(self) -> None:
@@ -277,7 +277,7 @@ class MemoryBus:
         await self._attend(key, delivery)
 
     async def _attend(self, key: _Key, own: _Delivery) -> None:
-        """Handle what is queued, up to this delivery, and further if nobody waits to go on."""
+        """Handle a queue up to *own*, and further if no other publisher waits to go on."""
         queue = self._queues[key]
         own_handled = False
         try:
@@ -296,7 +296,7 @@ class MemoryBus:
             raise
 
     def _pass_on(self, key: _Key) -> None:
-        """Leave a queue that is not worked off; what nobody can go on with has failed."""
+        """Leave a queue to the next publisher in it; without one, what is queued has failed."""
         if not self._wake_next(key):
             for delivery in self._queues.pop(key):
                 delivery.settle(BusError("the delivery was cancelled"))

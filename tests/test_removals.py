@@ -1,0 +1,74 @@
+"""Removing accepted messages where the store fails meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+import pytest
+from anyio.abc import TaskGroup
+from attrs import define
+
+from sagaflow import MemoryRepository, ServerUnavailableError
+from sagaflow._model.ids import saga_key
+from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.removals import Removal, Removals
+from sagaflow._runtime.store import Store
+from tests.processes import process_at
+from tests.semantics.support import Interrupted
+from tests.test_relay import Notes, record
+
+pytestmark = pytest.mark.anyio
+
+
+@define
+class World:
+    """Removals from a store that is away; something happens before it says so."""
+
+    removals: Removals
+    tasks: TaskGroup
+    before: Callable[[], None] = lambda: None
+
+    def add(self, sequence: int, *, goes_on: bool) -> None:
+        """Add the removal of one message."""
+        key, accepted = saga_key("Notes", "n"), (f"life-{sequence}",)
+        self.removals.add(Removal(key, Notes, record(1, 2), accepted, self.tasks, goes_on))
+
+    async def fail(self) -> tuple[str, ...]:
+        """Remove what is known of the saga; return the ids that are to be removed after that."""
+        await self.removals.settle(Notes, "n")
+        return self.removals.of(Notes, record(1, 2))
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async def fail(_: object) -> None:
+        world.before()
+        raise ServerUnavailableError("the server is away")
+
+    process = process_at()
+    repository = Interrupted(MemoryRepository(), note=fail)
+    store = Store(process=process, repository=repository)
+    async with anyio.create_task_group() as tasks:
+        world = World(Removals(process, store, Outages(clock=process.clock)), tasks)
+        yield world
+        tasks.cancel_scope.cancel()
+
+
+async def test_last_removal_that_fails_is_left_to_the_sweep(world: World) -> None:
+    world.add(1, goes_on=False)
+    assert await world.fail() == ()
+
+
+async def test_removal_that_fails_while_more_is_sent_is_tried_again(world: World) -> None:
+    world.add(1, goes_on=True)
+    assert await world.fail() == ("life-1",)
+
+
+async def test_removal_that_fails_while_another_is_added_is_tried_again_with_it(
+    world: World,
+) -> None:
+    """The saga's next write removes them all: none of them is forgotten."""
+    world.add(1, goes_on=False)
+    world.before = lambda: world.add(2, goes_on=False)
+    assert await world.fail() == ("life-1", "life-2")
