@@ -1,4 +1,4 @@
-"""What the calls of a chain may be given: states, classes of events, handlers."""
+"""Checks the arguments of a chain: states, classes of events, handlers, predicates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sagaflow._definition.state import State
 
 
 def check_state(state: object, call: str, origin: Origin) -> None:
-    """Refuse what is no state.
+    """Refuse a value that is no state.
 
     :raises SagaDefinitionError: naming the call and the line.
     """
@@ -28,13 +28,13 @@ def check_state(state: object, call: str, origin: Origin) -> None:
 
 
 def check_event_class(event: object, by: object, origin: Origin) -> None:
-    """Refuse what cannot be a class of events, or one without the attribute that ``by=`` names."""
+    """Refuse a class that cannot be one of events, or lacks the attribute that ``by=`` names."""
     if not isinstance(event, type):
         raise origin.error(
             f"on() takes classes of events, not {event!r}: name them one by one, as in "
             ".on(Paid, Declined)"
         )
-    if event.__module__ in ("builtins", "typing") or is_typeddict(event):  # whose values are dicts
+    if event.__module__ in ("builtins", "typing") or is_typeddict(event):  # its instances are dicts
         raise origin.error(
             f"{event.__name__} is no class of events: declare an attrs class for the event"
         )
@@ -44,7 +44,7 @@ def check_event_class(event: object, by: object, origin: Origin) -> None:
         names = [attribute.name for attribute in attrs.fields(event)]
     elif dataclasses.is_dataclass(event):
         names = [attribute.name for attribute in dataclasses.fields(event)]
-    else:  # its attributes are known once there is an instance
+    else:  # it sets its attributes when an instance is made
         return
     if by not in names:
         raise origin.error(
@@ -63,7 +63,7 @@ TIMEOUT_HANDLER: Final = "(self, ctx)"
 
 
 def check_handler(handler: object, origin: Origin, expected: str = EVENT_HANDLER) -> None:
-    """Refuse what is no method that can be called as *expected* shows.
+    """Refuse a handler that cannot be called as *expected* shows.
 
     :raises SagaDefinitionError: naming the handler and its line.
     """
@@ -96,14 +96,16 @@ def handler_problem(handler: object, expected: str = EVENT_HANDLER) -> str | Non
 
 
 def check_guard(guard: object, origin: Origin) -> None:
-    """Refuse what is no predicate of (saga, event) that answers at once.
+    """Refuse a guard that is no predicate of (saga, event), or does not answer at once.
 
     :raises SagaDefinitionError: naming the line.
     """
     if not callable(guard):
         raise origin.error(f"when() takes a predicate of (saga, event), not {guard!r}")
     name = getattr(guard, "__qualname__", repr(guard))
-    called = inspect.getattr_static(type(guard), "__call__", None)  # of an instance of a class
+    called = inspect.getattr_static(
+        type(guard), "__call__", None
+    )  # if the guard is an instance with a __call__
     for function in (getattr(guard, "__func__", guard), called):
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise origin.error(
@@ -117,7 +119,7 @@ def check_guard(guard: object, origin: Origin) -> None:
             )
     try:
         signature = _signature(guard)
-    except (TypeError, ValueError):  # written in C: nobody can tell
+    except (TypeError, ValueError):  # a function that is written in C
         return
     try:
         signature.bind(None, None)

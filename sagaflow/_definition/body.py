@@ -77,7 +77,7 @@ class Place:
         """Return the last line of the class body that gives *attribute* a value or annotation."""
         try:
             tree = ast.parse("".join(linecache.getlines(self.filename)))
-        except SyntaxError:  # the file is another one by now
+        except SyntaxError:  # the file has changed since it was imported
             return self.line
         found = self.line
         for node in ast.walk(tree):
@@ -132,11 +132,10 @@ def _is_class_var(annotation: object) -> bool:
 def _check_names(
     place: Place, plain: type, namespace: Mapping[str, Any], annotated: Mapping[str, Any]
 ) -> None:
-    """Refuse names that no code could use.
+    """Refuse names of states and steps that would be hidden by properties of the class.
 
-    The class itself has properties, such as `table`, which would be found in the place of a state
-    or a step of that name. Fields and methods are found by way of an instance, so they may be
-    called like them.
+    The metaclass has properties, such as `table`: a state or a step of that name could not be
+    reached. Fields and methods are reached by way of an instance, so they may have such names.
     """
     for name, value in namespace.items():
         is_field = name in annotated and not _is_class_var(annotated[name])
@@ -272,7 +271,7 @@ def check_fields(place: Place, cls: type) -> None:
 def check_data(place: Place, cls: Any, table: TransitionTable) -> None:
     """Refuse data and events to keep that could not be stored and read back.
 
-    What names a class that is defined further down, or is a type variable, is left for later.
+    Annotations that name a class defined further down, and type variables, are checked later.
 
     :raises SagaDefinitionError: naming the field or the transition, and its line.
     """

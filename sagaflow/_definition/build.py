@@ -242,7 +242,7 @@ def _no_compensation(
     rows: tuple[TransitionRow, ...],
     here: Mapping[str, str],
 ) -> str | None:
-    """Tell why there is nothing to undo. For what is inherited that is right: it was replaced."""
+    """Return why a compensation has no step to undo, which may be if a subclass replaced it."""
     runs = (Action.GOTO, Action.BRANCH, Action.STAY)
     mine = [row for row in rows if row.step == step and row.action in runs]
     if step is None or not mine:

@@ -38,9 +38,9 @@ COMPENSATED: Final = "__sagaflow_compensates__"
 class Handler(Protocol[SagaT_contra, EventT_contra, HandledT_contra, ResultT_co]):
     """A method that takes the events of its chain, and possibly more.
 
-    Its own parameter type is kept beside the chain's, because it may be stacked under several
-    chains. In what a decorator returns, the parts of a Coroutine that nobody uses are `object`:
-    with `Any` there mypy would give up on the overloads of the next decorator.
+    The type of the method's own parameter is kept beside that of the chain, because a method may
+    stand under several chains. In what a decorator returns, the parts of a Coroutine that nobody
+    uses are `object`: with `Any` there mypy would give up on the overloads of the next decorator.
     """
 
     @overload
@@ -53,7 +53,7 @@ class Handler(Protocol[SagaT_contra, EventT_contra, HandledT_contra, ResultT_co]
 
 
 class Sources(Enum):
-    """Where a transition starts, if not in states that it names."""
+    """The kinds of states that a transition starts from."""
 
     INITIAL = "initially"
     NAMED = "during"
@@ -77,7 +77,7 @@ class Declaration:
 
 
 class Link:
-    """A part of a chain. The class body knows which parts still wait for their end."""
+    """A part of a chain. The class body remembers which chains have no end yet."""
 
     _remedy = "end it with .goto(state), .stay(), .branch(a, b), .ignore() or .defer()"
 
@@ -174,11 +174,20 @@ class CompensatingChain(Link, Generic[EventT]):
     _remedy = "end it with .goto(state) or .branch(a, b)"
 
     def goto(self, state: State) -> Transition[EventT, None]:
-        """Undo the completed steps, last first, and then enter *state*."""
+        """Undo the completed steps, last first, and then enter *state*.
+
+        :param state: the next state.
+        :raises SagaDefinitionError: if *state* is no state.
+        """
         return Transition(self._ended(Action.GOTO, state), self)
 
     def branch(self, first: State, *others: State) -> Transition[EventT, State]:
-        """Undo the completed steps, last first, and then enter the state the handler returns."""
+        """Undo the completed steps, last first, and then enter the state the handler returns.
+
+        :param first: one state that the handler may return.
+        :param others: the further states that it may return.
+        :raises SagaDefinitionError: if one of them is no state.
+        """
         return Transition(self._ended(Action.BRANCH, first, *others), self)
 
 
@@ -191,24 +200,37 @@ class EventChain(Link, Generic[EventT]):
         The first transition whose predicates hold is taken, in the order of declaration. A
         predicate is asked once at most, and about a copy: what it changes is not stored.
 
-        :param predicate: a plain function: one that is to be awaited would always hold.
-        :raises SagaDefinitionError: if it cannot be called like that.
+        :param predicate: a plain function. The result of an async function would always count as
+            true, so such a function is refused.
+        :raises SagaDefinitionError: if *predicate* cannot be called like that.
         """
         check_guard(predicate, self._declaration.origin)
         guards = (*self._declaration.guards, predicate)
         return EventChain(attrs.evolve(self._declaration, guards=guards), self)
 
     def goto(self, state: State) -> Transition[EventT, None]:
-        """Enter *state* once the handler has run. Entering the current state again counts."""
+        """Enter *state* once the handler has run. Entering the current state again counts.
+
+        :param state: the next state.
+        :raises SagaDefinitionError: if *state* is no state.
+        """
         return Transition(self._ended(Action.GOTO, state), self)
 
     def stay(self) -> Transition[EventT, None]:
-        """Run the handler and stay in the state."""
+        """Run the handler and stay in the state.
+
+        :raises SagaDefinitionError: if the transition starts the saga, which has no state yet.
+        """
         self._refuse_at_start("stay() leaves the new saga without a state: use .goto(state)")
         return Transition(self._ended(Action.STAY), self)
 
     def branch(self, first: State, *others: State) -> Transition[EventT, State]:
-        """Enter the one of these states that the handler returns."""
+        """Enter the one of these states that the handler returns.
+
+        :param first: one state that the handler may return.
+        :param others: the further states that it may return.
+        :raises SagaDefinitionError: if one of them is no state.
+        """
         return Transition(self._ended(Action.BRANCH, first, *others), self)
 
     def ignore(self) -> Transition[EventT, None]:
@@ -224,7 +246,10 @@ class EventChain(Link, Generic[EventT]):
         return Transition(self._ended(Action.DEFER), self)
 
     def compensate(self) -> CompensatingChain[EventT]:
-        """Undo the completed steps, last first, before the next state is entered."""
+        """Undo the completed steps, last first, before the next state is entered.
+
+        :raises SagaDefinitionError: if the transition starts the saga: there is nothing to undo.
+        """
         self._refuse_at_start("a saga that starts has no steps to undo: leave out .compensate()")
         return CompensatingChain(attrs.evolve(self._declaration, compensates=True), self)
 
@@ -252,12 +277,12 @@ class Compensation(Link, Generic[EventT_co]):
 
     @property
     def compensated(self) -> Compensated:
-        """What it says."""
+        """What the decorator says."""
         return self._compensated
 
     @property
     def problem(self) -> str:
-        """What is wrong if it decorates nothing, and what to do."""
+        """What is wrong if the decorator stands above no method, and what to do."""
         return (
             "compensates(step) decorates the method that undoes the step: write "
             "@compensates(step) above that method"
@@ -291,12 +316,13 @@ class Compensation(Link, Generic[EventT_co]):
 def compensates(
     step: Callable[[Any, EventT, Context], object] | Transition[EventT, Any],
 ) -> Compensation[EventT]:
-    """Declare the method that undoes what *step* acknowledged.
+    """Declare the method that undoes *step*.
 
-    It is recorded, with the event that the step handled, in the write that stores the step; when
-    the saga is compensated it is called with that event.
+    The write that stores the step also records the method and the event that the step handled. When
+    the saga is compensated, the method is called with that event.
 
     :param step: the step itself, not its name.
+    :raises SagaDefinitionError: if *step* is a name.
     """
     origin = Origin.of_caller()
     if isinstance(step, str):

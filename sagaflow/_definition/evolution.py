@@ -28,7 +28,7 @@ class MigrationStep:
 
 
 def _composed(steps: tuple[MigrationStep, ...]) -> tuple[Mapping[str, str], ...]:
-    """Return what each name became, by the schema that it is from less 1."""
+    """Return, for each earlier schema, the present names by the names of that schema."""
     return tuple(_renames(steps[first:]) for first in range(len(steps)))
 
 
@@ -43,7 +43,7 @@ def _renames(steps: Iterable[MigrationStep]) -> Mapping[str, str]:
 
 @frozen
 class Evolution:
-    """How stored sagas of a class become such of its present schema.
+    """How stored sagas of a class are brought to its present schema.
 
     :ivar schema: the present one.
     :ivar steps: the migrations; the first is from schema 1.
@@ -57,16 +57,16 @@ class Evolution:
         object.__setattr__(self, "_since", _composed(self.steps))
 
     def names_since(self, schema: int) -> Mapping[str, str]:
-        """Return the present names of what was renamed since *schema*, by their old ones."""
+        """Return the present names of all that was renamed since *schema*, by the old names."""
         return self._since[schema - 1] if schema < self.schema else {}
 
     def names_of(self, name: str) -> frozenset[str]:
-        """Return every name that stored sagas may have for what is called *name* now."""
+        """Return every name that stored sagas may have for the state that is called *name* now."""
         former = (old for names in self._since for old, new in names.items() if new == name)
         return frozenset((name, *former))
 
     def present(self, name: str) -> str:
-        """Return what a state is called now that was once called *name*."""
+        """Return the present name of a state that was once called *name*."""
         for names in self._since:
             if name in names:
                 return names[name]

@@ -19,8 +19,8 @@ from sagaflow._model.errors import SagaDefinitionError
 def saga_fields(saga_type: Any) -> tuple[Field, ...]:
     """Return the fields of a saga class with their forms.
 
-    :raises SagaDefinitionError: naming the field that cannot be stored; its cause is a `NameError`
-        if that is not known yet.
+    :raises SagaDefinitionError: naming the field that cannot be stored. Its cause is a `NameError`
+        if the annotation names something that is not defined yet.
     """
     fields: list[Field] = []
     declared: Declared | None = None
@@ -36,7 +36,7 @@ def saga_fields(saga_type: Any) -> tuple[Field, ...]:
 
 
 def check_kept(table: TransitionTable, saga: str) -> None:
-    """Refuse events that are to be kept and cannot be.
+    """Refuse events that are to be kept in the saga, but cannot be stored.
 
     :raises SagaDefinitionError: naming the event, the transition that keeps it and its line.
     """
@@ -63,7 +63,7 @@ def check_kept(table: TransitionTable, saga: str) -> None:
 def _kept(table: TransitionTable) -> Iterator[tuple[TransitionRow, type, str]]:
     """Yield the events that may have to be stored, with the transition that says so.
 
-    An abstract class has no instances; those of its subclasses are looked at when they come.
+    An abstract class has no instances. Events of its subclasses are checked when they arrive.
     """
     for row in table.rows:
         if row.event is None or inspect.isabstract(row.event):

@@ -29,7 +29,7 @@ def mentioned_messages(function: FunctionType) -> Iterator[type]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             closure[name] = cell.cell_contents
-        except ValueError:  # not bound yet: a class that is defined further down
+        except ValueError:  # a class that is defined further down: its name is not bound yet
             continue
     for scope, path in _paths(function.__code__):
         value: object = (closure if scope in _CLOSURE else function.__globals__).get(path[0])
@@ -41,7 +41,7 @@ def mentioned_messages(function: FunctionType) -> Iterator[type]:
             yield value
 
 
-@lru_cache(maxsize=_REMEMBERED)  # a test makes many orchestrators of one saga
+@lru_cache(maxsize=_REMEMBERED)  # cached, since a test makes many orchestrators of one saga
 def _paths(code: CodeType) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return every name and every dotted name that *code* loads, and where it loads it from."""
     found: list[tuple[str, tuple[str, ...]]] = []

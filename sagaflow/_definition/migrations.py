@@ -52,15 +52,16 @@ class Migration:
 
 
 def migrates(from_: int, to: int, *, renamed: Mapping[str, str] | None = None) -> Migration:
-    """Declare how sagas that are stored with schema *from_* become such of schema *to*.
+    """Declare how a saga that is stored with schema *from_* is brought to schema *to*.
 
-    Put it on a static method that takes the stored fields as a dict, and changes that dict or
-    returns another; or assign it to a class attribute, where only names have changed. It is run
-    when such a saga is read, and stored by the write that follows.
+    Put the migration on a static method that takes the stored fields as a dict, and changes that
+    dict or returns another; or assign it to a class attribute, where only names have changed. The
+    method is called when such a saga is read; the next write of the saga stores the result.
 
     :param from_: the schema of the stored saga.
     :param to: the next one, ``from_ + 1``.
     :param renamed: new names of states, steps and compensating methods, by their old ones.
+    :raises SagaDefinitionError: if that is not one step up, or *renamed* maps no names to names.
     """
     origin = Origin.of_caller()
     for number in (from_, to):

@@ -17,12 +17,12 @@ class Chain(Protocol):
     """A part of a chain that may be left unfinished."""
 
     def unused(self) -> SagaDefinitionError:
-        """Return the error for leaving it so."""
+        """Return the error for a chain that is left unfinished."""
         ...
 
 
 class SagaBody(dict[str, Any]):
-    """The namespace of a saga's class body. It remembers the chains that are begun in it.
+    """The namespace of a saga's class body. It remembers the chains that begin there.
 
     A chain that ends neither at a handler nor at a name would otherwise vanish without a word.
     """

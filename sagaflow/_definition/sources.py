@@ -88,6 +88,7 @@ class Source(Link):
         :param events: classes of events.
         :param by: where an event of these classes keeps the correlation id: the name of an
             attribute, or a callable that is given the event.
+        :raises SagaDefinitionError: if an event is no class, or has no attribute of that name.
         """
         origin = Origin.of_caller()
         if self._sources is Sources.NAMED:
@@ -115,6 +116,9 @@ class WaitingSource(Source):
 
         The timeout is stored in the write that enters the state, and is gone once the state is
         left; ``stay()`` neither ends nor prolongs it. Its handler takes ``(self, ctx)``.
+
+        :param delay: more than nothing.
+        :raises SagaDefinitionError: if *delay* is not a positive timedelta.
         """
         origin = Origin.of_caller()
         if self._sources is Sources.NAMED:
@@ -132,7 +136,11 @@ def _is_positive(given: object) -> bool:
 
 
 def during(*states: State) -> WaitingSource:
-    """Begin a transition that starts from these states."""
+    """Begin a transition that starts from these states.
+
+    :param states: at least one.
+    :raises SagaDefinitionError: if there is none, or one of them is no state.
+    """
     origin = Origin.of_caller()
     if not states:
         raise origin.error("during() needs a state: name one, or use during_any for all of them")

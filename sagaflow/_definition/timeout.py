@@ -41,11 +41,20 @@ class CompensatingTimeoutChain(Link):
     _remedy = "end it with .goto(state) or .branch(a, b)"
 
     def goto(self, state: State) -> Timeout[None]:
-        """Undo the completed steps, last first, and then enter *state*."""
+        """Undo the completed steps, last first, and then enter *state*.
+
+        :param state: the next state.
+        :raises SagaDefinitionError: if *state* is no state.
+        """
         return Timeout(self._ended(Action.GOTO, state), self)
 
     def branch(self, first: State, *others: State) -> Timeout[State]:
-        """Undo the completed steps, last first, and then enter the state the handler returns."""
+        """Undo the completed steps, last first, and then enter the state the handler returns.
+
+        :param first: one state that the handler may return.
+        :param others: the further states that it may return.
+        :raises SagaDefinitionError: if one of them is no state.
+        """
         return Timeout(self._ended(Action.BRANCH, first, *others), self)
 
 
@@ -55,7 +64,11 @@ class TimeoutChain(Link):
     _remedy = "end it with .goto(state), .stay() or .branch(a, b)"
 
     def goto(self, state: State) -> Timeout[None]:
-        """Enter *state* once the handler has run."""
+        """Enter *state* once the handler has run.
+
+        :param state: the next state.
+        :raises SagaDefinitionError: if *state* is no state.
+        """
         return Timeout(self._ended(Action.GOTO, state), self)
 
     def stay(self) -> Timeout[None]:
@@ -63,7 +76,12 @@ class TimeoutChain(Link):
         return Timeout(self._ended(Action.STAY), self)
 
     def branch(self, first: State, *others: State) -> Timeout[State]:
-        """Enter the one of these states that the handler returns."""
+        """Enter the one of these states that the handler returns.
+
+        :param first: one state that the handler may return.
+        :param others: the further states that it may return.
+        :raises SagaDefinitionError: if one of them is no state.
+        """
         return Timeout(self._ended(Action.BRANCH, first, *others), self)
 
     def compensate(self) -> CompensatingTimeoutChain:

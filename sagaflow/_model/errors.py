@@ -120,7 +120,7 @@ class AmbiguousSagaError(SagaflowError):
 class ConcurrencyError(SagaflowError):
     """An event or an operator's command lost every race for its saga until a deadline had passed.
 
-    Nothing of it was stored; deliver the event again, or repeat the command.
+    Nothing was stored of the event or command: deliver the event again, or repeat the command.
 
     :ivar saga: the name of the saga class.
     :ivar correlation_id: which saga.
@@ -214,10 +214,10 @@ class RepositoryError(SagaflowError):
 
 
 class LeftAloneError(RepositoryError):
-    """A stored saga that this process leaves as it is, with all that it has, for others.
+    """A stored saga cannot be worked on here. This process leaves it to others, as it is.
 
     :ivar saga: the name of the saga class.
-    :ivar correlation_id: which saga; of a damaged document, what stands in the place of its id.
+    :ivar correlation_id: which saga; for a damaged document, the ``_id`` that it has.
     """
 
     saga: str
@@ -251,9 +251,9 @@ class NewerSchemaError(LeftAloneError):
 class UnknownStateError(LeftAloneError):
     """A saga is in a state, or on its way to one, that the class does not know.
 
-    Newer code may have put it there, or the state was renamed or removed without a thought of those
-    that are in it. This process leaves it alone, and nothing is lost: its timers and messages wait
-    for code that knows the state. Deliver the event again later.
+    Newer code may have led the saga there, or the state was renamed or removed while sagas were in
+    it. This process leaves the saga alone, and nothing is lost: its timers and messages wait for
+    code that knows the state. Deliver the event again later.
 
     :ivar saga: the name of the saga class.
     :ivar correlation_id: which saga.
@@ -277,7 +277,7 @@ class DamagedDocumentError(LeftAloneError):
     """A stored document cannot be read as a saga: nobody knows what it says, so it is left alone.
 
     :ivar saga: the name of the saga class.
-    :ivar correlation_id: what stands in the place of its id.
+    :ivar correlation_id: the ``_id`` of the document, whatever it is.
     :ivar reason: what is wrong with it.
     """
 
@@ -324,8 +324,8 @@ class NoHandlerError(BusError):
 class StrayCancellationError(SagaflowError):
     """A handler, or other code of yours, was cancelled from within, and nobody cancelled its task.
 
-    The future or the task that it waited for was cancelled by somebody else. That is a failure like
-    any other exception, and no wish to end whoever called that code.
+    The code waited for a future or a task, and somebody has cancelled that. This counts as a
+    failure like any other exception; the caller of the code is not cancelled.
     """
 
     def __init__(self) -> None:

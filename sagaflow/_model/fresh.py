@@ -1,7 +1,7 @@
 """Factories of empty collections for attrs fields.
 
-``list[int]()`` takes some twenty times as long as ``list()``, which for what is made anew with each
-event is a noticeable part of it.
+``list[int]()`` takes some twenty times as long as ``list()``. For objects that are made anew with
+each event, that is a noticeable part of the event's time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every log record says about the saga that it is about, and in what form."""
+"""Log records: the fields that each of them has, and texts that can always be written."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PLAIN: Final = (bool, int, float, type(None))
 
 
 def get_logger(name: str) -> logging.Logger:
-    """Return the logger of a module, which makes readable whatever it is given to tell of.
+    """Return the logger of a module. It makes the arguments of its records safe to write.
 
-    Its name is that of the module without the room, which is nobody's business outside.
+    The name of the logger is that of the module, without ``_runtime``.
 
-    A record that its handler cannot write is lost: half a character or a `__str__` that raises in
-    what an error says is enough for that.
+    A record that a log handler cannot write is lost. Half a character in the text of an error, or a
+    `__str__` that raises, is enough for that.
     """
     logger = logging.getLogger(name.replace("._runtime.", "."))
     logger.addFilter(_READABLE)
@@ -59,9 +59,9 @@ def about(
 
 @define
 class Repeats:
-    """Keeps the log from telling one thing again and again, and counts how often it was left out.
+    """Keeps the log from repeating a record again and again, and counts what was left out.
 
-    :ivar every: how long after it was told a thing is told again.
+    :ivar every: how long after a record about a topic the next one about it is logged.
     """
 
     every: timedelta = timedelta(minutes=5)
@@ -70,9 +70,9 @@ class Repeats:
     )
 
     def left_out(self, topic: Hashable, now: datetime) -> int | None:
-        """Return how often *topic* was left out since it was told; None if it is to be again.
+        """Return how many records about *topic* were left out; None if one more is to be.
 
-        :param topic: what is told of: nothing that differs each time, such as an id.
+        :param topic: what the record is about. Nothing that differs each time, such as an id.
         """
         told, count = self._told.get(topic, (None, 0))
         if told is not None and timedelta(0) <= now - told < self.every:
@@ -86,24 +86,26 @@ class Repeats:
 
     @property
     def count(self) -> int:
-        """How often anything was left out since it was told."""
+        """How many records about any topic were left out since the last one about it."""
         return sum(count for _, count in self._told.values())
 
 
 class _Readable(logging.Filter):
-    """Makes readable what a record is given to tell of; the error itself stays with it."""
+    """Makes the arguments of a record safe to write; its exception stays with it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(_readable(given) for given in record.args)
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not record.exc_text:
-            record.exc_text = traceback_of(error, _TRACEBACK)  # what formatters use if it is there
+            record.exc_text = traceback_of(
+                error, _TRACEBACK
+            )  # formatters use this text if it is there
         return True
 
 
 class _Shown:
-    """Something that a record tells of."""
+    """An argument of a record, as the text that is logged for it."""
 
     def __init__(self, value: object) -> None:
         self._value = value

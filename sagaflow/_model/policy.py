@@ -1,4 +1,4 @@
-"""What an orchestrator may be told about retries and limits."""
+"""How failing work is tried again, and how large a saga may become."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Limits:
     :ivar max_timers: how many timers may be armed.
     :ivar max_compensations: how many steps may be recorded.
     :ivar warn_bytes: a stored saga larger than this is logged as a warning.
-    :ivar max_bytes: what would make a saga larger is refused, without its inbox and history, which
-        are bounded by themselves. Undoing a step may take 1 MiB more; a failure and an operator's
+    :ivar max_bytes: how large a stored saga may become, without its inbox and history, which are
+        bounded by themselves. Undoing a step may take 1 MiB more; a failure and an operator's
         decision are always stored. MongoDB's own limit is 16 MiB.
     """
 

@@ -1,4 +1,4 @@
-"""What is not for everybody's eyes: fields marked as secret, and values shown without them."""
+"""Fields that are marked as secret, and values that are shown without them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HIDDEN: Final = "<secret>"
 """What is shown in the place of a secret."""
 
 _SHOWN: Final = 50
-"""How many items of a collection are looked at; an error does not show more anyway."""
+"""How many items of a collection are looked at: an error does not show more of them."""
 
 _known: dict[type, frozenset[str]] = {}
 
@@ -45,7 +45,7 @@ def is_secret(declared: Any) -> bool:
 
 
 def _is_secret(declared: Any, around: tuple[Any, ...]) -> bool:
-    """Tell the same of what is within the aliases *around*, of which one may be within itself."""
+    """Tell whether a type is secret; *around* are the aliases that it stands in."""
     if isinstance(declared, type):
         return False
     origin = get_origin(declared)

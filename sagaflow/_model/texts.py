@@ -1,8 +1,8 @@
-"""What strangers' exceptions and objects say, in a form that can always be stored and logged.
+"""Texts of users' exceptions and objects, in a form that can always be stored and logged.
 
-The text of an exception is anybody's: it may hold half a character, as the name of a file does
-that is not UTF-8, or be 17 MB long, and asking for it may fail. None of that may decide whether a
-failure is stored. So every text of an error that is stored or logged is made here.
+The text of an exception may hold half a character, as the name of a file does that is not UTF-8. It
+may be 17 MB long, and asking for it may raise. None of that may keep a failure from being stored.
+So every text of an error that is stored or logged is made here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _QUALNAME: Final[Any] = vars(type)["__qualname__"]
 
 def cleaned(text: str, most: int = LINE) -> str:
     """Return the beginning of *text*, with control characters and halves of characters escaped."""
-    text = str.__str__(text)  # a subclass may do anything when it is cut
+    text = str.__str__(text)  # a subclass of str may do anything when it is sliced
     clean = _cleaned(text[:most])
     return clean if len(clean) <= most and len(text) <= most else f"{clean[:most]}{_CUT}"
 
@@ -51,7 +51,7 @@ def text_of(value: object, most: int = LINE) -> str:
 
 
 def line_of(error: BaseException, most: int = LINE) -> str:
-    """Return the class of *error* and what it says."""
+    """Return the class of *error* and its text, in one line."""
     said = text_of(error, most)
     return f"{name_of(type(error))}: {said}" if said else name_of(type(error))
 
@@ -59,7 +59,7 @@ def line_of(error: BaseException, most: int = LINE) -> str:
 def traceback_of(error: BaseException, most: int = TRACEBACK) -> str:
     """Return the traceback of *error*; of a long one its end, after what the error says."""
     text = _asked(lambda: "".join(traceback.format_exception(error)), "")
-    if not text:  # one of those that it names has no name, or the like
+    if not text:  # formatting fails, such as for a frame without a name
         calls = _asked(lambda: "".join(traceback.format_tb(error.__traceback__)), "")
         text = f"{calls}{line_of(error, TRACEBACK_LINE)}\n"
     clean = _cleaned(text[-most:])
@@ -77,7 +77,7 @@ def repr_of(value: object, shown: Callable[[Any], str] = repr, most: int = LINE)
 def _asked(ask: Callable[[], str], instead: str) -> str:
     try:
         return str.__str__(ask())
-    except (KeyboardInterrupt, SystemExit):  # of the program, not of the object
+    except (KeyboardInterrupt, SystemExit):  # they end the program, whatever object was asked
         raise
     except BaseException:  # noqa: BLE001 - code that does not wait has no cancellation to hand on
         return instead

@@ -37,8 +37,8 @@ _LONGEST_SLEEP: Final = timedelta(seconds=5)
 class Background:
     """Has workers do what is due.
 
-    What this process has stored wakes it to the millisecond; the sweep finds the rest, such as
-    what a dead process has left.
+    Work of sagas that this process has stored begins in the millisecond in which it is due. The
+    sweep finds all other work, such as that of a dead process.
 
     :ivar takes_back: whether another process of the same name may have left its leases behind.
     """
@@ -71,10 +71,10 @@ class Background:
             return
         now = self.process.clock.now()
         if is_leased_to_others(record, self.process.owner, now):
-            # They may be done by now, and not know of what this process has added.
+            # The other process may be done by now, and not know of work that this one has added.
             wake = now + _SECOND_LOOK
         elif wake is not None and wake <= now:
-            if record.lease is not None:  # work does not wait for what is being sent
+            if record.lease is not None:  # work does not wait until messages are sent
                 wake = earliest_work(record, self.process.machine(saga_type))
             if wake is not None and wake <= now:
                 # Whoever has stored the saga does its work without being woken. Or the work became
@@ -104,7 +104,7 @@ class Background:
                 await self._sooner.wait()
 
     def _start_due(self, tasks: TaskGroup) -> float:
-        """Start what is due of what this process has stored; return the seconds to the next."""
+        """Start due work of sagas that this process has stored; return the seconds to the next."""
         now = self.process.clock.now()
         classes = {saga_type.table.saga: saga_type for saga_type in self.sagas}
         while (earliest := self._wakes.earliest()) is not None:
@@ -120,9 +120,9 @@ class Background:
         return _LONGEST_SLEEP.total_seconds()
 
     async def _take_back(self, tasks: TaskGroup) -> None:
-        """Start what a process of the same name had begun; its leases are those of this one.
+        """Go on with the sagas on which an earlier process of the same name has left its leases.
 
-        What fails here is left to the sweep, which finds it once those leases have run out.
+        If that fails, the sweep finds these sagas once the leases have run out.
         """
         saga_type = self.sagas[0]
         try:

@@ -82,7 +82,7 @@ class Sweep:
         outage = self._outage_pauses()
         while True:
             pause = (self.poll_interval * idle * (0.5 + self.process.random())).total_seconds()
-            if more:  # no longer than otherwise: what hangs must not hold up all others
+            if more:  # not for ever: work that hangs must not hold up all other sagas
                 with anyio.move_on_after(pause):
                     await self.workers.wait_until_fewer_than(BATCH)
             else:
@@ -106,7 +106,7 @@ class Sweep:
         return delays(self.poll_interval, _LONGEST_OUTAGE_PAUSE, self.process.random)
 
     async def _claim_due(self, tasks: TaskGroup) -> tuple[bool, bool]:
-        """Claim what nobody else works on, and start it.
+        """Claim sagas that nobody else works on, and start their work.
 
         :return: whether anything was claimed, and whether there is more.
         """
@@ -125,14 +125,15 @@ class Sweep:
         return found, more
 
     async def _claim_due_of(self, saga_type: type[Saga], tasks: TaskGroup) -> tuple[bool, bool]:
-        """Claim what is due of one class, past what is left alone.
+        """Claim the due sagas of one class, past the sagas that are left alone.
 
-        Of that only so many are remembered. Further ones are passed a batch at a time, each sweep
-        going on behind those before, until the end is reached: they hold nobody up for ever.
+        Only so many sagas that are left alone are remembered. If there are more, each sweep goes
+        past one batch of them, and the next sweep goes on behind that, until the end is reached:
+        however many they are, the sagas behind them get their turn.
         """
         saga, now = saga_type.table.saga, self.process.clock.now()
         known = self.outages.left_alone
-        # All, until one of newer code has been met, so that it is met.
+        # Sagas of newer code are asked for until the first one was found and logged.
         schema = definition_of(saga_type).options.schema if saga_type in self._newer else None
         passed = self._passed.pop(saga_type, 0)
         limit = BATCH + known.count(saga) + passed
@@ -195,7 +196,7 @@ class Sweep:
         return claimed, left_alone
 
     async def _is_fit(self, saga_type: type[Saga], correlation_id: SagaId) -> bool:
-        """Tell whether a saga may be worked on. What is left alone is not claimed either."""
+        """Tell whether a saga may be worked on; otherwise it is left alone, and not claimed."""
         try:
             await self.store.load(saga_type, correlation_id, None)
         except LeftAloneError as exc:

@@ -19,8 +19,9 @@ _SPARE: Final = 64
 class Wakes:
     """Remembers when each saga has work to do.
 
-    The heap also holds instants that a saga has no longer. They are passed by when their turn
-    comes, and thrown out before the heap has twice as many entries as there are sagas.
+    The heap also holds entries of sagas that have another instant by now. Such an entry is passed
+    by when its turn comes; all of them are thrown out before the heap has twice as many entries as
+    there are sagas.
     """
 
     _instants: dict[SagaKey, datetime] = field(factory=dict[SagaKey, datetime], init=False)
@@ -28,7 +29,7 @@ class Wakes:
         factory=list[tuple[datetime, int, SagaKey]], init=False
     )
     _numbers: Iterator[int] = field(factory=count, init=False)
-    """Order what has the same instant: ids of several types cannot be compared."""
+    """Order entries with the same instant: ids of several types cannot be compared."""
 
     def set(self, key: SagaKey, instant: datetime) -> None:
         """Remember when a saga has work to do, instead of what was known of it before."""

@@ -53,7 +53,7 @@ class Workers:
             tasks.start_soon(self._work, key, saga_type, correlation_id, name=name)
 
     async def wait_until_fewer_than(self, number: int) -> None:
-        """Return once fewer sagas than that are being worked on or sent for."""
+        """Return once fewer sagas than *number* are being worked on or have messages being sent."""
         while len(self._busy) + self._sending >= number:
             if self._finished.is_set():
                 self._finished = anyio.Event()
@@ -83,7 +83,7 @@ class Workers:
             await self._watch(sending)
 
     async def _watch(self, sending: Lane) -> None:
-        """Count a saga whose messages are being sent: no more are claimed than can be sent for."""
+        """Count a saga whose messages are being sent, so that the sweep does not claim too many."""
         self._sending += 1
         try:
             await sending.wait_until_idle()
