@@ -93,7 +93,7 @@ def fired_timer_not_removed(patch: Patch, _: Kind) -> None:
     def careless(record: SagaRecord, source: Source) -> SagaRecord:
         return record if isinstance(source, Fire) else consumed(record, source)
 
-    everywhere(patch, consumed, careless)
+    patch.setattr(conclusion, "consumed", careless)  # an operator's skip still removes it
 
 
 def undone_step_not_noted(patch: Patch, _: Kind) -> None:
@@ -102,4 +102,4 @@ def undone_step_not_noted(patch: Patch, _: Kind) -> None:
     def careless(record: SagaRecord, _: RecordedCompensation) -> SagaRecord:
         return record
 
-    everywhere(patch, conclusion.with_compensation, careless)
+    patch.setattr(conclusion, "with_compensation", careless)  # that it failed is still noted
