@@ -330,22 +330,19 @@ async def test_more_than_one_batch_is_worked_on(world: World) -> None:
     assert sorted(map(int, map(str, world.worked))) == list(range(250))
 
 
-async def test_what_is_left_by_a_full_batch_is_claimed_without_a_rest(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_what_is_left_by_a_full_batch_is_claimed_without_a_rest(runtime: str) -> None:
     """A dead process may leave more than a batch for each rest could ever work off."""
-    sleeps: list[float] = []
+    world = World(poll_interval=timedelta(seconds=1))
 
-    async def sleep(seconds: float) -> None:
-        sleeps.append(seconds)
-        if len(sleeps) > 1:
-            await anyio.sleep_forever()
+    async def program() -> float:
+        await world.store(*(record(number, NOW) for number in range(650)))
+        began = anyio.current_time()
+        async with running(world.background()):
+            await world.until(650)
+        return anyio.current_time() - began
 
-    monkeypatch.setattr(anyio, "sleep", sleep)
-    await world.store(*(record(number, NOW) for number in range(650)))
-    async with running(world.background()):
-        await world.until(650)
-    assert len(sleeps) <= 2
+    assert run_in_virtual_time(runtime, program) < 2  # the rest before its first look
     assert sorted(map(int, map(str, world.worked))) == list(range(650))
 
 
