@@ -56,6 +56,7 @@ class Batches(Generic[ItemT]):
 
     :param send: writes all of a batch in one round trip and returns the fate of each; what it
         raises is the fate of all.
+    :param send_one: writes what is alone in its batch.
     :param most: how many writes go into a batch.
     :param at_once: how many batches are under way at the same time, so that one whose connection
         stands still does not keep all others waiting.
@@ -64,11 +65,13 @@ class Batches(Generic[ItemT]):
     def __init__(
         self,
         send: Callable[[Sequence[ItemT]], Awaitable[Sequence[Fate]]],
+        send_one: Callable[[ItemT], Awaitable[Fate]],
         *,
         most: int,
         at_once: int,
     ) -> None:
         self._send = send
+        self._send_one = send_one
         self._most = most
         self._at_once = at_once
         self._free = at_once
@@ -76,12 +79,19 @@ class Batches(Generic[ItemT]):
         self._waiting: deque[_Call[ItemT]] = deque()
         self._has_leader = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether what is submitted now is sent at once, and for itself alone."""
+        return not (self._waiting or self._expects_others())
+
     async def submit(self, item: ItemT) -> Fate:
         """Write *item* with the next batch and return its fate.
 
         A caller that is cancelled while its batch is under way has written or not; one that is
         cancelled before that has not. Neither disturbs the others.
         """
+        if self.is_idle:
+            return await self._send_alone(item)
         call = _Call(item)
         self._waiting.append(call)
         self._appoint()
@@ -97,6 +107,15 @@ class Batches(Generic[ItemT]):
             return await self._lead(call)
         assert call.fate is not None  # noqa: S101 - it has been woken
         return call.fate
+
+    async def _send_alone(self, item: ItemT) -> Fate:
+        """Send what nobody else comes along with, at once: the same as leading a batch of one."""
+        self._free -= 1
+        try:
+            return await self._send_one(item)
+        finally:
+            self._free += 1
+            self._appoint()
 
     def _expects_others(self) -> bool:
         """Tell whether others come at the same time: they do, if they do so most of the time."""
@@ -129,7 +148,7 @@ class Batches(Generic[ItemT]):
         fates: Sequence[Fate] = [_STOPPED] * size
         try:
             if size == 1:
-                fates = await self._send([leader.item])
+                fates = [await self._send_one(leader.item)]
             else:  # the others must not lose their answer because this caller gives up
                 with anyio.CancelScope(shield=True):
                     fates = await self._send([call.item for call in batch])

@@ -132,17 +132,24 @@ class _AwaitedDriver(Driver):
         self._loop: object = None
 
     def _collection(self, name: str) -> Any:
-        if running_on_trio():
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:  # trio's
+            running = None
+        if running is None or running is not self._loop:
+            self._check(running)
+        return _kept(self._collections, self._database, name)
+
+    def _check(self, running: object) -> None:
+        """Refuse another event loop than the first."""
+        if running is None or running_on_trio():
             raise SagaflowError(
                 f"{self._name} runs on asyncio only: "
                 "on trio, pass a database of pymongo.MongoClient"
             )
-        running = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = running
-        elif self._loop is not running:
+        if self._loop is not None:
             raise other_loop()
-        return _kept(self._collections, self._database, name)
+        self._loop = running
 
     async def find_one(
         self, collection: str, query: Document, fields: Mapping[str, Any] | None

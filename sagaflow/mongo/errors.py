@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Final
 
 from bson.errors import BSONError
@@ -40,27 +39,43 @@ class TooLargeError(Exception):
     """The document would be larger than the server allows."""
 
 
-@contextmanager
-def translated(operation: str, *, writing: bool) -> Generator[None]:
+class translated:  # noqa: N801 - it reads as a verb, like `contextlib.suppress`
     """Raise sagaflow's errors instead of the driver's.
+
+    A class, since a generator would take longer than the rest of an operation that succeeds.
 
     :param operation: what was done, such as ``read OrderSaga 'o-1'``, for the error.
     :param writing: whether a lost connection leaves open what was done.
     """
-    try:
-        yield
-    except _DRIVER_ERRORS as exc:
-        raise _translation(exc, operation, writing=writing) from exc
-    except RuntimeError as exc:
-        if not _is_of_other_loop(exc):
-            raise
-        raise other_loop() from exc
-    except BaseException as exc:
-        if not isinstance(failure(exc), StrayCancellationError):
-            raise
-        # Within the driver; its answer is lost as it is with a connection.
-        kind = UnknownOutcomeError if writing else ServerUnavailableError
-        raise kind(f"cannot {operation}: the driver was interrupted by somebody else") from exc
+
+    __slots__ = ("_operation", "_writing")
+
+    def __init__(self, operation: str, *, writing: bool) -> None:
+        self._operation = operation
+        self._writing = writing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            return
+        if isinstance(exc, _DRIVER_ERRORS):
+            raise _translation(exc, self._operation, writing=self._writing) from exc
+        if isinstance(exc, RuntimeError):
+            if _is_of_other_loop(exc):
+                raise other_loop() from exc
+        elif isinstance(failure(exc), StrayCancellationError):
+            # Within the driver; its answer is lost as it is with a connection.
+            error = UnknownOutcomeError if self._writing else ServerUnavailableError
+            raise error(
+                f"cannot {self._operation}: the driver was interrupted by somebody else"
+            ) from exc
 
 
 def told(fate: Fate, operation: str) -> bool:

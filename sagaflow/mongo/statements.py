@@ -12,6 +12,8 @@ from sagaflow._codec.elements import Document
 from sagaflow._model.ids import SagaId
 from sagaflow.mongo.batches import Fate, UnknownFateError
 
+_TOLD_BY_NOTHING: Final = UnknownFateError("the saga was deleted or has changed too often since")
+
 Trace: TypeAlias = Callable[[Mapping[str, Any]], bool | None]
 
 TRACES: Final[Mapping[str, int]] = dict.fromkeys(
@@ -59,7 +61,7 @@ def transition(change: DocumentChange) -> Statement:
         query=_at_version(change),
         update=update,
         trace=lambda document: _has_taken_place(change, document),
-        otherwise=UnknownFateError("the saga was deleted or has changed too often since"),
+        otherwise=_TOLD_BY_NOTHING,
     )
 
 

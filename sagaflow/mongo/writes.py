@@ -31,16 +31,21 @@ class Writes:
     def __init__(self, driver: Driver, collection: str) -> None:
         self._driver = driver
         self._collection = collection
-        self._inserts: Batches[Document] = Batches(self._insert_all, most=MOST, at_once=AT_ONCE)
-        self._updates: Batches[Statement] = Batches(self._update_all, most=MOST, at_once=AT_ONCE)
+        self._inserts: Batches[Document] = Batches(
+            self._insert_all, self._insert_one, most=MOST, at_once=AT_ONCE
+        )
+        self._updates: Batches[Statement] = Batches(
+            self._update_all, self._update_one, most=MOST, at_once=AT_ONCE
+        )
 
     async def insert(self, document: Document) -> Fate:
         """Insert a document and tell whether its id was free.
 
-        What cannot be encoded is refused here: in a batch it would fail all others as well.
+        What cannot be encoded is refused before it gets into a batch, where it would fail all
+        others as well.
         """
-        if encoded_size(document) > _LARGE:
-            return await self._driver.insert_one(self._collection, document)
+        if not self._inserts.is_idle and encoded_size(document) > _LARGE:
+            return await self._insert_one(document)
         return await self._inserts.submit(document)
 
     async def update(
@@ -51,15 +56,17 @@ class Writes:
         :param size: how many bytes it takes, about, if it was encoded before.
         :param alone: share no round trip, since the document would not tell.
         """
-        if size is None:
-            size = encoded_size({"q": statement.query, "u": statement.update})
-        if alone or size > _LARGE:
-            return await self._update_one(statement)
+        if not self._updates.is_idle:
+            if size is None:
+                size = encoded_size({"q": statement.query, "u": statement.update})
+            if alone or size > _LARGE:
+                return await self._update_one(statement)
         return await self._updates.submit(statement)
 
+    async def _insert_one(self, document: Document) -> Fate:
+        return await self._driver.insert_one(self._collection, document)
+
     async def _insert_all(self, documents: Sequence[Document]) -> Sequence[Fate]:
-        if len(documents) == 1:
-            return [await self._driver.insert_one(self._collection, documents[0])]
         answer = await self._driver.bulk_write(
             self._collection, [InsertOne(document) for document in documents]
         )
@@ -73,8 +80,6 @@ class Writes:
         return matched == 1
 
     async def _update_all(self, statements: Sequence[Statement]) -> Sequence[Fate]:
-        if len(statements) == 1:
-            return [await self._update_one(statements[0])]
         answer = await self._driver.bulk_write(
             self._collection, [UpdateOne(one.query, one.update) for one in statements]
         )

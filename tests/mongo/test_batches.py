@@ -32,6 +32,10 @@ class Store:
             raise self.fails_with
         return [item.isupper() for item in items]
 
+    async def send_one(self, item: str) -> Fate:
+        (fate,) = await self.send([item])
+        return fate
+
     def answer(self, number: int) -> None:
         self.answers[number].set()
 
@@ -40,7 +44,7 @@ class Callers:
     """Tasks that each have one write, and what they were told."""
 
     def __init__(self, store: Store, *, most: int = 9, at_once: int = 1) -> None:
-        self.batches: Batches[str] = Batches(store.send, most=most, at_once=at_once)
+        self.batches: Batches[str] = Batches(store.send, store.send_one, most=most, at_once=at_once)
         self.told: dict[str, Fate] = {}
         self.scopes: dict[str, anyio.CancelScope] = {}
 
@@ -98,6 +102,37 @@ async def test_who_was_alone_the_last_time_does_not_wait_for_others() -> None:
             await wait_all_tasks_blocked()
     sent = ["".join(sorted(batch)) for batch in store.batches]
     assert [len(batch) for batch in sent] == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("ends", ["told", "failed", "cancelled"])
+async def test_who_comes_while_a_single_write_is_under_way_is_sent_however_that_ends(
+    ends: str,
+) -> None:
+    store = Store()
+    callers = Callers(store)
+    async with anyio.create_task_group() as tasks:
+        for item in "AB":  # the second knows that nobody comes along
+            tasks.start_soon(callers.write, item)
+            await wait_all_tasks_blocked()
+            if item == "A":
+                store.answer(0)
+                await wait_all_tasks_blocked()
+        for item in "CD":
+            tasks.start_soon(callers.write, item)
+        await wait_all_tasks_blocked()
+        assert store.batches == [["A"], ["B"]]
+        if ends == "cancelled":
+            callers.scopes["B"].cancel()
+        else:
+            store.fails_with = LookupError("no") if ends == "failed" else None
+            store.answer(1)
+        await wait_all_tasks_blocked()
+        assert [sorted(batch) for batch in store.batches[2:]] == [["C", "D"]]
+        store.fails_with = None
+        store.answer(2)
+    told = {"told": True, "failed": "no", "cancelled": None}[ends]
+    assert str(callers.told.get("B")) == str(told)
+    assert (callers.told["C"], callers.told["D"]) == (True, True)
 
 
 async def test_what_is_ready_at_the_same_time_is_sent_together() -> None:
@@ -301,7 +336,11 @@ async def test_many_writes_at_once_are_each_told_their_own_fate() -> None:
         await checkpoint()
         return [item % 3 == 0 for item in items]
 
-    batches = Batches(send, most=10, at_once=3)
+    async def send_one(item: int) -> Fate:
+        (fate,) = await send([item])
+        return fate
+
+    batches = Batches(send, send_one, most=10, at_once=3)
     told: dict[int, Fate] = {}
 
     async def write(item: int) -> None:
