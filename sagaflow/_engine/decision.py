@@ -82,7 +82,7 @@ def choose(
     :raises SagaDefinitionError: if a guard returns something to await, which is no answer.
     """
     for row in table.candidates(state, type(event)):
-        if all(_holds(table, row, guard(copy(), event)) for guard in row.guards):
+        if not row.guards or all(_holds(table, row, guard(copy(), event)) for guard in row.guards):
             return row
     return None
 

@@ -97,7 +97,7 @@ _PRIMITIVES: Final[Mapping[Any, Form]] = {
     plain(datetime): Form(encode_datetime, decode_datetime),
     time: Form(encode_time, _from(str, time.fromisoformat)),
     timedelta: Form(encode_timedelta, _from(int, decode_timedelta)),
-    Decimal: Form(encode_decimal, _from(str, decode_decimal)),
+    Decimal: Form(encode_decimal, decode_decimal),
     UUID: Form(encode_uuid, _reads(UUID), frozenset({UUID}), frozenset({UUID})),
     ObjectId: _as_it_is(ObjectId),
     Path: Form(_encode_path, _from(str, Path)),

@@ -184,8 +184,10 @@ def decode_timedelta(value: int) -> timedelta:
     return timedelta(microseconds=value)
 
 
-def decode_decimal(value: str) -> Decimal:
+def decode_decimal(value: object) -> Decimal:
     """Return the number whose stored form this is."""
+    if not isinstance(value, str):
+        raise expected("a stored str", value)
     try:
         return Decimal(value)
     except ArithmeticError as exc:

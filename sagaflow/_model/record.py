@@ -344,6 +344,8 @@ else:
         """
         if type(value) is not SagaRecord:
             return attrs.evolve(value, **changes)
-        after = object.__new__(SagaRecord)
-        object.__setattr__(after, "__dict__", value.__dict__ | changes)
+        after = _new(SagaRecord)
+        _assign(after, "__dict__", value.__dict__ | changes)
         return after
+
+    _new, _assign = object.__new__, object.__setattr__
