@@ -32,12 +32,12 @@ from sagaflow._model.policy import Limits, RetryPolicy
 from sagaflow._model.services import svcs
 from sagaflow._runtime.background import Background
 from sagaflow._runtime.backlogs import Backlogs
-from sagaflow._runtime.cache import HotSagas
 from sagaflow._runtime.delivery import Delivery
 from sagaflow._runtime.due import DueWork
 from sagaflow._runtime.group_commit import GroupCommit
 from sagaflow._runtime.handling import Handling
 from sagaflow._runtime.health import Health
+from sagaflow._runtime.hot_sagas import HotSagas
 from sagaflow._runtime.intake import Intake, raise_all
 from sagaflow._runtime.invoke import Invoker
 from sagaflow._runtime.lanes import Lane

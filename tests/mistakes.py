@@ -20,7 +20,7 @@ from sagaflow._engine.work import Fire
 from sagaflow._model.record import RecordedCompensation, SagaRecord
 from sagaflow._runtime.drain import Drain
 from sagaflow._runtime.lanes import Lane
-from sagaflow._runtime.store import Store
+from sagaflow._runtime.unknown_outcomes import took_place
 
 Patch: TypeAlias = pytest.MonkeyPatch
 Kind: TypeAlias = type[SagaRepository]
@@ -54,7 +54,7 @@ def unknown_outcome_taken_for_success(patch: Patch, _: Kind) -> None:
     async def careless(*_: object) -> bool:
         return True
 
-    patch.setattr(Store, "_resolve", careless)
+    everywhere(patch, took_place, careless)
 
 
 def removed_before_it_is_sent(patch: Patch, _: Kind) -> None:

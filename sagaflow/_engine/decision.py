@@ -10,6 +10,7 @@ from attrs import frozen
 
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.table import Action, TransitionRow, TransitionTable
+from sagaflow._engine.duplicates import is_duplicate
 from sagaflow._engine.outcome import OutcomeKind
 from sagaflow._engine.work import Machine, has_timer_before, next_offer
 from sagaflow._model.errors import SagaDefinitionError
@@ -45,9 +46,7 @@ def settle(  # noqa: PLR0911 - one answer for each condition of a saga
     """
     if record is None:
         return None if machine.table.candidates(None, event_type) else _NOT_FOUND
-    if message_id in record.inbox or (
-        record.parked and any(event.id == message_id for event in record.parked)
-    ):
+    if is_duplicate(record, message_id):
         return Settled(OutcomeKind.DUPLICATE)
     rows = machine.table.candidates(record.state or None, event_type)
     if record.finished_at is not None:

@@ -22,10 +22,10 @@ from sagaflow._model.errors import (
     SerializationError,
 )
 from sagaflow._model.record import SagaRecord, Status, evolve, has_expired
-from sagaflow._runtime.cache import is_same
 from sagaflow._runtime.due import DueWork
 from sagaflow._runtime.group_commit import Fate, GroupCommit
 from sagaflow._runtime.handling import Change, Handling, Raised, Unchanged
+from sagaflow._runtime.hot_sagas import is_same
 from sagaflow._runtime.invoke import Event
 from sagaflow._runtime.leases import Leases
 from sagaflow._runtime.mailbox import Mailboxes, Turn, running

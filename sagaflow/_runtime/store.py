@@ -13,7 +13,6 @@ from attrs import define, field
 from sagaflow._codec.documents import (
     HISTORY_SIZE,
     Bookkeeping,
-    decode_record,
     encode_change,
     encode_record,
 )
@@ -24,7 +23,6 @@ from sagaflow._engine.writing import WITHOUT_EFFECT, kept_until
 from sagaflow._forms.size import document_size, field_sizes
 from sagaflow._model.errors import (
     LimitExceededError,
-    RepositoryError,
     SerializationError,
     UnknownOutcomeError,
 )
@@ -32,10 +30,11 @@ from sagaflow._model.ids import SagaId
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import Limits
 from sagaflow._model.record import Failing, HistoryEntry, HistoryKind, Lease, SagaRecord, evolve
-from sagaflow._runtime.cache import HotSagas, removed
 from sagaflow._runtime.headroom import FEW_ENTRIES, NEARLY_FULL, Room, room_of, slimmed
+from sagaflow._runtime.hot_sagas import HotSagas, removed
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.trace import SILENT, Trace
+from sagaflow._runtime.unknown_outcomes import took_place
 from sagaflow.abc import SagaRepository
 
 logger = get_logger(__name__)
@@ -269,28 +268,14 @@ class Store:
         try:
             return await write
         except UnknownOutcomeError as exc:
-            return await self._resolve(saga_type.table.saga, after, exc)
-
-    async def _resolve(self, saga: str, after: SagaRecord, cause: UnknownOutcomeError) -> bool:
-        """Read the saga again to find out whether a write took place, by its commit token."""
-        deadline = anyio.current_time() + self.resolution.total_seconds()
-        pauses = self.process.conflict_delays()
-        while True:
-            try:
-                document = await self.repository.load_document(
-                    saga, after.correlation_id, message_id=None
-                )
-                break
-            except RepositoryError:
-                if anyio.current_time() >= deadline:
-                    raise cause from None
-            await anyio.sleep(next(pauses).total_seconds())
-        if document is None:
-            return False
-        record = decode_record(document, saga)
-        if record.incarnation != after.incarnation:
-            return False
-        return any(entry.token == after.token for entry in record.history)
+            return await took_place(
+                self.repository,
+                saga_type.table.saga,
+                after,
+                exc,
+                self.process.conflict_delays(),
+                self.resolution,
+            )
 
     def _checked_size(self, saga: str, record: SagaRecord, room: Room, bound: int | None) -> int:
         """Refuse what is too large; return how many bytes *record* takes, or a bound of that.

@@ -10,7 +10,7 @@ from attrs import frozen
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.writing import scheduled_for_work, without_sent
 from sagaflow._model.record import SagaRecord, evolve
-from sagaflow._runtime.cache import removed
+from sagaflow._runtime.hot_sagas import removed
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.removals import Removals
 from sagaflow._runtime.store import Store

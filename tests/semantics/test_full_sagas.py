@@ -36,8 +36,8 @@ from sagaflow import (
 from sagaflow._codec.documents import DocumentChange, decode_record
 from sagaflow._forms.size import document_size
 from sagaflow._model.ids import MOST_STORED
-from sagaflow._runtime.cache import HotSagas
 from sagaflow._runtime.headroom import FEW_ENTRIES, NEARLY_FULL, RESERVE, slimmed
+from sagaflow._runtime.hot_sagas import HotSagas
 from sagaflow.testing import ManualClock
 from tests.contract.records import record
 from tests.semantics.support import RecordingBus, stored

@@ -23,7 +23,7 @@ from sagaflow import (
 )
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
-from sagaflow._runtime.cache import HotSagas
+from sagaflow._runtime.hot_sagas import HotSagas
 from sagaflow.testing import ManualClock
 from tests.engine.support import record
 from tests.semantics.support import Passing, RecordingBus

@@ -20,11 +20,12 @@ from sagaflow._model.record import SagaRecord
 from sagaflow._runtime import delivery, store
 from sagaflow._runtime.delivery import Delivery, _Seen  # pyright: ignore[reportPrivateUsage]
 from sagaflow._runtime.removals import Removals
-from sagaflow._runtime.store import Store
+from sagaflow._runtime.unknown_outcomes import took_place
 from tests.mistakes import (
     Kind,
     Mistake,
     Patch,
+    everywhere,
     fired_timer_not_removed,
     no_version_in_the_condition,
     removed_before_it_is_sent,
@@ -39,10 +40,10 @@ SEEDS: Final = 150
 
 
 def unknown_outcome_raised_unresolved(patch: Patch, kind: Kind) -> None:
-    async def resolve(_: object, saga: str, after: SagaRecord, cause: Exception) -> bool:
+    async def careless(_: object, saga: str, after: SagaRecord, cause: Exception, *__: Any) -> bool:
         raise RuntimeError(f"{saga} {after.correlation_id!r} failed") from cause
 
-    patch.setattr(Store, "_resolve", resolve)
+    everywhere(patch, took_place, careless)
 
 
 def wake_noted_whatever_the_version(patch: Patch, kind: Kind) -> None:
