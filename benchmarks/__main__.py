@@ -116,17 +116,22 @@ def run(  # noqa: PLR0913 - one for each option
     help="A Markdown file with a place for the tables; the chart is written beside it.",
 )
 def report(results: Path, into: Path | None) -> None:
-    """Print the tables of RESULTS as Markdown, or put them and the chart into the docs."""
+    """Print the tables of RESULTS as Markdown, or put them and the chart into the docs.
+
+    Places of the docs that RESULTS has nothing for are left as they are.
+    """
     try:
         found = load(results)
-        text = output.markdown(found)
         if into is None:
-            click.echo(text)
+            click.echo(output.markdown(found))
             return
-        output.put_into(into, f"![Time per event]({_CHART})\n\n{text}")
+        for place, part in output.parts(found).items():
+            drawn = f"![Time per event]({_CHART})\n\n" if place == output.PEERS else ""
+            output.put_into(into, place, drawn + output.markdown(part))
+            if drawn:
+                (into.parent / _CHART).write_text(chart.draw(part), encoding="utf-8")
     except ValueError as exc:
         raise click.ClickException(str(exc)) from exc
-    (into.parent / _CHART).write_text(chart.draw(found), encoding="utf-8")
 
 
 @contextmanager

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from attrs import evolve
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from benchmarks.results import Results
+from benchmarks.results import Entry, Results
 from benchmarks.tables import Table, foot, tables
 
-BEGIN: Final = "<!-- benchmarks: begin -->"
-END: Final = "<!-- benchmarks: end -->"
+PEERS: Final = "benchmarks"
+"""The place of what is measured beside peers."""
+WORK: Final = "work"
+"""The place of what is measured beside an earlier commit: a suite that is run more often."""
 
 
 def show(results: Results, console: Console) -> None:
@@ -32,17 +35,31 @@ def markdown(results: Results) -> str:
     return "\n\n".join([*parts, *foot(results)]) + "\n"
 
 
-def put_into(path: Path, text: str) -> None:
-    """Replace what stands between the two marks of a file.
+def parts(results: Results) -> dict[str, Results]:
+    """Return what was measured by the place that its tables have in a file."""
+    found: dict[str, list[Entry]] = {}
+    for entry in results.entries:
+        found.setdefault(WORK if entry.suite == "work" else PEERS, []).append(entry)
+    return {place: evolve(results, entries=tuple(entries)) for place, entries in found.items()}
 
-    :raises ValueError: if it does not have them.
+
+def marks(place: str) -> tuple[str, str]:
+    """Return what a place begins and ends with."""
+    return f"<!-- {place}: begin -->", f"<!-- {place}: end -->"
+
+
+def put_into(path: Path, place: str, text: str) -> None:
+    """Replace what stands between the two marks of a place.
+
+    :raises ValueError: if the file does not have them.
     """
+    begin, end = marks(place)
     content = path.read_text(encoding="utf-8")
-    before, begun, rest = content.partition(BEGIN)
-    _, ended, after = rest.partition(END)
+    before, begun, rest = content.partition(begin)
+    _, ended, after = rest.partition(end)
     if not begun or not ended:
-        raise ValueError(f"{path} has no place for the tables: it needs {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{path} has no place for the tables: it needs {begin} and {end}")
+    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def _on_terminal(table: Table) -> RichTable:

@@ -131,8 +131,8 @@ class Write:
 
     :ivar query: None if the document was inserted.
     :ivar document: what was inserted, or the update.
-    :ivar matches: whether it must find a document. Another write may have come before what removes
-        a sent message.
+    :ivar matches: whether it must find its document. That may be at another version already for
+        what removes a sent message: it was under way at the same time as a transition.
     """
 
     query: dict[str, Any] | None
@@ -159,10 +159,10 @@ class Written(monitoring.CommandListener):
         self._open[event.request_id] = written
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Note which have found their document."""
+        """Note which transitions have found their document."""
         written = self._open.pop(event.request_id, [])
         for write in written:
-            write.matches = event.reply.get("n") == len(written)
+            write.matches = event.reply["n"] == len(written) and _is_transition(write.document)
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
         """Give up: what failed cannot be repeated.

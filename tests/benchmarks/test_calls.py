@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from benchmarks.work import calls
 
-MOST = 470
-MOST_IN_PYTHON = 290
+MOST = 350
+MOST_IN_PYTHON = 190
 """They are lowered with each thing that an event no longer does."""
 
 

@@ -11,12 +11,13 @@ from rich.console import Console
 from benchmarks import __main__ as command
 from benchmarks.chart import draw
 from benchmarks.metrics import shown
-from benchmarks.output import BEGIN, END, markdown, put_into, show
+from benchmarks.output import PEERS, WORK, markdown, marks, put_into, show
 from benchmarks.plan import COPIES, FULL, TRANSITIONS
 from benchmarks.results import save
-from tests.benchmarks.support import results
+from tests.benchmarks.support import DEFAULT, entry, results
 
 SVG = "{http://www.w3.org/2000/svg}"
+BEGIN, END = marks(PEERS)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_only_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     for text in ("first", "second"):
-        put_into(page, text)
+        put_into(page, PEERS, text)
     assert page.read_text() == f"before\n{BEGIN}\n\nsecond\n{END}\nafter\n"
 
 
@@ -64,7 +65,7 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"{BEGIN} only")
     with pytest.raises(ValueError, match=r"page\.md has no place"):
-        put_into(page, "text")
+        put_into(page, PEERS, "text")
     assert page.read_text() == f"{BEGIN} only"
 
 
@@ -91,6 +92,26 @@ def test_report_puts_tables_and_chart_into_the_docs(tmp_path: Path) -> None:
     ET.fromstring((tmp_path / "benchmarks.svg").read_text())  # noqa: S314 - likewise
 
 
+@pytest.mark.parametrize("is_all", [True, False], ids=["all", "work"])
+def test_report_replaces_only_what_was_measured(tmp_path: Path, is_all: bool) -> None:
+    begin, end = marks(WORK)
+    page = tmp_path / "performance.md"
+    page.write_text(f"{BEGIN}\nof peers\n{END}\n{begin}\nof work\n{end}\n")
+    work = entry("work", "a contest", "somebody", cpu=(7.0,) * 3)
+    measured = results(*(DEFAULT if is_all else ()), work)
+    save(measured, [], tmp_path / "results.json")
+    arguments = ["report", str(tmp_path / "results.json"), "--into", str(page)]
+    assert CliRunner().invoke(command.main, arguments).exit_code == 0
+    peers, _, mine = page.read_text().partition(begin)
+    assert ("of peers" in peers, COPIES in peers, "somebody" in peers) == (
+        not is_all,
+        is_all,
+        False,
+    )
+    assert ("of work" in mine, COPIES in mine, "somebody" in mine) == (False, False, True)
+    assert (tmp_path / "benchmarks.svg").exists() is is_all
+
+
 def test_report_prints_what_it_is_not_told_to_put_anywhere(tmp_path: Path) -> None:
     save(results(), [], tmp_path / "results.json")
     done = CliRunner().invoke(command.main, ["report", str(tmp_path / "results.json")])
@@ -106,4 +127,6 @@ def test_report_refuses_another_file(tmp_path: Path) -> None:
 
 def test_the_docs_have_a_place_for_the_tables() -> None:
     page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
-    assert page.index(BEGIN) < page.index(END)
+    for place in (PEERS, WORK):
+        begin, end = marks(place)
+        assert page.index(begin) < page.index(end)
