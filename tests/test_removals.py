@@ -43,15 +43,15 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     async def fail(_: object) -> None:
-        world.before()
+        made.before()
         raise ServerUnavailableError("the server is away")
 
     process = process_at()
     repository = Interrupted(MemoryRepository(), note=fail)
     store = Store(process=process, repository=repository)
     async with anyio.create_task_group() as tasks:
-        world = World(Removals(process, store, Outages(clock=process.clock)), tasks)
-        yield world
+        made = World(Removals(process, store, Outages(clock=process.clock)), tasks)
+        yield made
         tasks.cancel_scope.cancel()
 
 
