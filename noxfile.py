@@ -18,7 +18,7 @@ from typing import Any
 import nox
 from packaging.requirements import Requirement
 
-nox.needs_version = ">=2025.10.14"
+nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 # A machine with one supported interpreter is enough; the report names those that were skipped.
@@ -26,6 +26,10 @@ nox.options.error_on_missing_interpreters = False
 # The tests start hundreds of interpreters: what these import is compiled once, in .nox, whatever
 # the shell says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+if len(sys.argv) == 1:
+    # Plain `nox`: what needs one core runs beside others of its kind, and says what it has to say
+    # when it ends. Tests have all cores; a session that was asked for is watched while it runs.
+    nox.options.parallel = os.cpu_count()
 
 ROOT = Path(__file__).parent.resolve()
 DIST = ROOT / "dist"
@@ -39,22 +43,19 @@ LOWEST_COVERAGE = 95
 # What takes most of the time and differs least from version to version runs on the newest one:
 # child processes that are killed, terminals, thousands of simulated seeds and explored histories,
 # and what waits for the intervals of the workers.
-PROOFS = [
-    "--ignore=tests/benchmarks",
-    "--ignore=tests/chaos",
-    "--ignore=tests/demo",
-    "--ignore=tests/exploring",
-    "--ignore=tests/proofs",
-    "--ignore=tests/reliability",
-    "--ignore=tests/semantics/test_workers.py",
-    "--ignore=tests/simulation",
-]
-PROGRAMS = ["--ignore=tests/commands", "--ignore=tests/examples"]
-# The newest Python runs with every driver; the others, and the oldest dependencies, with one each.
-FEW_STORES = (
-    "asyncio-memory,trio-memory,trio-pymongo-threads",
-    "asyncio-memory,trio-memory,asyncio-pymongo-async",
+PROOFS = (
+    "tests/benchmarks",
+    "tests/chaos",
+    "tests/demo",
+    "tests/exploring",
+    "tests/proofs",
+    "tests/reliability",
+    "tests/semantics/test_workers.py",
+    "tests/simulation",
 )
+PROGRAMS = ("tests/commands", "tests/examples")
+# The newest Python runs with every store, the others with a few: each driver has two Pythons.
+STORES = "asyncio-memory,asyncio-pymongo-async,trio-pymongo-threads"
 OLDEST_STORES = "asyncio-memory,trio-memory,asyncio-motor"
 
 _VERSION_OF = "import sys; print('%d.%d' % sys.version_info[:2])"
@@ -102,6 +103,8 @@ def _find_interpreters() -> list[str]:
 
 
 FOUND = _find_interpreters()
+OLDEST = SUPPORTED[0]
+NEWEST = FOUND[-1] if FOUND else None
 
 
 def _requirements(*extras: str) -> list[Requirement]:
@@ -144,6 +147,10 @@ def _checkout_without_package(session: nox.Session) -> Path:
     for package in PACKAGES:
         shutil.rmtree(checkout / package)
     return checkout
+
+
+def _without(*paths: str) -> list[str]:
+    return [f"--ignore={path}" for path in paths]
 
 
 def _run_tests(
@@ -189,7 +196,7 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST))
 
 
-@nox.session(requires=["build"])
+@nox.session(requires=["build"], allow_parallel=True)
 def package(session: nox.Session) -> None:
     """Install the wheel without extras, and look at what is there."""
     _install_wheel(session, extras=())
@@ -199,7 +206,7 @@ def package(session: nox.Session) -> None:
         session.run("sagaflow", "--help", success_codes=[2])
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Check the format, the rules and the spelling."""
     session.install(*_group("lint"))
@@ -208,7 +215,7 @@ def lint(session: nox.Session) -> None:
     session.run("codespell")
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 def types(session: nox.Session) -> None:
     """Check the types with mypy and pyright, and that both reject the wrong usages."""
     needed = [str(requirement) for requirement in _requirements(*EXTRAS)]
@@ -221,34 +228,33 @@ def types(session: nox.Session) -> None:
 @nox.session(python=SUPPORTED, requires=["build"])
 def tests(session: nox.Session) -> None:
     """Run the tests against the wheel: memory and MongoDB, asyncio and trio."""
+    if session.python == OLDEST != NEWEST:
+        session.skip("the session `lowest` runs on it")
     _install_wheel(session, *_group("tests"))
     name = f"tests-{session.python}"
-    if session.python == max(FOUND, key=SUPPORTED.index, default=None):
+    if session.python == NEWEST:
         _run_tests(session, name, measured=True)
     else:
-        stores = FEW_STORES[SUPPORTED.index(str(session.python)) % len(FEW_STORES)]
-        _run_tests(session, name, *PROOFS, *PROGRAMS, stores=stores)
+        _run_tests(session, name, *_without(*PROOFS, *PROGRAMS), stores=STORES)
 
 
-@nox.session(python=SUPPORTED[0], requires=["build"])
+@nox.session(python=OLDEST, requires=["build"])
 def lowest(session: nox.Session) -> None:
-    """Run the tests with the oldest versions of the dependencies."""
+    """Run the tests on the oldest Python with the oldest versions of the dependencies."""
     _install_wheel(session, *_group("tests"), *_lower_bounds())
-    _run_tests(session, "lowest", *PROOFS, stores=OLDEST_STORES)
+    _run_tests(session, "lowest", *_without(*PROOFS), stores=OLDEST_STORES)
 
 
 @nox.session(python=SUPPORTED, requires=["build"], default=False)
 def soak(session: nox.Session) -> None:
     """Run the long proofs: hundreds of kills, thousands of seeds. On the newest Python found."""
-    if session.python != max(FOUND, key=SUPPORTED.index, default=None):
+    if session.python != NEWEST:
         session.skip("they run on the newest Python")
     _install_wheel(session, *_group("tests"))
     _run_tests(session, f"soak-{session.python}", "-m", "soak", "--timeout=3600")
 
 
-@nox.session(
-    python=max(FOUND, key=SUPPORTED.index, default=None), requires=["build"], default=False
-)
+@nox.session(python=NEWEST, requires=["build"], default=False)
 def chaos(session: nox.Session) -> None:
     """Kill, pause and cut off processes, and check the books; `-- --help` lists the options."""
     _install_wheel(session, *_group("tests"))
@@ -260,7 +266,7 @@ def chaos(session: nox.Session) -> None:
     session.run("python", "-m", "tests.chaos", evidence, *session.posargs, env=env)
 
 
-@nox.session(requires=["build"])
+@nox.session(requires=["build"], allow_parallel=True)
 def examples(session: nox.Session) -> None:
     """Run the examples and the demo as a user would."""
     _install_wheel(session, *_group("tests"))
@@ -272,9 +278,7 @@ def examples(session: nox.Session) -> None:
             session.run("sagaflow", "demo", "--orders=40", "--seed=1", f"--runtime={runtime}")
 
 
-@nox.session(
-    python=max(FOUND, key=SUPPORTED.index, default=None), requires=["build"], default=False
-)
+@nox.session(python=NEWEST, requires=["build"], default=False)
 def bench(session: nox.Session) -> None:
     """Measure sagaflow beside its peers; `nox -s bench -- --help` lists the options."""
     _install_wheel(session, *_group("bench"))
@@ -284,7 +288,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", "run", *session.posargs, env=env)
 
 
-@nox.session(requires=["build"])
+@nox.session(requires=["build"], allow_parallel=True)
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error. The site is in .nox/site."""
     _install_wheel(session, *_group("docs"), extras=("otel",))
