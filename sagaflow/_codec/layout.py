@@ -11,12 +11,12 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from attrs import evolve, frozen
 
 from sagaflow._codec.reading import (
-    elements_in,
     flag_in,
     id_in,
     instant_in,
     mapping_in,
     number_in,
+    parts_in,
     text_in,
 )
 
@@ -191,7 +191,7 @@ def array(attribute: str, layout: Layout[Any]) -> Stored:
     encode, decode = layout.encode, layout.decode
     return field(
         attribute,
-        lambda document, name: elements_in(document, name, decode),
+        lambda document, name: parts_in(document, name, decode),
         lambda elements: [encode(element) for element in elements],
     )
 

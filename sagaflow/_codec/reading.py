@@ -92,6 +92,19 @@ def elements_in(
     return tuple([decode(element) for element in cast("list[object]", value)])
 
 
+def parts_in(
+    document: Mapping[str, Any], name: str, decode: Callable[[Mapping[str, Any]], T]
+) -> tuple[T, ...]:
+    """Return the elements of an array that holds parts with parts of their own."""
+
+    def decoded(element: object) -> T:
+        if not isinstance(element, Mapping):
+            raise TypeError(f"an element of its {name} is a {type(element).__name__}")
+        return decode(cast("Mapping[str, Any]", element))
+
+    return elements_in(document, name, decoded)
+
+
 def perhaps(
     read: Callable[[Mapping[str, Any], str], T], document: Mapping[str, Any], name: str
 ) -> T | None:
