@@ -10,17 +10,17 @@ import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 from attrs import define
 
-Fate: TypeAlias = bool | Exception
+WriteResult: TypeAlias = bool | Exception
 """What became of one write: whether it took place, or what is known instead."""
 
 ItemT = TypeVar("ItemT")
 
 
-class UnknownFateError(Exception):
+class UnknownResultError(Exception):
     """Whether a write took place is not known; says why."""
 
 
-_STOPPED: Final = UnknownFateError("whoever sent it was stopped before the answer came")
+_STOPPED: Final = UnknownResultError("whoever sent it was stopped before the answer came")
 
 
 @define(eq=False)
@@ -28,16 +28,16 @@ class _Call(Generic[ItemT]):
     """One caller and what it wants written.
 
     :ivar leads: whether it sends the next batch.
-    :ivar woken: set once it leads, or once its fate is known; None if nobody waits for that.
+    :ivar woken: set once it leads, or once its result is known; None if nobody waits for that.
     """
 
     item: ItemT
     leads: bool = False
-    fate: Fate | None = None
+    result: WriteResult | None = None
     woken: anyio.Event | None = None
 
     async def wait(self) -> None:
-        """Wait until it leads, or its fate is known."""
+        """Wait until it leads, or its result is known."""
         self.woken = anyio.Event()
         await self.woken.wait()
 
@@ -54,8 +54,8 @@ class Batches(Generic[ItemT]):
     the background. As batches come back, one of those who wait sends the next. As long as writes
     come together, whoever sends first lets all come along that are ready to run.
 
-    :param send: writes all of a batch in one round trip and returns the fate of each; what it
-        raises is the fate of all.
+    :param send: writes all of a batch in one round trip and returns the result of each; what it
+        raises is the result of all.
     :param send_one: writes what is alone in its batch.
     :param most: how many writes go into a batch.
     :param at_once: how many batches are under way at the same time, so that one whose connection
@@ -64,8 +64,8 @@ class Batches(Generic[ItemT]):
 
     def __init__(
         self,
-        send: Callable[[Sequence[ItemT]], Awaitable[Sequence[Fate]]],
-        send_one: Callable[[ItemT], Awaitable[Fate]],
+        send: Callable[[Sequence[ItemT]], Awaitable[Sequence[WriteResult]]],
+        send_one: Callable[[ItemT], Awaitable[WriteResult]],
         *,
         most: int,
         at_once: int,
@@ -84,8 +84,8 @@ class Batches(Generic[ItemT]):
         """Whether what is submitted now is sent at once, and for itself alone."""
         return not (self._waiting or self._expects_others())
 
-    async def submit(self, item: ItemT) -> Fate:
-        """Write *item* with the next batch and return its fate.
+    async def submit(self, item: ItemT) -> WriteResult:
+        """Write *item* with the next batch and return its result.
 
         A caller that is cancelled while its batch is under way has written or not; one that is
         cancelled before that has not. Neither disturbs the others.
@@ -105,10 +105,10 @@ class Batches(Generic[ItemT]):
             raise
         if call.leads:
             return await self._lead(call)
-        assert call.fate is not None  # noqa: S101 - it has been woken
-        return call.fate
+        assert call.result is not None  # noqa: S101 - it has been woken
+        return call.result
 
-    async def _send_alone(self, item: ItemT) -> Fate:
+    async def _send_alone(self, item: ItemT) -> WriteResult:
         """Send what nobody else comes along with, at once: the same as leading a batch of one."""
         self._free -= 1
         try:
@@ -137,30 +137,30 @@ class Batches(Generic[ItemT]):
             self._has_leader = False
             self._appoint()
 
-    async def _lead(self, leader: _Call[ItemT]) -> Fate:
-        """Send the next batch, tell the others their fates, and return that of the leader."""
+    async def _lead(self, leader: _Call[ItemT]) -> WriteResult:
+        """Send the next batch, tell the others their results, and return that of the leader."""
         size = min(self._most, len(self._waiting))
         batch = [self._waiting.popleft() for _ in range(size)]
         self._has_leader = False
         self._was_shared = size > 1
         self._free -= 1
         self._appoint()
-        fates: Sequence[Fate] = [_STOPPED] * size
+        results: Sequence[WriteResult] = [_STOPPED] * size
         try:
             if size == 1:
-                fates = [await self._send_one(leader.item)]
+                results = [await self._send_one(leader.item)]
             else:  # the others must not lose their answer because this caller gives up
                 with anyio.CancelScope(shield=True):
-                    fates = await self._send([call.item for call in batch])
+                    results = await self._send([call.item for call in batch])
         except Exception as exc:
             if size == 1:
                 raise
-            fates = [exc] * size
+            results = [exc] * size
         finally:
             self._free += 1
-            for call, fate in zip(batch, fates, strict=True):
-                call.fate = fate
+            for call, result in zip(batch, results, strict=True):
+                call.result = result
                 call.wake()
             self._appoint()
-        assert leader.fate is not None  # noqa: S101 - it is the first of its batch
-        return leader.fate
+        assert leader.result is not None  # noqa: S101 - it is the first of its batch
+        return leader.result

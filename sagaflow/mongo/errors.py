@@ -26,7 +26,7 @@ from sagaflow._model.errors import (
     StrayCancellationError,
     UnknownOutcomeError,
 )
-from sagaflow.mongo.batches import Fate, UnknownFateError
+from sagaflow.mongo.batches import UnknownResultError, WriteResult
 from sagaflow.mongo.drivers import other_loop
 
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420})
@@ -78,7 +78,7 @@ class translated:  # noqa: N801 - it reads as a verb, like `contextlib.suppress`
             ) from exc
 
 
-def told(fate: Fate, operation: str) -> bool:
+def told(fate: WriteResult, operation: str) -> bool:
     """Return whether a write took place, or raise what is known instead.
 
     The same error may be the fate of many, so each gets a translation of its own.
@@ -91,7 +91,7 @@ def told(fate: Fate, operation: str) -> bool:
         raise fate
     if _is_of_other_loop(fate):
         raise other_loop() from fate
-    reason = str(fate) if isinstance(fate, UnknownFateError) else repr(fate)
+    reason = str(fate) if isinstance(fate, UnknownResultError) else repr(fate)
     raise UnknownOutcomeError(
         f"cannot tell whether it was possible to {operation}: {reason}"
     ) from fate

@@ -10,9 +10,9 @@ from attrs import field, frozen
 from sagaflow._codec.documents import Bookkeeping, DocumentChange
 from sagaflow._codec.elements import Document
 from sagaflow._model.ids import SagaId
-from sagaflow.mongo.batches import Fate, UnknownFateError
+from sagaflow.mongo.batches import UnknownResultError, WriteResult
 
-_TOLD_BY_NOTHING: Final = UnknownFateError("the saga was deleted or has changed too often since")
+_TOLD_BY_NOTHING: Final = UnknownResultError("the saga was deleted or has changed too often since")
 
 Trace: TypeAlias = Callable[[Mapping[str, Any]], bool | None]
 
@@ -38,7 +38,7 @@ class Statement:
     query: Mapping[str, Any]
     update: Document
     trace: Trace = field(default=_traceless)
-    otherwise: Fate = False
+    otherwise: WriteResult = False
 
     @property
     def correlation_id(self) -> SagaId:
@@ -93,7 +93,7 @@ def removal_of(note: Bookkeeping) -> Statement:
 
 def fates_of(
     statements: list[Statement], found: Mapping[SagaId, Mapping[str, Any]], matched: int
-) -> list[Fate]:
+) -> list[WriteResult]:
     """Tell which of *statements* have matched, from their documents as they are now.
 
     :param found: the documents that are still there.

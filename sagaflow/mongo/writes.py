@@ -10,7 +10,7 @@ from pymongo.errors import DuplicateKeyError
 
 from sagaflow._codec.elements import Document
 from sagaflow._model.ids import SagaId
-from sagaflow.mongo.batches import Batches, Fate, UnknownFateError
+from sagaflow.mongo.batches import Batches, UnknownResultError, WriteResult
 from sagaflow.mongo.drivers import Driver, encoded_size
 from sagaflow.mongo.statements import TRACES, Statement, fates_of
 
@@ -38,7 +38,7 @@ class Writes:
             self._update_all, self._update_one, most=MOST, at_once=AT_ONCE
         )
 
-    async def insert(self, document: Document) -> Fate:
+    async def insert(self, document: Document) -> WriteResult:
         """Insert a document and tell whether its id was free.
 
         What cannot be encoded is refused before it gets into a batch, where it would fail all
@@ -50,7 +50,7 @@ class Writes:
 
     async def update(
         self, statement: Statement, *, size: int | None = None, alone: bool = False
-    ) -> Fate:
+    ) -> WriteResult:
         """Update at most one document and tell whether one matched.
 
         :param size: how many bytes it takes, about, if it was encoded before.
@@ -63,27 +63,27 @@ class Writes:
                 return await self._update_one(statement)
         return await self._updates.submit(statement)
 
-    async def _insert_one(self, document: Document) -> Fate:
+    async def _insert_one(self, document: Document) -> WriteResult:
         return await self._driver.insert_one(self._collection, document)
 
-    async def _insert_all(self, documents: Sequence[Document]) -> Sequence[Fate]:
+    async def _insert_all(self, documents: Sequence[Document]) -> Sequence[WriteResult]:
         answer = await self._driver.bulk_write(
             self._collection, [InsertOne(document) for document in documents]
         )
-        fates: list[Fate] = [answer.unconfirmed or True] * len(documents)
+        fates: list[WriteResult] = [answer.unconfirmed or True] * len(documents)
         for index, error in answer.errors.items():
             fates[index] = False if isinstance(error, DuplicateKeyError) else error
         return fates
 
-    async def _update_one(self, statement: Statement) -> Fate:
+    async def _update_one(self, statement: Statement) -> WriteResult:
         matched = await self._driver.update_one(self._collection, statement.query, statement.update)
         return matched == 1
 
-    async def _update_all(self, statements: Sequence[Statement]) -> Sequence[Fate]:
+    async def _update_all(self, statements: Sequence[Statement]) -> Sequence[WriteResult]:
         answer = await self._driver.bulk_write(
             self._collection, [UpdateOne(one.query, one.update) for one in statements]
         )
-        fates: list[Fate] = [answer.unconfirmed or True] * len(statements)
+        fates: list[WriteResult] = [answer.unconfirmed or True] * len(statements)
         for index, error in answer.errors.items():
             fates[index] = error
         accepted = [index for index in range(len(statements)) if index not in answer.errors]
@@ -93,7 +93,7 @@ class Writes:
                 fates[index] = fate
         return fates
 
-    async def _fates(self, statements: list[Statement], matched: int) -> Sequence[Fate]:
+    async def _fates(self, statements: list[Statement], matched: int) -> Sequence[WriteResult]:
         """Find out which have matched."""
         found: dict[SagaId, Mapping[str, Any]] = {}
         if matched:
@@ -104,5 +104,5 @@ class Writes:
                     found[document["_id"]] = document
             except Exception as exc:  # noqa: BLE001 - whatever it was, some writes took place
                 reason = f"reading which of several writes took place failed: {exc}"
-                return [UnknownFateError(reason)] * len(statements)
+                return [UnknownResultError(reason)] * len(statements)
         return fates_of(statements, found, matched)

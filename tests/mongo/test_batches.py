@@ -10,7 +10,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
-from sagaflow.mongo.batches import Batches, Fate, UnknownFateError
+from sagaflow.mongo.batches import Batches, UnknownResultError, WriteResult
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ class Store:
         self.answers: list[anyio.Event] = []
         self.fails_with: BaseException | None = None
 
-    async def send(self, items: Sequence[str]) -> Sequence[Fate]:
+    async def send(self, items: Sequence[str]) -> Sequence[WriteResult]:
         self.batches.append(list(items))
         answer = anyio.Event()
         self.answers.append(answer)
@@ -32,7 +32,7 @@ class Store:
             raise self.fails_with
         return [item.isupper() for item in items]
 
-    async def send_one(self, item: str) -> Fate:
+    async def send_one(self, item: str) -> WriteResult:
         (fate,) = await self.send([item])
         return fate
 
@@ -45,7 +45,7 @@ class Callers:
 
     def __init__(self, store: Store, *, most: int = 9, at_once: int = 1) -> None:
         self.batches: Batches[str] = Batches(store.send, store.send_one, most=most, at_once=at_once)
-        self.told: dict[str, Fate] = {}
+        self.told: dict[str, WriteResult] = {}
         self.scopes: dict[str, anyio.CancelScope] = {}
 
     async def write(self, item: str) -> None:
@@ -301,7 +301,7 @@ async def test_leader_that_a_task_of_asyncio_is_cancelled_in_leaves_no_one_waiti
     await asyncio.wait([leader, follower])
     assert leader.cancelled()
     fate = callers.told["B"]
-    assert isinstance(fate, UnknownFateError)
+    assert isinstance(fate, UnknownResultError)
     assert str(fate) == "whoever sent it was stopped before the answer came"
     third = asyncio.create_task(callers.write("C"))
     await wait_all_tasks_blocked()
@@ -331,17 +331,17 @@ async def test_many_writes_at_once_are_each_told_their_own_fate() -> None:
     batches: Batches[int]
     sent: list[int] = []
 
-    async def send(items: Sequence[int]) -> Sequence[Fate]:
+    async def send(items: Sequence[int]) -> Sequence[WriteResult]:
         sent.append(len(items))
         await checkpoint()
         return [item % 3 == 0 for item in items]
 
-    async def send_one(item: int) -> Fate:
+    async def send_one(item: int) -> WriteResult:
         (fate,) = await send([item])
         return fate
 
     batches = Batches(send, send_one, most=10, at_once=3)
-    told: dict[int, Fate] = {}
+    told: dict[int, WriteResult] = {}
 
     async def write(item: int) -> None:
         for _ in range(item % 4):

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from sagaflow._codec.documents import HISTORY_SIZE, Bookkeeping, DocumentChange, encode_change
 from sagaflow._codec.elements import HISTORY, Document
-from sagaflow.mongo.batches import Fate, UnknownFateError
+from sagaflow.mongo.batches import UnknownResultError, WriteResult
 from sagaflow.mongo.statements import (
     fates_of,
     is_traceable,
@@ -153,13 +153,13 @@ def test_what_the_documents_do_not_tell_the_number_tells_if_it_can(
     told = fates_of(three(), {key: found[key] for key in found}, matched)
     assert [fate if isinstance(fate, bool) else None for fate in told] == fates
     for fate in told:
-        assert isinstance(fate, bool | UnknownFateError)
+        assert isinstance(fate, bool | UnknownResultError)
 
 
 def test_note_whose_version_is_gone_is_told_so_though_it_may_have_been_there() -> None:
     note = Bookkeeping(correlation_id="a", incarnation="i-1", version=5)
     other = Bookkeeping(correlation_id="b", incarnation="i-1", version=5)
-    told: list[Fate] = fates_of(
+    told: list[WriteResult] = fates_of(
         [note_of(note), note_of(other)], {"a": at(6, "t-6"), "b": at(6, "t-6")}, 1
     )
     assert told == [False, False]
