@@ -28,11 +28,7 @@ class Race:
     operation: str = ""
     _attempts: int = field(default=0, init=False)
     _first_lost: float = field(factory=anyio.current_time, init=False)
-    _pauses: Iterator[timedelta] = field(init=False)
-
-    @_pauses.default
-    def _conflict_delays(self) -> Iterator[timedelta]:
-        return self.process.conflict_delays()
+    _pauses: Iterator[timedelta] | None = field(default=None, init=False)
 
     async def lose(self, *, pauses: bool = True) -> None:
         """Count an attempt that another writer has overtaken, and wait before the next.
@@ -46,5 +42,7 @@ class Race:
             raise ConcurrencyError(
                 self.saga, self.correlation_id, self._attempts, seconds, operation=self.operation
             )
+        if self._pauses is None:
+            self._pauses = self.process.conflict_delays()
         if pauses:
             await anyio.sleep(next(self._pauses).total_seconds())

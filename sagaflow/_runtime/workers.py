@@ -36,9 +36,8 @@ class Workers:
     _finished: anyio.Event = field(factory=anyio.Event, init=False)
     _limiter: anyio.CapacityLimiter = field(init=False)
 
-    @_limiter.default
-    def _as_many_as_allowed(self) -> anyio.CapacityLimiter:
-        return anyio.CapacityLimiter(self.concurrency)
+    def __attrs_post_init__(self) -> None:
+        self._limiter = anyio.CapacityLimiter(self.concurrency)
 
     def is_busy(self, key: SagaKey) -> bool:
         """Tell whether a worker has a saga, or it waits for one."""
