@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
-from attrs import frozen
 
 from sagaflow._codec.elements import (
     COMPENSATION,
@@ -46,6 +45,7 @@ from sagaflow._model.errors import DamagedDocumentError
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import SagaRecord, Status
 from sagaflow._model.shown import shown
+from sagaflow._model.value import value
 
 HISTORY_SIZE: Final = 64
 """How many writes a saga remembers."""
@@ -58,7 +58,7 @@ _BOOKKEPT_AT_THE_END: Final = _BOOKKEPT | {"expire_at"}
 """Bookkeeping says of a saga that has ended how long it is kept, once all was sent."""
 
 
-@frozen
+@value
 class Push:
     """Elements to append to an array, of which the last *keep* stay."""
 
@@ -66,7 +66,7 @@ class Push:
     keep: int | None = None
 
 
-@frozen(kw_only=True)
+@value(kw_only=True)
 class DocumentChange:
     """One conditional update: it takes place if the saga still has this incarnation and version.
 
@@ -86,7 +86,7 @@ class DocumentChange:
     growth: int | None = None
 
 
-@frozen(kw_only=True)
+@value(kw_only=True)
 class Bookkeeping:
     """What is noted about a saga without changing its version, so that it never gets in the way.
 

@@ -17,9 +17,10 @@ from sagaflow._model.errors import SagaflowError, SerializationError
 from sagaflow._model.fresh import new_dict, new_list, new_set
 from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.services import svcs
+from sagaflow._model.value import value
 
 
-@frozen
+@value
 class Outgoing:
     """A message that a handler asked to send; it leaves after the state is stored."""
 

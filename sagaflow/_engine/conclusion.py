@@ -34,6 +34,7 @@ from sagaflow._model.record import (
     TimerKind,
     evolve,
 )
+from sagaflow._model.value import value
 
 COMPENSATION: Final = "compensation"
 """What the history names instead of an event, where a step was undone."""
@@ -57,7 +58,7 @@ class Scheduled:
     due: datetime
 
 
-@frozen(kw_only=True)
+@value(kw_only=True)
 class Run:
     """What a handler's run came to, in stored form.
 

@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from attrs import frozen
-
 from sagaflow._definition.state import State
 from sagaflow._engine.work import Machine, earliest_of, first_work
 from sagaflow._model.clock import to_milliseconds
@@ -24,6 +22,7 @@ from sagaflow._model.record import (
     TimerKind,
     evolve,
 )
+from sagaflow._model.value import value
 
 ENDED: Final = "the saga has ended"
 CANCELLED: Final = "the saga is cancelled"
@@ -32,7 +31,7 @@ SKIPPED: Final = "skipped"
 WITHOUT_EFFECT: Final = frozenset({ENDED, CANCELLED, SKIPPED})
 
 
-@frozen(kw_only=True)
+@value(kw_only=True)
 class Write:
     """What tells one write from another.
 
@@ -48,7 +47,7 @@ class Write:
     lease: timedelta
 
 
-@frozen
+@value
 class Sent:
     """A message that a handler sent, in stored form."""
 

@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.redaction import Secret
+from sagaflow._model.value import value
 
 
 class Status(Enum):
@@ -38,7 +39,7 @@ class CompensationStatus(Enum):
     SKIPPED = "skipped"
 
 
-@frozen(kw_only=True)
+@value(kw_only=True)
 class StoredMessage:
     """A message in stored form.
 
@@ -50,7 +51,7 @@ class StoredMessage:
     body: Secret[Mapping[str, object]] = field(repr=False)
 
 
-@frozen(kw_only=True)
+@value(kw_only=True)
 class OutgoingMessage:
     """A message that waits in the saga until the bus has accepted it.
 
@@ -177,7 +178,7 @@ class Suspension:
     since: datetime
 
 
-@frozen(kw_only=True)
+@value(kw_only=True)
 class Lease:
     """Who is doing what is due. It saves work, no more: safety is the conditional write alone.
 
@@ -243,7 +244,7 @@ TRANSITIONS: Final = (HistoryKind.EVENT, HistoryKind.TIMEOUT)
 """What the history calls a transition, whatever its step is called."""
 
 
-@frozen(kw_only=True)
+@value(kw_only=True)
 class HistoryEntry:
     """One write of a saga.
 

@@ -22,6 +22,7 @@ from sagaflow._model.errors import (
     SerializationError,
 )
 from sagaflow._model.record import SagaRecord, Status, evolve, has_expired
+from sagaflow._model.value import value
 from sagaflow._runtime.due import DueWork
 from sagaflow._runtime.group_commit import Fate, GroupCommit
 from sagaflow._runtime.handling import Change, Handling, Raised, Unchanged
@@ -77,7 +78,7 @@ class _Taking:
     unsent: SagaRecord | None = None
 
 
-@frozen
+@value
 class _Seen:
     """What an event is decided on.
 

@@ -18,6 +18,7 @@ from sagaflow._engine.work import Machine
 from sagaflow._engine.writing import is_leased_to_others
 from sagaflow._model.errors import RepositoryError
 from sagaflow._model.record import ParkedEvent, SagaRecord, Status, evolve
+from sagaflow._model.value import value
 from sagaflow._runtime.due import DueWork
 from sagaflow._runtime.invoke import Event, Invoker, read_saga
 from sagaflow._runtime.mailbox import Turn, running
@@ -46,7 +47,7 @@ class Raised:
     error: Exception
 
 
-@frozen
+@value
 class Change:
     """The saga is to be written.
 

@@ -28,13 +28,14 @@ from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.record import RecordedCompensation, SagaRecord, StoredMessage
 from sagaflow._model.services import svcs
 from sagaflow._model.shown import shown
+from sagaflow._model.value import value
 from sagaflow._runtime.trace import SILENT, Trace
 
 _MESSAGE: Final = {"@type": "message"}
 """Marks an argument that is a message. A user's dict with such a key is stored as pairs."""
 
 
-@frozen
+@value
 class Event:
     """An event on its way to a saga.
 
