@@ -173,10 +173,11 @@ class MemoryRepository(SagaRepository):
             return False
         for path, value in change.set.items():
             kept = value if type(value) in _UNCHANGING else copied(value)
-            name, dot, rest = path.partition(".")
-            if not dot:
+            if "." not in path:
                 document[path] = kept
-            elif name == "compensations":
+                continue
+            name, _, rest = path.partition(".")
+            if name == "compensations":
                 document[name][int(rest)] = kept
             else:
                 document.setdefault(name, {})[rest] = kept

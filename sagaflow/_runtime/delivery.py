@@ -353,7 +353,8 @@ class Delivery:
             return _Again.AT_ONCE  # a look at what is there settles it
         if stored is None:
             return _Again.LATER
-        report_expired(taking.machine.table.saga, seen.expired)
+        if seen.expired is not None:
+            report_expired(taking.machine.table.saga, seen.expired)
         turn.leave()
         own = stored if change.others_work else await self._follow_up(taking, stored)
         if not change.ran:
@@ -394,7 +395,8 @@ class Delivery:
 
     def _without_write(self, taking: _Taking, decision: Unchanged | Raised, seen: _Seen) -> Outcome:
         saga = taking.machine.table.saga
-        report_expired(saga, seen.expired)
+        if seen.expired is not None:
+            report_expired(saga, seen.expired)
         if isinstance(decision, Raised):
             raise decision.error
         report_unchanged(saga, taking.event, decision.kind, seen.record)

@@ -46,9 +46,11 @@ class Intake:
         tasks: TaskGroup | None,
     ) -> Outcome:
         """Have a saga take an event that a caller brings; see `Orchestrator.handle`."""
-        saga = self._taker_of(type(event), saga_type)
+        takers = self._takers.get(type(event), ())
+        only = saga_type is None and len(takers) == 1
+        saga = takers[0] if only else self._taker_of(type(event), saga_type)
         found = correlate(saga.table, event, correlation_id)
-        known = None if message_id is None else _message_id(message_id)
+        known = None if message_id is None else check_new_id(message_id, "message id")
         if found is None:
             return self._uncorrelated(saga, event)
         stored = stored_headers(headers) if headers else {}
@@ -69,7 +71,7 @@ class Intake:
         for saga in self._takers_of(type(event)):
             try:
                 found = correlate(saga.table, event, None, envelope.correlation_id)
-                message_id = _message_id(envelope.id)
+                message_id = check_new_id(envelope.id, "message id")
                 if found is None:
                     self._uncorrelated(saga, event)
                     continue
@@ -121,10 +123,6 @@ class Intake:
         with self.trace.event(saga, None, event) as telling:
             telling.ended(outcome)
         return outcome
-
-
-def _message_id(given: MessageId) -> MessageId:
-    return check_new_id(given, "message id")
 
 
 def raise_all(message: str, errors: list[Exception]) -> None:

@@ -57,7 +57,11 @@ class Turn:
         """End this event's turn, or its waiting for one."""
         mailbox = self.mailbox
         if mailbox.holder is self:
-            mailbox.go_on()
+            if mailbox.waiting:
+                mailbox.go_on()
+            else:
+                mailbox.holder = None
+                mailbox.close_if_idle()
         elif self.is_waiting:
             self.is_waiting = False
             mailbox.waiting.remove(self)

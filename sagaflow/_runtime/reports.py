@@ -63,12 +63,12 @@ def report_failed(saga: str, event: Event, record: SagaRecord, error: Exception)
     )
 
 
-def report_expired(saga: str, expired: SagaRecord | None) -> None:
+def report_expired(saga: str, expired: SagaRecord) -> None:
     """Log which early events have waited in vain, where they are found still stored.
 
-    :param expired: what is stored and counts as gone; None if there is nothing of that kind.
+    :param expired: what is stored and counts as gone.
     """
-    if expired is None or expired.status is not Status.EMBRYO:
+    if expired.status is not Status.EMBRYO:
         return
     key = expired.correlation_id
     for early in expired.parked:
