@@ -27,7 +27,7 @@ def correlate(
     if given is not None:
         return check_new_id(given)
     by = table.correlator(type(event))
-    if type(by) is str and (found := getattr(event, by, None)) is not None:
+    if isinstance(by, str) and (found := getattr(event, by, None)) is not None:
         return check_new_id(found)  # the usual case, at once
     usual = None if by == table.correlate_by else table.correlate_by
     has_place = False

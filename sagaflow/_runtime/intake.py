@@ -53,10 +53,10 @@ class Intake:
         known = None if message_id is None else check_new_id(message_id, "message id")
         if found is None:
             return self._uncorrelated(saga, event)
-        stored = stored_headers(headers) if headers else {}
+        kept: object = stored_headers(headers or {})
         return await self.delivery.take(
             saga,
-            Event(event, found, self.process.new_id() if known is None else known, stored),
+            Event(event, found, self.process.new_id() if known is None else known, kept),
             tasks,
             wait=current_envelope.get() is None,  # what a delivery waits for may be itself
             keep_failures=False,

@@ -256,10 +256,12 @@ class Invoker:
         """
         try:
             if self.services is None:
-                result = method(*arguments, context())
-                if type(result) is CoroutineType or inspect.isawaitable(result):
-                    return await result
-                return result
+                result: Any = method(*arguments, context())
+                kind: type[object] = type(result)
+                if kind is CoroutineType or inspect.isawaitable(result):
+                    result = await result
+                returned: object = result
+                return returned
             async with svcs.Container(self.services) as services:
                 result = method(*arguments, context(services=services))
                 return await result if inspect.isawaitable(result) else result

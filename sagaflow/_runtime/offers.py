@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import anyio
-from attrs import define, field
+from attrs import Factory, define, field
 
 from sagaflow._model.clock import Clock
 from sagaflow._model.errors import BusError
@@ -48,12 +48,13 @@ class Offers:
     timeout: timedelta
     clock: Clock
     memory: timedelta
-    is_answered_at_once: Callable[[type, SagaId], bool] = field(init=False)
+    is_answered_at_once: Callable[[type, SagaId], bool] = field(
+        default=Factory(
+            lambda self: getattr(self.bus, "delivers_at_once", _never), takes_self=True
+        ),
+        init=False,
+    )
     _destinations: dict[str, _Destination] = field(factory=dict[str, _Destination], init=False)
-
-    @is_answered_at_once.default
-    def _asked_of_the_bus(self) -> Callable[[type, SagaId], bool]:
-        return getattr(self.bus, "delivers_at_once", _never)
 
     async def offer(
         self,

@@ -8,7 +8,7 @@ from sagaflow._model.log import about, get_logger
 from sagaflow._model.record import SagaRecord, Status
 from sagaflow._runtime.invoke import Event
 
-logger = get_logger(__name__)
+logger = get_logger("sagaflow.delivery")
 
 
 def report_uncorrelated(saga: str, event: object) -> None:

@@ -250,6 +250,7 @@ class Store:
         self, saga_type: type[Saga], after: SagaRecord, write: Awaitable[bool]
     ) -> bool:
         """Write, shielded: that a caller gives up waiting must not leave the outcome unknown."""
+        stored = False
         if self.repository.may_wait:
             with anyio.CancelScope(shield=True):
                 stored = await self._outcome_of(saga_type, after, write)

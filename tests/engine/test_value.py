@@ -49,8 +49,9 @@ ANY_NAMED: Any = Named
 def test_fields_are_given_by_place_or_name_as_attrs_has_it() -> None:
     assert str(inspect.signature(Point.__init__)).count("=") == 3
     assert list(inspect.signature(Point).parameters) == list(inspect.signature(Plain).parameters)
-    made = Point(1, marks=["a"], hidden=("b",))
-    assert attrs.asdict(made) == attrs.asdict(Plain(1, marks=["a"], hidden=("b",)))
+    made = ANY_POINT(1, marks=["a"], hidden=("b",))
+    plain: Any = Plain
+    assert attrs.asdict(made) == attrs.asdict(plain(1, marks=["a"], hidden=("b",)))
     assert repr(made) == repr(Plain(1, marks=["a"])).replace("Plain", "Point")
     assert Named(one=1) == Named(one=1, two="two")
 

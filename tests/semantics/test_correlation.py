@@ -75,7 +75,7 @@ async def test_event_without_id_is_uncorrelated_and_stores_nothing(
     assert outcome.saga_type is Question
     assert (outcome.correlation_id, outcome.state, outcome.version) == (None, None, 0)
     (record,) = caplog.records
-    assert (record.name, record.levelname) == ("sagaflow.reports", "WARNING")
+    assert (record.name, record.levelname) == ("sagaflow.delivery", "WARNING")
     assert "Question" in record.message
     assert "Asked" in record.message
     assert "correlation_id=" in record.message

@@ -40,7 +40,7 @@ async def test_event_without_transition_is_unhandled_and_writes_nothing(
     assert outcome == Outcome(OutcomeKind.UNHANDLED, Account, "a", Account.active, 1)
     assert await stored_bytes(repository, Account, "a") == before
     (record,) = caplog.records
-    assert (record.name, record.levelname) == ("sagaflow.reports", "WARNING")
+    assert (record.name, record.levelname) == ("sagaflow.delivery", "WARNING")
     assert record.message == (
         "Account 'a': Unlocked 'm-2' is unhandled in state active; nothing was stored"
     )
