@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from types import CoroutineType, FunctionType
+from types import FunctionType
 from typing import Any, Final
 
 from attrs import frozen
@@ -256,12 +256,8 @@ class Invoker:
         """
         try:
             if self.services is None:
-                result: Any = method(*arguments, context())
-                kind: type[object] = type(result)
-                if kind is CoroutineType or inspect.isawaitable(result):
-                    result = await result
-                returned: object = result
-                return returned
+                result = method(*arguments, context())
+                return await result if inspect.isawaitable(result) else result
             async with svcs.Container(self.services) as services:
                 result = method(*arguments, context(services=services))
                 return await result if inspect.isawaitable(result) else result
