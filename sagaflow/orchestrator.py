@@ -1,62 +1,36 @@
-"""The shell around the engine: load, decide, run the handler, commit, send."""
+"""The door: what users hold. It puts the parts together and hands on what it is asked."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
-from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
 
 from sagaflow._codec.instance import Instance
 from sagaflow._codec.messages import MessageTypes
-from sagaflow._concurrency.cancellation import failure
 from sagaflow._definition.saga import Saga
 from sagaflow._definition.state import State
 from sagaflow._engine.outcome import Outcome
 from sagaflow._model.clock import Clock, SystemClock
 from sagaflow._model.envelope import Envelope
 from sagaflow._model.errors import (
-    NewerSchemaError,
     OrchestratorClosedError,
     SagaflowError,
-    ServerUnavailableError,
-    UnknownStateError,
 )
 from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.policy import Limits, RetryPolicy
 from sagaflow._model.services import svcs
-from sagaflow._runtime.background import Background
-from sagaflow._runtime.backlogs import Backlogs
-from sagaflow._runtime.delivery import Delivery
-from sagaflow._runtime.due import DueWork
-from sagaflow._runtime.group_commit import GroupCommit
-from sagaflow._runtime.handling import Handling
 from sagaflow._runtime.health import Health
-from sagaflow._runtime.hot_sagas import HotSagas
-from sagaflow._runtime.intake import Intake, raise_all
-from sagaflow._runtime.invoke import Invoker
 from sagaflow._runtime.lanes import Lane
-from sagaflow._runtime.leases import Leases
-from sagaflow._runtime.left_alone import check_stored_id
-from sagaflow._runtime.mailbox import Mailboxes
-from sagaflow._runtime.operations import Cancellation, Operations
-from sagaflow._runtime.outages import Outages
-from sagaflow._runtime.outbox import make_outbox
+from sagaflow._runtime.operations import Cancellation
 from sagaflow._runtime.pace import Pace
-from sagaflow._runtime.process import Process
-from sagaflow._runtime.removals import Removals
-from sagaflow._runtime.resuming import Resuming
+from sagaflow._runtime.parts import put_together
 from sagaflow._runtime.sagas import checked_sagas
-from sagaflow._runtime.store import Store
-from sagaflow._runtime.sweep import Sweep
 from sagaflow._runtime.trace import Trace
-from sagaflow._runtime.transitions import Transitions
-from sagaflow._runtime.workers import Workers
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.observing import Observer, observers_of
 
@@ -138,84 +112,28 @@ class Orchestrator:
         self._bus = bus
         self._works_in_background = background
         self._shutdown_timeout = shutdown_timeout
-        types = MessageTypes(self._sagas, messages)
-        policy = retry or RetryPolicy()
         self._observers = observers_of(observers)
-        trace = Trace(self._observers)
-        self._process = process = Process(
-            clock=clock or SystemClock(),
-            lease=lease_duration,
-            owner=owner or uuid4().hex,
-            class_of=types.find,
-        )
-        self._outages = outages = Outages(clock=process.clock, trace=trace)
-        self._store = store = Store(
-            process=process,
-            repository=repository,
-            limits=limits or Limits(),
-            hot=HotSagas(hot_sagas),
-            resolution=self._pace.resolution,
-            trace=trace,
-        )
-        self._removals = removals = Removals(process, store, outages)
-        self._leases = leases = Leases(process, store, fires=background)
-        self._outbox = make_outbox(
-            process,
-            store,
-            outages,
-            bus,
-            types,
-            retry=policy,
-            removals=removals,
-            leases=leases,
-            send_timeout=send_timeout,
-            trace=trace,
-        )
-        invoker = Invoker(messages=types, clock=process.clock, services=services, trace=trace)
-        due = DueWork(process=process, store=store, invoker=invoker, retry=policy, trace=trace)
-        transitions = Transitions(process, store, removals)
-        delivery = Delivery(
-            process=process,
-            store=store,
-            outages=outages,
-            handling=Handling(process=process, invoker=invoker, due=due, trace=trace),
-            due=due,
-            outbox=self._outbox,
-            leases=leases,
-            mailboxes=Mailboxes(self._pace.longest_turn),
-            transitions=transitions,
-            group=GroupCommit(commit=transitions.commit, patience=self._pace.batch),
-            conflict_deadline=conflict_deadline,
-            trace=trace,
-        )
-        self._intake = Intake(sagas=self._sagas, process=process, delivery=delivery, trace=trace)
-        self._resuming = Resuming(
-            process=process, store=store, due=due, outbox=self._outbox, leases=leases
-        )
-        self._operations = Operations(
-            process=process,
-            store=store,
-            outbox=self._outbox,
-            conflict_deadline=conflict_deadline,
-        )
-        workers = Workers(outages=outages, resume=self._resume, concurrency=concurrency)
-        self._background = Background(
-            process=process,
-            store=store,
-            outages=outages,
+        self._parts = put_together(
             sagas=self._sagas,
-            workers=workers,
-            sweep=Sweep(
-                process=process,
-                store=store,
-                outages=outages,
-                sagas=self._sagas,
-                workers=workers,
-                poll_interval=poll_interval,
-            ),
-            takes_back=owner is not None,
+            repository=repository,
+            bus=bus,
+            services=services,
+            clock=clock or SystemClock(),
+            messages=MessageTypes(self._sagas, messages),
+            retry=retry or RetryPolicy(),
+            limits=limits or Limits(),
+            background=background,
+            poll_interval=poll_interval,
+            concurrency=concurrency,
+            send_timeout=send_timeout,
+            lease_duration=lease_duration,
+            owner=owner,
+            conflict_deadline=conflict_deadline,
+            hot_sagas=hot_sagas,
+            trace=Trace(self._observers),
+            pace=self._pace,
+            resume=self._resume,
         )
-        self._backlogs = Backlogs(process=process, store=store, outages=outages, sagas=self._sagas)
         self._tasks: TaskGroup | None = None
         self._background_scope: anyio.CancelScope | None = None
         self._closed = False
@@ -224,17 +142,17 @@ class Orchestrator:
         if self._tasks is not None or self._closed:
             raise SagaflowError("an Orchestrator is entered once: make another one")
         self._tasks = await anyio.create_task_group().__aenter__()
-        self._store.repository.settle_with(self._removals.settle)
+        self._parts.store.repository.settle_with(self._parts.removals.settle)
         if self._bus is not None:
             for event in dict.fromkeys(e for saga in self._sagas for e in saga.table.events):
                 self._bus.subscribe(event, self._receive, envelope=True)
         self._background_scope = anyio.CancelScope()
-        self._tasks.start_soon(self._leases.run, name="sagaflow leases")
+        self._tasks.start_soon(self._parts.leases.run, name="sagaflow leases")
         if self._works_in_background:
-            self._store.on_stored = self._background.note
+            self._parts.store.on_stored = self._parts.background.note
             self._tasks.start_soon(self._run_background, name="sagaflow workers")
             if self._observers is not None:
-                self._tasks.start_soon(self._backlogs.tell, self._observers, self._tasks)
+                self._tasks.start_soon(self._parts.backlogs.tell, self._observers, self._tasks)
         return self
 
     async def __aexit__(
@@ -250,8 +168,8 @@ class Orchestrator:
             if exc is None:
                 # Answers to what is being sent are still taken meanwhile.
                 with anyio.move_on_after(self._shutdown_timeout.total_seconds()):
-                    await self._background.wait_until_idle()
-                    await self._outbox.wait_until_idle()
+                    await self._parts.background.wait_until_idle()
+                    await self._parts.outbox.wait_until_idle()
             self._tasks.cancel_scope.cancel()
         finally:
             try:
@@ -308,7 +226,7 @@ class Orchestrator:
         :raises Exception: whatever the handler raises; then nothing was stored and nothing sent.
         """
         self._refuse_if_closed()
-        return await self._intake.handle(
+        return await self._parts.intake.handle(
             event, correlation_id, message_id, headers, saga_type, self._tasks
         )
 
@@ -331,38 +249,7 @@ class Orchestrator:
         :raises ExceptionGroup: if several sagas failed.
         """
         self._refuse_if_closed()
-        worked, errors, sending = 0, list[Exception](), deque[Lane]()
-        for saga in self._sagas:
-            name, now = saga.table.saga, self._process.clock.now()
-            due = [found async for found in self._store.repository.due(name, now, unclaimed=False)]
-            self._outages.report_recovery()
-            for correlation_id in due:
-                try:
-                    check_stored_id(name, correlation_id)
-                    lane = await self._resuming.resume(
-                        saga,
-                        correlation_id,
-                        self._tasks,
-                        take_over=True,
-                        wait=self._tasks is None,
-                    )
-                except ServerUnavailableError:
-                    raise
-                except (NewerSchemaError, UnknownStateError) as exc:
-                    self._outages.report(exc)
-                    continue
-                except BaseException as exc:  # noqa: BLE001 - raised below
-                    errors.append(failure(exc))
-                else:
-                    if lane is not None:
-                        sending.append(lane)
-                    if len(sending) >= self._background.workers.concurrency:
-                        await sending.popleft().wait_long_enough()
-                worked += 1
-        for lane in sending:
-            await lane.wait_long_enough()
-        raise_all("several sagas failed", errors)
-        return worked
+        return await self._parts.resuming.run_due(self._sagas, self._tasks)
 
     async def retry(
         self, saga_type: type[Saga], correlation_id: SagaId, *, wait: bool = True
@@ -385,9 +272,9 @@ class Orchestrator:
         :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
-        await self._operations.resume(saga_type, correlation_id, "retry")
+        await self._parts.operations.resume(saga_type, correlation_id, "retry")
         if wait:
-            await self._resuming.resume(saga_type, correlation_id, self._tasks, take_over=True)
+            await self._resume_now(saga_type, correlation_id)
 
     async def resume(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
         """Put a suspended saga back to work: the background tries what failed again.
@@ -406,7 +293,7 @@ class Orchestrator:
         :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
-        await self._operations.resume(saga_type, correlation_id, "resume")
+        await self._parts.operations.resume(saga_type, correlation_id, "resume")
 
     async def skip(
         self, saga_type: type[Saga], correlation_id: SagaId, *, wait: bool = True
@@ -429,9 +316,9 @@ class Orchestrator:
         :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
-        await self._operations.skip(saga_type, correlation_id)
+        await self._parts.operations.skip(saga_type, correlation_id)
         if wait:
-            await self._resuming.resume(saga_type, correlation_id, self._tasks, take_over=True)
+            await self._resume_now(saga_type, correlation_id)
 
     async def cancel(
         self,
@@ -463,9 +350,9 @@ class Orchestrator:
         :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
-        cancellation = await self._operations.cancel(saga_type, correlation_id, state)
+        cancellation = await self._parts.operations.cancel(saga_type, correlation_id, state)
         if wait:
-            await self._resuming.resume(saga_type, correlation_id, self._tasks, take_over=True)
+            await self._resume_now(saga_type, correlation_id)
         return cancellation
 
     async def health(self, *, within: timedelta = timedelta(seconds=2)) -> Health:
@@ -473,15 +360,15 @@ class Orchestrator:
 
         :param within: how long to wait for the store; it then counts as unreachable.
         """
-        backlogs = await self._backlogs.due(self._tasks, within)
+        backlogs = await self._parts.backlogs.due(self._tasks, within)
         works = self._works_in_background and (self._tasks is not None or self._closed)
         return Health(
-            workers_alive=self._background.is_alive() if works else None,
-            last_sweep=self._background.sweep.last,
+            workers_alive=self._parts.background.is_alive() if works else None,
+            last_sweep=self._parts.background.sweep.last,
             late=max((backlog.late for backlog in backlogs or ()), default=None),
             store_reachable=backlogs is not None,
-            outage_since=self._outages.since,
-            bus_silent_since=self._outbox.silent_since(),
+            outage_since=self._parts.outages.since,
+            bus_silent_since=self._parts.outbox.silent_since(),
             damaged=sum(backlog.damaged for backlog in backlogs or ()),
             newer=sum(backlog.newer for backlog in backlogs or ()),
         )
@@ -496,8 +383,8 @@ class Orchestrator:
         :raises ServerUnavailableError: if no server could be reached.
         :raises RepositoryError: if the store failed otherwise.
         """
-        return await self._store.repository.find(
-            saga_type, correlation_id, now=self._process.clock.now()
+        return await self._parts.store.repository.find(
+            saga_type, correlation_id, now=self._parts.process.clock.now()
         )
 
     def find_by_state(
@@ -514,7 +401,9 @@ class Orchestrator:
         :raises DamagedDocumentError: at the end, if one is no document of sagaflow's.
         :raises SerializationError: at the end, if the data of one does not fit the class.
         """
-        return self._store.repository.find_by_state(saga_type, state, now=self._process.clock.now())
+        return self._parts.store.repository.find_by_state(
+            saga_type, state, now=self._parts.process.clock.now()
+        )
 
     def find_stale(
         self, saga_type: type[SagaT], older_than: timedelta | datetime
@@ -531,20 +420,24 @@ class Orchestrator:
         :raises DamagedDocumentError: at the end, if one is no document of sagaflow's.
         :raises SerializationError: at the end, if the data of one does not fit the class.
         """
-        return self._store.repository.find_stale(
-            saga_type, older_than, now=self._process.clock.now()
+        return self._parts.store.repository.find_stale(
+            saga_type, older_than, now=self._parts.process.clock.now()
         )
+
+    async def _resume_now(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+        """Do what an operator has put back to work, whoever has a lease on it."""
+        await self._parts.resuming.resume(saga_type, correlation_id, self._tasks, take_over=True)
 
     async def _settle(self) -> None:
         """Remove what was sent from its sagas, also when cancelled; others would send it again."""
         try:
             with anyio.move_on_after(self._shutdown_timeout.total_seconds(), shield=True):
-                await self._removals.settle_all()
+                await self._parts.removals.settle_all()
         finally:
-            self._store.repository.settle_without(self._removals.settle)
+            self._parts.store.repository.settle_without(self._parts.removals.settle)
 
     async def _resume(self, saga_type: type[Saga], correlation_id: SagaId) -> Lane | None:
-        return await self._resuming.resume(
+        return await self._parts.resuming.resume(
             saga_type, correlation_id, self._tasks, take_over=False, wait=False
         )
 
@@ -552,11 +445,11 @@ class Orchestrator:
         assert self._tasks is not None  # noqa: S101 - they run in it
         assert self._background_scope is not None  # noqa: S101
         with self._background_scope:
-            await self._background.run(self._tasks)
+            await self._parts.background.run(self._tasks)
 
     async def _receive(self, envelope: Envelope[object]) -> None:
         self._refuse_if_closed()
-        await self._intake.receive(envelope, self._tasks)
+        await self._parts.intake.receive(envelope, self._tasks)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

@@ -59,3 +59,14 @@ def _is_failure(error: BaseException) -> bool:
     # On trio, a cancellation of asyncio comes from a thread in which an event loop of its own runs.
     kinds = (Exception, asyncio.CancelledError, anyio.get_cancelled_exc_class())
     return isinstance(error, kinds)
+
+
+def raise_all(message: str, errors: list[Exception]) -> None:
+    """Raise what there is to raise: one error as it is, several as a group.
+
+    :raises ExceptionGroup: if there are several.
+    """
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ExceptionGroup(message, errors)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from anyio.abc import TaskGroup
 from attrs import define, field
 
-from sagaflow._concurrency.cancellation import failure
+from sagaflow._concurrency.cancellation import failure, raise_all
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.correlation import correlate
 from sagaflow._engine.outcome import Outcome, OutcomeKind
@@ -123,14 +123,3 @@ class Intake:
         with self.trace.event(saga, None, event) as telling:
             telling.ended(outcome)
         return outcome
-
-
-def raise_all(message: str, errors: list[Exception]) -> None:
-    """Raise what there is to raise: one error as it is, several as a group.
-
-    :raises ExceptionGroup: if there are several.
-    """
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise ExceptionGroup(message, errors)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
+
 from anyio.abc import TaskGroup
 from attrs import frozen
 
+from sagaflow._concurrency.cancellation import failure, raise_all
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.work import earliest
 from sagaflow._engine.writing import is_leased_to_others
+from sagaflow._model.errors import NewerSchemaError, ServerUnavailableError, UnknownStateError
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import SagaRecord, evolve
 from sagaflow._runtime.due import DueWork
 from sagaflow._runtime.lanes import Lane
 from sagaflow._runtime.leases import Leases
+from sagaflow._runtime.left_alone import check_stored_id
+from sagaflow._runtime.outages import Outages
 from sagaflow._runtime.outbox import Outbox
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.store import Store
@@ -20,13 +27,18 @@ from sagaflow._runtime.store import Store
 
 @frozen(kw_only=True)
 class Resuming:
-    """Puts a saga back to work."""
+    """Puts sagas back to work.
+
+    :ivar concurrency: of how many sagas messages are sent at the same time, where all are resumed.
+    """
 
     process: Process
     store: Store
+    outages: Outages
     due: DueWork
     outbox: Outbox
     leases: Leases
+    concurrency: int
 
     async def resume(
         self,
@@ -68,6 +80,39 @@ class Resuming:
                 sending = evolve(after, lease=self.process.own_lease())
                 self.store.on_stored(saga_type, sending)
         return lane
+
+    async def run_due(self, sagas: Iterable[type[Saga]], tasks: TaskGroup | None) -> int:
+        """Do once all work that is due now; see `Orchestrator.run_due`."""
+        worked, errors, sending = 0, list[Exception](), deque[Lane]()
+        for saga_type in sagas:
+            saga, now = saga_type.table.saga, self.process.clock.now()
+            due = [found async for found in self.store.repository.due(saga, now, unclaimed=False)]
+            self.outages.report_recovery()
+            for correlation_id in due:
+                try:
+                    check_stored_id(saga, correlation_id)
+                    lane = await self.resume(
+                        saga_type, correlation_id, tasks, take_over=True, wait=tasks is None
+                    )
+                except (NewerSchemaError, UnknownStateError) as exc:
+                    self.outages.report(exc)
+                    continue
+                except BaseException as exc:  # noqa: BLE001 - raised below
+                    errors.append(failure(exc))
+                    if isinstance(
+                        exc, ServerUnavailableError
+                    ):  # the others would only say it again
+                        raise_all("several sagas failed", errors)
+                else:
+                    if lane is not None:
+                        sending.append(lane)
+                    if len(sending) >= self.concurrency:
+                        await sending.popleft().wait_long_enough()
+                worked += 1
+        for lane in sending:
+            await lane.wait_long_enough()
+        raise_all("several sagas failed", errors)
+        return worked
 
     async def _correct_wake(self, saga_type: type[Saga], record: SagaRecord) -> None:
         """Note when a saga is really due, if it was due and there was nothing to do.

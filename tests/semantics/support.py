@@ -38,7 +38,7 @@ async def stored_bytes(
 
 def lingering(orchestrator: Orchestrator, linger: timedelta = timedelta(hours=1)) -> Orchestrator:
     """Have what was sent wait that long for the next write of its saga to remove it."""
-    removals: Removals = orchestrator._removals  # pyright: ignore[reportPrivateUsage]
+    removals: Removals = orchestrator._parts.removals  # pyright: ignore[reportPrivateUsage]
     removals.linger = linger
     return orchestrator
 

@@ -338,8 +338,8 @@ async def test_sagas_that_are_only_read_count_in_the_cache(
     writer = orchestrator(repository, clock)
     await writer.handle(Filled("v", 10_000))
     reader = orchestrator(repository, clock)
-    await reader._store.load_hot(Vat, "v")  # pyright: ignore[reportPrivateUsage]
-    hot: HotSagas = reader._store.hot  # pyright: ignore[reportPrivateUsage]
+    await reader._parts.store.load_hot(Vat, "v")  # pyright: ignore[reportPrivateUsage]
+    hot: HotSagas = reader._parts.store.hot  # pyright: ignore[reportPrivateUsage]
     document = await stored(repository, Vat, "v")
     assert document is not None
     del document["history"]
