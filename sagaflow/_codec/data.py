@@ -19,6 +19,7 @@ _fields: dict[type[Saga], tuple[Field, ...]] = {}
 def encode_saga(saga: Saga) -> dict[str, object]:
     """Return the fields of *saga* in stored form.
 
+    :raises SagaDefinitionError: if its class cannot be stored.
     :raises SerializationError: naming the field that cannot be stored.
     """
     encoded: dict[str, object] = {}
@@ -33,10 +34,11 @@ def encode_saga(saga: Saga) -> dict[str, object]:
 
 
 def decode_saga(saga_type: type[SagaT], data: Mapping[str, object]) -> SagaT:
-    """Return an instance of its own with these fields; a field that is missing has its default.
+    """Return a new instance with these fields; a field that is missing has its default.
 
-    What was stored is not converted or validated again.
+    The stored values are not converted or validated again.
 
+    :raises SagaDefinitionError: if the class cannot be stored.
     :raises SerializationError: naming the field that cannot be read.
     """
     saga = object.__new__(saga_type)
@@ -55,9 +57,10 @@ def decode_saga(saga_type: type[SagaT], data: Mapping[str, object]) -> SagaT:
 
 
 def migrated_saga(saga_type: type[SagaT], data: Mapping[str, object]) -> SagaT:
-    """Return an instance with the fields that a migration left: in stored form, or as values.
+    """Return an instance with the fields that a migration left, each in stored form or as a value.
 
-    :raises SerializationError: naming the field that is neither.
+    :raises SagaDefinitionError: if the class cannot be stored.
+    :raises SerializationError: naming the field that holds neither.
     """
     known = (field for field in fields_of(saga_type) if field.name in data)
     stored = {field.name: _in_stored_form(field, data[field.name]) for field in known}

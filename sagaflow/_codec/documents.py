@@ -51,16 +51,19 @@ HISTORY_SIZE: Final = 64
 """How many writes a saga remembers."""
 
 _BOOKKEPT: Final = frozenset({"sending", "wake", "lease"})
-"""Bookkeeping changes these without a new version: what was read of them may be out of date, so a
-transition always writes them, or ``wake`` could stay too late."""
+"""The fields that bookkeeping changes without a new version. A transition may have read them before
+such a change, so it always writes them: otherwise a ``wake`` that is too late could stay."""
 
 _BOOKKEPT_AT_THE_END: Final = _BOOKKEPT | {"expire_at"}
-"""Bookkeeping says of a saga that has ended how long it is kept, once all was sent."""
+"""The same of a saga that has ended: bookkeeping sets its expiry once all messages are sent."""
 
 
 @value
 class Push:
-    """Elements to append to an array, of which the last *keep* stay."""
+    """Elements to append to an array.
+
+    :ivar keep: how many of the last elements stay in the array; None for all.
+    """
 
     items: list[Any]
     keep: int | None = None
@@ -74,7 +77,7 @@ class DocumentChange:
         ``compensations``.
     :ivar unset: fields to remove.
     :ivar push: elements to append to arrays, by field.
-    :ivar growth: by how many bytes it makes the document larger at most; None if not counted.
+    :ivar growth: by how many bytes the document grows at most; None if that was not counted.
     """
 
     correlation_id: SagaId
@@ -88,11 +91,11 @@ class DocumentChange:
 
 @value(kw_only=True)
 class Bookkeeping:
-    """What is noted about a saga without changing its version, so that it never gets in the way.
+    """A note about a saga that leaves its version, and so never gets in the way of a transition.
 
     :ivar sent: messages to remove from the outbox, whatever version the saga has.
-    :ivar set: fields to set, only if the saga still has this *version*.
-    :ivar unset: fields to remove, only if it still has this version.
+    :ivar set: fields to set, only if the saga still has the *version* of the note.
+    :ivar unset: fields to remove, only if the saga still has that version.
     """
 
     correlation_id: SagaId
@@ -104,9 +107,9 @@ class Bookkeeping:
 
 
 def decode_id(stored: SagaId) -> SagaId:
-    """Return the id whose stored form this is; the driver has a subclass for long ints.
+    """Return a stored id as a plain value; the driver returns a subclass for long ints.
 
-    What cannot be an id is returned as it is, for `check_id` to refuse.
+    A value that cannot be an id is returned as it is, for `check_id` to refuse.
     """
     return int(stored) if isinstance(stored, int) and not isinstance(stored, bool) else stored
 
@@ -144,7 +147,7 @@ _HEAD: Final = (
     optional(instant("finished_at")),
     optional(instant("expire_at")),
 )
-"""What a transition may change, apart from data and arrays."""
+"""The fields that a transition may change, apart from data and arrays."""
 
 RECORD: Final = Layout(
     SagaRecord,
@@ -159,7 +162,7 @@ RECORD: Final = Layout(
     array("parked", PARKED),
     array("history", HISTORY),
 )
-"""A saga as it is stored, apart from what is only known of how it was read."""
+"""A record as it is stored. Its attributes about how it was read, as ``fault``, are not stored."""
 
 
 def encode_record(record: SagaRecord) -> Document:
@@ -168,10 +171,10 @@ def encode_record(record: SagaRecord) -> Document:
 
 
 def decode_record(document: Mapping[str, Any], saga: str = "saga") -> SagaRecord:
-    """Return the record that *document* holds; what was not read is empty.
+    """Return the record that *document* holds; arrays that were left out in reading are empty.
 
-    :param saga: the name of its class, for the error.
-    :raises DamagedDocumentError: if it is no document of sagaflow's, whatever is wrong with it.
+    :param saga: the name of the saga's class, for the error.
+    :raises DamagedDocumentError: if the document is not sagaflow's, or is damaged in any way.
     """
     try:
         record = RECORD.decode(document)
@@ -188,10 +191,12 @@ def encode_change(
 ) -> DocumentChange:
     """Return the change that makes *after* of *before*.
 
-    Only what differs is written. The inbox and the history of *after* are what is to be appended.
-    Another incarnation takes the place of everything.
+    Only fields that differ are written. The inbox and the history of *after* hold the elements to
+    append to the stored ones. If *after* is another incarnation, it replaces the whole document.
 
-    :raises SerializationError: if BSON cannot hold it.
+    :param inbox_size: how many message ids the stored inbox keeps.
+    :param history_size: how many entries the stored history keeps.
+    :raises SerializationError: if BSON cannot hold the change.
     """
     if after.incarnation != before.incarnation:
         return _replacement(before, after)
@@ -225,7 +230,7 @@ def encode_change(
 
 
 def _head_of(before: SagaRecord, after: SagaRecord) -> tuple[Document, list[str]]:
-    """Return those parts of the head that are to be set, and the names of those to be removed."""
+    """Return the fields of the head that are to be set, and the names of fields to remove."""
     values: Document = {}
     unset: list[str] = []
     old, new = vars(before), vars(after)
@@ -247,7 +252,7 @@ _HEAD_ENCODERS: Final = tuple((stored.name, stored.encode) for stored in _HEAD)
 
 
 def _change_data(before: SagaRecord, after: SagaRecord, values: Document) -> None:
-    if after.schema != before.schema:  # as a whole, so that fields go which no longer are
+    if after.schema != before.schema:  # as a whole: fields of the old schema go
         values["data"] = dict(after.data)
     else:
         for name in changed(before.data, after.data):
@@ -257,10 +262,11 @@ def _change_data(before: SagaRecord, after: SagaRecord, values: Document) -> Non
 def _change_outbox(
     before: SagaRecord, after: SagaRecord, values: Document, push: dict[str, Push]
 ) -> None:
-    """Append new messages; write the outbox as a whole only if *after* lacks some of *before*.
+    """Append new messages; write the whole outbox only if *after* lacks messages of *before*.
 
-    Sent messages are removed from it at any time. But only transitions add to it, so *before* has
-    every message that this version can have, and what *after* lacks of these was sent.
+    Sent messages are removed from the stored outbox at any time, so that writing the whole might
+    bring some back. But only transitions add messages: *before* has every message that its version
+    can have, and a message that *after* lacks was sent or withdrawn.
     """
     added = [message for message in after.outbox if message.sequence > before.sequence]
     if len(after.outbox) - len(added) < len(before.outbox):
@@ -288,7 +294,7 @@ def _change_compensations(
 def _change_parked(
     before: SagaRecord, after: SagaRecord, values: Document, push: dict[str, Push]
 ) -> None:
-    """Append new events; write all as a whole if others differ, since only transitions do that."""
+    """Append new events; write the whole array if an older event differs or is gone."""
     known = len(before.parked)
     if after.parked[:known] == before.parked:
         push["parked"] = Push([PARKED.encode(event) for event in after.parked[known:]])

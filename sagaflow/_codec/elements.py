@@ -57,18 +57,18 @@ _STEPS: Final = {
     "ignored": HistoryKind.DROPPED,
     "no longer declared": HistoryKind.DROPPED,
 }
-"""The words of entries that were written before they had a kind."""
+"""The words of history entries that were written before entries had a kind."""
 
 
 def _kind_of(document: Mapping[str, Any], _: str) -> HistoryKind:
-    """Return what an entry tells; one of an earlier release says it in words only."""
+    """Return the kind of an entry; entries of earlier releases tell it in words only."""
     stored = document.get("kind")
     if stored is not None:
         return _KINDS.get(stored, HistoryKind.OTHER)
     event, step = document["event"], document["step"]
     if event in _EVENTS:
         return _EVENTS[event]
-    # What takes no transition leaves the saga where it is.
+    # Entries of these kinds leave the saga in its state; a method of such a name need not.
     if (document.get("source") or "") == document["target"] and step in _STEPS:
         return _STEPS[step]
     return HistoryKind.TIMEOUT if event == "timeout" else HistoryKind.EVENT
@@ -163,5 +163,5 @@ HISTORY: Final = Layout(
 
 
 def encode_lease(lease: Lease | None) -> Document | None:
-    """Return the stored form of a lease."""
+    """Return the stored form of a lease; None if there is no lease."""
     return LEASE.encode_any(lease)

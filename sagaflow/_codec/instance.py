@@ -38,7 +38,7 @@ class Instance(Generic[SagaT_co]):
     """One stored saga: a copy, so that changing it changes nothing that is stored.
 
     :ivar saga: its data, as an instance of its class.
-    :ivar correlation_id: which saga it is.
+    :ivar correlation_id: the id of the saga.
     :ivar state: the state it is in.
     :ivar status: what it is doing.
     :ivar version: counts its writes, from 1.
@@ -48,7 +48,7 @@ class Instance(Generic[SagaT_co]):
     :ivar history: its last writes, oldest first.
     :ivar outbox: the messages that the bus has not accepted yet, in their order.
     :ivar compensations: the steps that would be undone, or were, in the order of completion.
-    :ivar timers: what happens later.
+    :ivar timers: the timeouts and scheduled events to come.
     :ivar parked: accepted events that wait, in the order of their arrival.
     :ivar suspension: why the saga stands still; None unless it is suspended.
     """
@@ -70,7 +70,12 @@ class Instance(Generic[SagaT_co]):
 
 
 def read_instance(saga_type: type[SagaT], document: Mapping[str, Any]) -> Instance[SagaT]:
-    """Return what people see of *document*."""
+    """Return what people see of *document*, whatever state it is in.
+
+    :raises NewerSchemaError: if the document has a later schema than the class.
+    :raises DamagedDocumentError: if the document cannot be read.
+    :raises SerializationError: if its data does not fit the class, or a migration fails.
+    """
     record = read_record(saga_type, document, any_state=True)
     if record.fault is not None:
         raise record.fault
@@ -95,7 +100,10 @@ def read_instance(saga_type: type[SagaT], document: Mapping[str, Any]) -> Instan
 async def instances_of(
     saga_type: type[SagaT], scanned: AsyncIterator[Document], now: datetime
 ) -> AsyncGenerator[Instance[SagaT], None]:
-    """Yield what people see of these documents; that some cannot be read is raised last."""
+    """Yield what people see of these documents, apart from expired ones.
+
+    :raises SagaflowError: at the end, if a document could not be read: the error of the first.
+    """
     first: SagaflowError | None = None
     number = 0
     async with closing(scanned) as documents:

@@ -31,12 +31,12 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 class Stored:
     """A field of an element as it is stored.
 
-    :ivar attribute: where its value is: an attribute of the element.
-    :ivar name: under which it is stored.
-    :ivar read: returns its value from a document, by that name.
-    :ivar encode: returns its stored form; None for what is stored as it is.
-    :ivar may_lack: whether a document may do without it: it has the default of its class then.
-    :ivar sparse: whether it is left out where its stored form is None.
+    :ivar attribute: the attribute of the element that holds the value.
+    :ivar name: the name under which the value is stored.
+    :ivar read: returns the value from a document, by that name.
+    :ivar encode: returns the stored form of the value; None for a value that is stored as it is.
+    :ivar may_lack: whether a document may lack the field: it has the default of its class then.
+    :ivar sparse: whether the field is left out where its stored form is None.
     :ivar within: the fields of a part that has no document of its own.
     """
 
@@ -52,7 +52,7 @@ class Stored:
 class Layout(Generic[T]):
     """How the instances of one class are stored.
 
-    :ivar fields: its fields, in the order in which they are stored.
+    :ivar fields: the fields of the class, in the order in which they are stored.
     :ivar encode: returns the stored form of an instance.
     """
 
@@ -63,7 +63,7 @@ class Layout(Generic[T]):
         self._readers = tuple((f.attribute, f.name, f.read, f.may_lack) for f in fields)
 
     def encode_any(self, element: T | None) -> dict[str, Any] | None:
-        """Return the stored form of an element, if there is one."""
+        """Return the stored form of an element; None if there is no element."""
         return None if element is None else self.encode(element)
 
     def decode(self, document: Mapping[str, Any]) -> T:
@@ -71,7 +71,7 @@ class Layout(Generic[T]):
 
         :raises KeyError: naming a field that is missing.
         :raises TypeError: if a field is of another type.
-        :raises ValueError: if a field holds what it cannot.
+        :raises ValueError: if a field holds a value that it cannot have.
         """
         values: dict[str, Any] = {}
         for attribute, name, read, may_lack in self._readers:
@@ -83,8 +83,8 @@ class Layout(Generic[T]):
 def _encoder(fields: Iterable[Stored]) -> Callable[[Any], dict[str, Any]]:
     """Return a function that makes the document of an element.
 
-    It is written out, as attrs writes out ``__init__``: a loop over the fields takes three times as
-    long, and each event stores several elements.
+    The function is written out, as attrs writes out ``__init__``: a loop over the fields takes
+    three times as long, and each event stores several elements.
     """
     places: list[str] = []
     sparse: list[str] = []
@@ -104,7 +104,7 @@ def _encoder(fields: Iterable[Stored]) -> Callable[[Any], dict[str, Any]]:
 
 
 def _flat(field: Stored, path: str = "") -> list[tuple[str, Stored]]:
-    """Return the fields that a document has for one of an element, each with where it is."""
+    """Return the fields of a document for one field of an element, each with its path."""
     path += field.attribute
     if not field.within:
         return [(path, field)]
@@ -130,7 +130,7 @@ def number(attribute: str) -> Stored:
 
 
 def flag(attribute: str) -> Stored:
-    """Return a field that holds whether something is so; it is stored only then."""
+    """Return a field that holds whether something is so; only True is stored."""
     return optional(field(attribute, flag_in, {True: True}.get))
 
 
@@ -168,7 +168,7 @@ def mapping(attribute: str) -> Stored:
 
 
 def filled(attribute: str) -> Stored:
-    """Return a field that holds data in stored form; it is stored only if there are any."""
+    """Return a field that holds data in stored form; empty data is not stored."""
     return optional(field(attribute, mapping_in, lambda data: data or None))
 
 
@@ -181,13 +181,13 @@ def part(attribute: str, layout: Layout[Any]) -> Stored:
 
 
 def among(attribute: str, layout: Layout[Any]) -> Stored:
-    """Return a field that holds another element, whose fields are stored among those of this."""
+    """Return a field that holds another element, whose fields lie in the same document."""
     decode = layout.decode
     return evolve(field(attribute, lambda document, _: decode(document)), within=layout.fields)
 
 
 def array(attribute: str, layout: Layout[Any]) -> Stored:
-    """Return a field that holds elements, in their order; none if it was not read."""
+    """Return a field that holds elements, in their order; no elements if it was not read."""
     encode, decode = layout.encode, layout.decode
     return field(
         attribute,
@@ -202,10 +202,10 @@ def named(name: str, stored: Stored) -> Stored:
 
 
 def optional(stored: Stored) -> Stored:
-    """Return a field that is left out where it says nothing."""
+    """Return a field that is left out of the document where its stored form is None."""
     return evolve(stored, may_lack=True, sparse=True)
 
 
 def lenient(stored: Stored) -> Stored:
-    """Return a field that is always written, and was not by every release."""
+    """Return a field that is always written, though not every earlier release wrote it."""
     return evolve(stored, may_lack=True)

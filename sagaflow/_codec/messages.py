@@ -20,12 +20,14 @@ from sagaflow._model.shown import shown
 class MessageTypes:
     """A registry of names. Stored data names a class; it never names a module to import.
 
-    It knows the events of the sagas and their subclasses, what was passed as *messages*, what the
-    code of the sagas mentions, and what was sent since.
+    It knows the events of the sagas and the subclasses of these events, the classes that were
+    passed as *messages*, the message classes that the code of the sagas mentions, and the classes
+    of the messages that were sent since.
 
     :param sagas: the saga classes.
     :param messages: further classes, or a mapping of the names under which they are stored.
-    :raises SagaDefinitionError: if two declared classes have one name, or one cannot be a message.
+    :raises SagaDefinitionError: if two declared classes have one name, or a class cannot be stored
+        as a message.
     """
 
     def __init__(
@@ -57,8 +59,8 @@ class MessageTypes:
     def encode(self, message: object, path: str) -> StoredMessage:
         """Return the stored form of *message*.
 
-        :param path: where it stands, for the error.
-        :raises SerializationError: if a field of it cannot be stored, or its name is taken.
+        :param path: where the message stands, for the error.
+        :raises SerializationError: if the message cannot be stored, or another class has its name.
         """
         cls = type(message)
         name = self._names.get(cls)
@@ -78,9 +80,9 @@ class MessageTypes:
         return StoredMessage(type=name, body=body)
 
     def decode(self, stored: StoredMessage, path: str) -> Any:
-        """Return the message whose stored form this is.
+        """Return the message that *stored* is the stored form of.
 
-        :param path: where it stands, for the error.
+        :param path: where the message stands, for the error.
         :raises SerializationError: if its class is not known here, or its fields do not fit.
         """
         cls = self._by_name.get(stored.type) or self.find(stored.type)
@@ -99,8 +101,8 @@ class MessageTypes:
     def find(self, name: str) -> type | None:
         """Return the class that is stored under *name*, if it is known here.
 
-        An event may be of a subclass of a declared one that nothing else mentions. It is found
-        among those subclasses, wherever in the program they are defined.
+        An event may be of a subclass of a declared event which nothing else mentions. Such a class
+        is found among the subclasses of declared events, wherever in the program it is defined.
         """
         found = self._by_name.get(name)
         if found is None:
@@ -115,7 +117,10 @@ class MessageTypes:
         return self._names.get(message_type, message_type.__name__)
 
     def _new_name(self, cls: type, path: str) -> str:
-        """Return the name under which messages of a class are stored of which none was so far."""
+        """Return the name under which messages of a class are stored from now on.
+
+        :raises SerializationError: if another class has this name.
+        """
         name = cls.__name__
         for other in (self._by_name.get(name), *_rivals(self._subclasses(name), cls)):
             if other is not None:
@@ -129,17 +134,18 @@ class MessageTypes:
         return name
 
     def _form_of(self, cls: type) -> Form:
-        """Return the form of a message class, asked for when a message of it is there.
+        """Return the form of a message class; it is made when the first message of the class comes.
 
-        It may need a name that is not defined yet when the orchestrator is made.
+        The annotations of the class may use a name that is not defined yet when the orchestrator is
+        made.
         """
         form = self._forms[cls] = form_of(cls)
         return form
 
     def _subclasses(self, name: str) -> list[type]:
-        """Return the subclasses of the declared events of that name, in order of definition.
+        """Return the subclasses of declared events with this name, in order of definition.
 
-        attrs makes a class anew to give it slots: of one and its forerunner the latter is left out.
+        attrs makes a class anew to give it slots: the class as it was before that is left out.
         """
         found: dict[type, None] = {}
         pending = list(self._events)
@@ -173,7 +179,7 @@ _MADE: Final = frozenset({"__attrs_attrs__", "__dataclass_fields__"})
 
 
 def _rivals(classes: list[type], cls: type) -> list[type]:
-    """Return those of *classes* that are other ones than *cls*, not merely defined again."""
+    """Return the classes that are defined elsewhere than *cls*, not merely defined again."""
     return [other for other in classes if _full_name(other) != _full_name(cls)]
 
 

@@ -1,7 +1,7 @@
 """Parts of stored documents, each of the type that it has to be of.
 
-A document may come from anyone: what is read of it is checked here, so that nothing else has to
-expect that an instant is a text.
+A document may come from anyone: each part is checked here, where it is read, so that no other code
+has to expect a text in the place of an instant.
 """
 
 from __future__ import annotations
@@ -21,15 +21,23 @@ _IDS = (str, int, UUID, ObjectId)
 
 
 def text_in(document: Mapping[str, Any], name: str) -> str:
-    """Return a text."""
+    """Return a text.
+
+    :raises KeyError: if the field is missing.
+    :raises TypeError: if the field holds something else.
+    """
     value: object = document[name]
-    if type(value) is not str:  # code in a document is a str as well
+    if type(value) is not str:  # BSON code is a str as well
         raise _wrong(name, value)
     return value
 
 
 def number_in(document: Mapping[str, Any], name: str) -> int:
-    """Return a whole number; the driver has a subclass for long ones."""
+    """Return a whole number; the driver returns a subclass for long numbers.
+
+    :raises KeyError: if the field is missing.
+    :raises TypeError: if the field holds something else.
+    """
     value: object = document[name]
     if not isinstance(value, int):
         raise _wrong(name, value)
@@ -37,12 +45,20 @@ def number_in(document: Mapping[str, Any], name: str) -> int:
 
 
 def flag_in(document: Mapping[str, Any], name: str) -> bool:
-    """Return whether something is so."""
+    """Return whether something is so.
+
+    :raises KeyError: if the field is missing.
+    :raises TypeError: if the field holds something else.
+    """
     return bool(number_in(document, name))
 
 
 def instant_in(document: Mapping[str, Any], name: str) -> datetime:
-    """Return an instant; the driver has something else for what no `datetime` can hold."""
+    """Return an instant; the driver returns something else for an instant beyond `datetime`.
+
+    :raises KeyError: if the field is missing.
+    :raises TypeError: if the field holds something else.
+    """
     value: object = document[name]
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise _wrong(name, value)
@@ -50,12 +66,19 @@ def instant_in(document: Mapping[str, Any], name: str) -> datetime:
 
 
 def id_in(document: Mapping[str, Any], name: str) -> MessageId:
-    """Return the id of a message."""
+    """Return the id of a message.
+
+    :raises KeyError: if the field is missing.
+    :raises TypeError: if the field holds something else.
+    """
     return check_message_id(document[name])
 
 
 def check_message_id(value: object) -> MessageId:
-    """Return the id of a message."""
+    """Return *value*, if it can be the id of a message.
+
+    :raises TypeError: if *value* cannot be one.
+    """
     if not is_id(value):
         raise TypeError(f"{shown(value)} is no id of a message")
     return value
@@ -67,7 +90,12 @@ def is_id(value: object) -> TypeGuard[SagaId]:
 
 
 def own_id_in(document: Mapping[str, Any], name: str = "_id") -> SagaId:
-    """Return the id of a document."""
+    """Return the id of a document.
+
+    :raises KeyError: if the field is missing.
+    :raises TypeError: if the field holds something else.
+    :raises CorrelationError: if the id is not allowed.
+    """
     value: object = document[name]
     if not is_id(value):
         raise TypeError(f"its {name} is a {type(value).__name__}")
@@ -75,7 +103,11 @@ def own_id_in(document: Mapping[str, Any], name: str = "_id") -> SagaId:
 
 
 def mapping_in(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a part with parts of its own, which is not shown: it may hold a secret."""
+    """Return a part with parts of its own. Errors do not show it: it may hold a secret.
+
+    :raises KeyError: if the field is missing.
+    :raises TypeError: if the field holds something else.
+    """
     value: object = document[name]
     if not isinstance(value, Mapping):
         raise TypeError(f"its {name} is a {type(value).__name__}")
@@ -85,7 +117,10 @@ def mapping_in(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def elements_in(
     document: Mapping[str, Any], name: str, decode: Callable[[Any], T]
 ) -> tuple[T, ...]:
-    """Return the elements of an array; none if it was not read."""
+    """Return the elements of an array; no elements if the array was not read.
+
+    :raises TypeError: if the field holds no array.
+    """
     value: object = document.get(name, ())
     if isinstance(value, str) or not isinstance(value, list | tuple):
         raise TypeError(f"its {name} is a {type(value).__name__}")
@@ -95,7 +130,10 @@ def elements_in(
 def parts_in(
     document: Mapping[str, Any], name: str, decode: Callable[[Mapping[str, Any]], T]
 ) -> tuple[T, ...]:
-    """Return the elements of an array that holds parts with parts of their own."""
+    """Return the elements of an array that holds parts with parts of their own.
+
+    :raises TypeError: if the field holds no array, or an element is of another type.
+    """
 
     def decoded(element: object) -> T:
         if not isinstance(element, Mapping):
@@ -108,7 +146,7 @@ def parts_in(
 def perhaps(
     read: Callable[[Mapping[str, Any], str], T], document: Mapping[str, Any], name: str
 ) -> T | None:
-    """Return a part that need not be there."""
+    """Return a part that need not be there; None if it is not."""
     return None if document.get(name) is None else read(document, name)
 
 

@@ -25,13 +25,14 @@ UNFINISHED: Final = (Status.ACTIVE, Status.COMPENSATING, Status.SUSPENDED)
 
 @frozen(kw_only=True)
 class Selection:
-    """Which sagas to list; those that meet all that is said.
+    """Which sagas to list: the sagas that meet every condition.
 
-    :ivar statuses: what they are doing; any of these.
-    :ivar states: where they are, by the names that are stored; any of these, or any at all.
-    :ivar unchanged_since: they last changed before that.
-    :ivar due_before: there was work to do on them before that. They come in the order of that
-        instant, others in the order of their last change.
+    :ivar statuses: the saga has one of these statuses.
+    :ivar states: the saga is in one of these states, by their stored names; None for any state.
+    :ivar unchanged_since: the saga last changed before this instant; None for any.
+    :ivar due_before: the saga has had work to do since this instant or longer; None for any. Such
+        sagas are listed by when they had work to do, otherwise sagas are listed by their last
+        change.
     """
 
     statuses: tuple[Status, ...] = UNFINISHED
@@ -40,7 +41,7 @@ class Selection:
     due_before: datetime | None = None
 
     def takes(self, summary: Summary) -> bool:
-        """Tell whether a saga is among them."""
+        """Tell whether a saga meets every condition."""
         return (
             summary.status in self.statuses
             and (self.states is None or summary.state in self.states)
@@ -57,9 +58,10 @@ class Summary:
     """One saga in a list.
 
     :ivar wake: when there is work to do, at the latest; None when there is none.
-    :ivar reason: why it is suspended, if it is.
-    :ivar damaged: what is wrong with its document, if anything is; what could not be read then is
-        0 or lies before all time, and an id that is none is a text which shows it.
+    :ivar reason: why the saga is suspended, if it is.
+    :ivar damaged: what is wrong with the saga's document, if anything is. Then the version is 0, an
+        instant that could not be read lies before all time, and a value that is no id is shown as a
+        text.
     """
 
     correlation_id: SagaId
@@ -80,7 +82,7 @@ class Unreadable:
 
     :ivar shown_id: what stands in the place of its id, as an error shows it.
     :ivar correlation_id: its id, if it is one.
-    :ivar error: what whoever reads it is told: a `DamagedDocumentError`, `NewerSchemaError`,
+    :ivar error: the error for code that reads it: a `DamagedDocumentError`, `NewerSchemaError`,
         `UnknownStateError` or `SerializationError`.
     """
 
@@ -90,7 +92,7 @@ class Unreadable:
 
 
 class Part(Enum):
-    """What of a saga a trait is about."""
+    """The part of a saga that a trait is about."""
 
     STATE = "state"
     """The state that it is in."""
@@ -102,19 +104,19 @@ class Part(Enum):
     PARKED = "parked"
     OUTGOING = "outgoing"
     DAMAGED = "damaged"
-    """Something in its document that cannot be read; nothing else is said of that."""
+    """A part of the document that cannot be read; its trait says nothing else about it."""
 
 
 @frozen(kw_only=True)
 class Trait:
-    """Something that sagas which still have something to do have in common, and how many do.
+    """What sagas that still have something to do have in common, and how often it is found.
 
-    :ivar state: the state that they are in.
-    :ivar schema: the version of the data that they are stored with.
-    :ivar name: of the timer, or the method that undoes a step.
-    :ivar kind: of a timer.
-    :ivar delay: of a timeout.
-    :ivar message: the type of the event or command that is stored with it.
+    :ivar state: the state that the sagas are in.
+    :ivar schema: the version of the data that the sagas are stored with.
+    :ivar name: the name of the goal or the timer, or of the method that undoes a step.
+    :ivar kind: the kind of a timer.
+    :ivar delay: the delay of a timeout.
+    :ivar message: the type of the event or command that is stored with the part.
     :ivar count: how many there are: sagas, timers, steps, events, messages.
     :ivar examples: the smallest and the largest id of these sagas.
     """
@@ -132,7 +134,7 @@ class Trait:
 
 
 FIELDS: Final = ("state", "status", "schema", "name", "kind", "delay", "message")
-"""What traits have in common, apart from what they are about."""
+"""The attributes by which traits are told apart, beside the part that they are about."""
 
 SHARED: Final[Mapping[str, str]] = {"state": "$state", "status": "$status", "schema": "$schema"}
 
@@ -145,7 +147,7 @@ ARRAYS: Final[Mapping[Part, tuple[str, Mapping[str, str]]]] = {
     Part.PARKED: ("parked", {"message": "type"}),
     Part.OUTGOING: ("outbox", {"message": "type"}),
 }
-"""Where in a document each part is, and where in an element what a trait says of it."""
+"""The array of a document that holds each part, and the paths to attributes in an element."""
 
 _NEEDED: Final[Mapping[Part, tuple[str, ...]]] = {
     Part.GOAL: ("name",),
@@ -154,7 +156,7 @@ _NEEDED: Final[Mapping[Part, tuple[str, ...]]] = {
     Part.PARKED: ("message",),
     Part.OUTGOING: ("message",),
 }
-"""What every trait of a part says, unless it is damaged."""
+"""The attributes that every trait of a part has, unless the document is damaged."""
 
 _PLAIN: Final = frozenset({str, int, bool, Int64, UUID, ObjectId, NoneType})
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -163,7 +165,7 @@ _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 def summary_of(document: Mapping[str, Any]) -> Summary | None:
     """Return what a list shows of *document*, as far as it can be read.
 
-    None if it is in no state, or does nothing that a saga does: no list would have it.
+    :return: None if the document has no state or no known status: no list would show it.
     """
     try:
         state, status = text_in(document, "state"), Status(document["status"])
@@ -196,7 +198,7 @@ def summary_of(document: Mapping[str, Any]) -> Summary | None:
 
 
 def id_of(document: Mapping[str, Any]) -> SagaId | None:
-    """Return the id of a document, if it has one."""
+    """Return the id of a document; None if what stands there is no id."""
     return _or_none(lambda found, _: own_id_in(found), document, "_id")
 
 
@@ -210,7 +212,7 @@ def _or_none(
 
 
 def _traits_of(document: Mapping[str, Any]) -> Iterator[tuple[Part, dict[str, Any]]]:
-    """Yield what there is to say about one document, with the values as they are stored."""
+    """Yield the parts of one document, each with the stored values of its trait."""
     shared = {name: document.get(path[1:]) for name, path in SHARED.items()}
     yield Part.STATE, shared
     if "goal" in document:
@@ -230,7 +232,10 @@ def _traits_of(document: Mapping[str, Any]) -> Iterator[tuple[Part, dict[str, An
 
 
 def trait(part: Part, values: Mapping[str, Any], count: int, examples: Iterable[object]) -> Trait:
-    """Return a trait from values as they are stored; of a damaged document if they are no such."""
+    """Return a trait made of stored values; its part is `Part.DAMAGED` if they cannot be read.
+
+    :param examples: stored ids; a value that is no id is left out.
+    """
     ids = tuple(dict.fromkeys(one for e in examples if (one := id_of({"_id": e})) is not None))
     try:
         kind = None if values.get("kind") is None else TimerKind(values["kind"])
@@ -276,7 +281,7 @@ class Tally:
     def add(self, document: Mapping[str, Any], *, finished: bool) -> None:
         """Count a document.
 
-        :param finished: whether to count the state of one for which there is nothing left to do.
+        :param finished: whether to count the state of a saga that has nothing left to do.
         """
         ended = document.get("status") == Status.FINISHED.value and "wake" not in document
         here: object = document.get("_id")
@@ -293,18 +298,18 @@ class Tally:
             )
 
     def traits(self) -> Iterator[Trait]:
-        """Yield what was counted."""
+        """Yield the traits that were counted, each with its count."""
         for (part, *_), (values, count, least, greatest) in self._found.items():
             yield trait(part, values, count, (least, greatest))
 
 
 def _order(stored: object) -> tuple[str, Any]:
-    """Return what ids of several kinds can be compared by."""
+    """Return a key by which ids of several kinds can be compared."""
     return (type(stored).__name__, _plain(id_of({"_id": stored}) or shown(stored)))
 
 
 def _plain(value: object) -> Any:
-    """Return what tells a stored value from others, also one that is not hashable."""
+    """Return a hashable key that tells a stored value from others, itself hashable or not."""
     kind = type(value)
     return value if kind in _PLAIN else f"{kind.__name__} {shown(value)}"
 

@@ -1,7 +1,7 @@
 """Stored sagas of an earlier schema as such of the present one, in memory.
 
 Nothing is written here: the conditional write that follows stores the new schema, the new names
-and the new data together, or nothing of them.
+and the new data together, or none of these.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ def read_record(
     """Return the record that *document* holds, as the class has it now.
 
     Whether a document is fit to be worked on is decided here, and nowhere else. Its schema is
-    looked at before anything else of it, which newer code may have changed.
+    looked at before its other fields, which newer code may have changed.
 
-    :param any_state: also if it is in a state that the class does not know; for who only looks.
-    :raises NewerSchemaError: if it has a later schema than the class.
-    :raises UnknownStateError: if it is in a state that the class does not know.
-    :raises DamagedDocumentError: if it cannot be read.
+    :param any_state: whether a state that the class does not know is accepted, too: for code that
+        only shows the saga.
+    :raises NewerSchemaError: if the document has a later schema than the class.
+    :raises UnknownStateError: if the saga is in a state that the class does not know.
+    :raises DamagedDocumentError: if the document cannot be read.
     """
     saga, known = saga_type.table.saga, definition_of(saga_type).evolution.schema
     stored: object = document.get("schema")
@@ -55,7 +56,8 @@ def unknown_state(saga_type: type[Saga], record: SagaRecord) -> str | None:
     """Return the state that keeps a class from working on *record*, if there is one.
 
     None if nothing is left to do, if there is no state yet, or if a migration has failed, so that
-    it has its old names. What an operator has cancelled leaves its state whatever that was.
+    the record has the state names of its old schema. A saga that an operator has cancelled leaves
+    its state, so that only its goal must be known.
     """
     if record.fault is not None:
         return None
@@ -69,10 +71,10 @@ def unknown_state(saga_type: type[Saga], record: SagaRecord) -> str | None:
 def upgraded(saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
     """Return *record* as the class has it now.
 
-    If a migration fails, it is as it was, with the `SerializationError` as its ``fault``: there is
-    no half of an upgrade.
+    If a migration fails, the record is as it was, with the `SerializationError` as its ``fault``:
+    there is no half of an upgrade.
 
-    :raises NewerSchemaError: if it has a later schema than the class.
+    :raises NewerSchemaError: if the record has a later schema than the class.
     """
     evolution = definition_of(saga_type).evolution
     if record.schema == evolution.schema:
@@ -81,7 +83,7 @@ def upgraded(saga_type: type[Saga], record: SagaRecord) -> SagaRecord:
     if record.schema > evolution.schema:
         raise NewerSchemaError(saga, record.correlation_id, record.schema, evolution.schema)
     data = record.data
-    if record.status is not Status.EMBRYO:  # which has no data yet
+    if record.status is not Status.EMBRYO:  # an embryo has no data yet
         steps = evolution.steps[record.schema - 1 :]
         try:
             data = _migrated(saga_type, f"{saga} {record.correlation_id!r}", data, steps)
@@ -126,7 +128,7 @@ def _migrated(
             data = cast("dict[str, Any]", returned)
     first, last = steps[0].migration.from_, steps[-1].migration.from_ + 1
     try:
-        # There and back: what is stored then is as if the class had always been as it is now.
+        # Decoded and encoded, the data is stored as if the class had always been as it is now.
         return encode_saga(migrated_saga(saga_type, data))
     except SerializationError as exc:
         raise SerializationError(

@@ -16,12 +16,12 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 def delays(
     first: timedelta, longest: timedelta, random: Callable[[], float]
 ) -> Iterator[timedelta]:
-    """Yield ever longer delays with full jitter: anything from nothing to the current bound.
+    """Yield delays with full jitter: each is anything from nothing to a bound that grows.
 
     Full jitter spreads rivals best; see Marc Brooker, "Exponential Backoff And Jitter" (2015).
 
-    :param first: the bound of the first delay; each further one is twice as large.
-    :param longest: no bound grows beyond this.
+    :param first: the bound of the first delay; the bound of each further delay is twice as large.
+    :param longest: the largest bound.
     :param random: gives numbers from 0 up to 1.
     """
     attempt = 0
@@ -31,7 +31,12 @@ def delays(
 
 
 def bound(first: timedelta, longest: timedelta, attempt: int) -> timedelta:
-    """Return the longest delay after so many failed attempts, counted from 0."""
+    """Return the bound of one delay: the delay may be shorter, but not longer.
+
+    :param first: the bound of the first delay.
+    :param longest: the largest bound.
+    :param attempt: which delay it is, counted from 0.
+    """
     growth = 2 ** min(attempt, 64)
     return longest if first >= longest / growth else first * growth
 
@@ -39,12 +44,14 @@ def bound(first: timedelta, longest: timedelta, attempt: int) -> timedelta:
 def failed_again(
     before: Failing | None, error: str, now: datetime, policy: RetryPolicy, random: float
 ) -> Failing:
-    """Return how work has failed, now that it has failed once more.
+    """Return how work has failed so far, now that it has failed once more.
 
-    It is tried again later than now, by what the clock can tell: who works off what is due at an
-    instant comes to an end.
+    The next attempt is due at least a millisecond, the smallest step of the clock, after *now*: a
+    loop that does all the work due at one instant comes to an end.
 
-    :param random: from 0 up to 1.
+    :param before: how the work had failed until now; None if this is its first failure.
+    :param error: what went wrong this time, in words.
+    :param random: a number from 0 up to 1.
     """
     attempts = 0 if before is None else before.attempts
     delay = max(bound(policy.initial_delay, policy.max_delay, attempts) * random, _MILLISECOND)

@@ -37,7 +37,7 @@ from sagaflow._model.record import (
 from sagaflow._model.value import value
 
 COMPENSATION: Final = "compensation"
-"""What the history names instead of an event, where a step was undone."""
+"""The word in the history instead of an event's name, where a step was undone."""
 
 
 @frozen(kw_only=True)
@@ -64,15 +64,17 @@ class Run:
 
     :ivar step: the transition that was taken.
     :ivar event: the name of the event's class.
-    :ivar message_id: of the event.
-    :ivar headers: what goes along with all that it causes, in stored form.
+    :ivar message_id: the id of the event's message.
+    :ivar headers: the headers of all messages that the run causes, in stored form.
     :ivar target: the state to enter; None to stay.
     :ivar compensate: whether the completed steps are undone first.
-    :ivar data: the fields of the saga after it.
-    :ivar sent: the messages it sent.
-    :ivar undoing: how to undo it.
-    :ivar scheduled: the events it scheduled; a name replaces an earlier one.
-    :ivar unscheduled: the names it cancelled, before it scheduled anything.
+    :ivar data: the fields of the saga after the run.
+    :ivar sent: the messages that the handler sent.
+    :ivar undoing: the compensations that undo the step.
+    :ivar scheduled: the events that the handler scheduled; an event replaces an earlier one of its
+        name.
+    :ivar unscheduled: the names of the scheduled events that were cancelled; this happens before
+        the new events are scheduled.
     """
 
     step: str
@@ -89,11 +91,11 @@ class Run:
 
 
 Source = Fire | Offer | None
-"""Where an event comes from: a timer of the saga, what it has parked, or outside."""
+"""Where an event comes from: a timer of the saga, its parked events, or (None) outside."""
 
 
 def embryo(correlation_id: SagaId, incarnation: str, machine: Machine, write: Write) -> SagaRecord:
-    """Return a saga that has not started; it is never stored like this."""
+    """Return the record of a saga that has not started; an empty one is never stored."""
     return SagaRecord(
         correlation_id=correlation_id,
         incarnation=incarnation,
@@ -111,7 +113,10 @@ def embryo(correlation_id: SagaId, incarnation: str, machine: Machine, write: Wr
 def concluded(
     record: SagaRecord, run: Run, source: Source, machine: Machine, write: Write
 ) -> SagaRecord:
-    """Return *record* after a handler's run; its inbox and history are what the write appends."""
+    """Return *record* after a handler's run.
+
+    Its inbox and history hold what the write appends to the stored ones, and nothing else.
+    """
     is_new = record.status is Status.EMBRYO
     is_timeout = isinstance(source, Fire) and source.timer.event is None
     after = written(
@@ -149,7 +154,10 @@ def concluded(
 def dropped(
     record: SagaRecord, source: Fire | Offer, why: str, machine: Machine, write: Write
 ) -> SagaRecord:
-    """Return *record* without a timer or parked event that means nothing any more."""
+    """Return *record* without a timer or parked event that means nothing any more.
+
+    :param why: why it means nothing, for the history.
+    """
     event, subject = described(source)
     held = evolve(record, parked=still_waiting(record, machine, record.version + 1))
     after = written(
@@ -172,7 +180,7 @@ def undone(
     machine: Machine,
     write: Write,
 ) -> SagaRecord:
-    """Return *record* after *entry* was undone; after the last one it is in the *goal*."""
+    """Return *record* after *entry* was undone; in *goal*, if no step is left to undo."""
     attempt = 1 if entry.failing is None else entry.failing.attempts + 1
     after = written(
         record,
@@ -205,13 +213,13 @@ def compensated(
 
 
 def with_compensation(record: SagaRecord, entry: RecordedCompensation) -> SagaRecord:
-    """Return *record* with *entry* in the place of the one with its id."""
+    """Return *record* with *entry* in the place of the recorded compensation with its id."""
     replaced = tuple(entry if old.id == entry.id else old for old in record.compensations)
     return evolve(record, compensations=replaced)
 
 
 def consumed(record: SagaRecord, source: Source) -> SagaRecord:
-    """Return *record* without the timer or parked event."""
+    """Return *record* without the timer or parked event that *source* names."""
     match source:
         case None:
             return record
@@ -242,7 +250,7 @@ def failing_of(source: Source) -> Failing | None:
 
 
 def attempt_of(source: Source) -> int:
-    """Return which attempt this one is, counted from 1."""
+    """Return the number of the attempt at *source* that is made now, counted from 1."""
     failing = failing_of(source)
     return 1 if failing is None else failing.attempts + 1
 
@@ -250,11 +258,11 @@ def attempt_of(source: Source) -> int:
 def parked(
     record: SagaRecord, event: ParkedEvent, source: Source, machine: Machine, write: Write
 ) -> SagaRecord:
-    """Return *record* with *event* behind the others that wait, or where it waited before.
+    """Return *record* with *event* behind the other parked events, or where it was before.
 
-    What was scheduled comes before what has arisen since it was due.
+    An event that the saga scheduled comes before the events that were parked after it was due.
 
-    :param event: with the failure that made it wait, if that is why.
+    :param event: the event to keep; it holds its failure, if it waits because it has failed.
     """
     after = written(
         record,
@@ -299,7 +307,7 @@ def _recorded(run: Run, version: int) -> list[RecordedCompensation]:
 
 
 def _timers(record: SagaRecord, run: Run) -> tuple[Timer, ...]:
-    """Return the timers after a handler's run; *record* has its version already."""
+    """Return the timers after a handler's run; *record* has the version of the run already."""
     replaced = run.unscheduled | {event.name for event in run.scheduled}
     kept = [
         timer

@@ -15,20 +15,23 @@ from sagaflow._model.texts import line_of
 def correlate(
     table: TransitionTable, event: object, given: object, envelope: object = None
 ) -> SagaId | None:
-    """Return the correlation id of *event*, or None if it says nowhere.
+    """Return the correlation id of *event*, or None if nothing names a saga.
 
-    In this order: what the caller gave; ``by=`` of the event; ``correlate_by=`` of the saga; an
-    attribute ``correlation_id``. What the message's envelope says, which is whose saga sent it,
-    counts only for an event that has no place for an id: one whose place is empty belongs to none.
+    These places are asked in this order: the id that the caller gave; ``by=`` of the event;
+    ``correlate_by=`` of the saga; an attribute ``correlation_id`` of the event. The envelope of a
+    message names the saga that sent it. That counts only for an event which has no place for an
+    id: an event whose place is empty belongs to no saga.
 
-    :raises CorrelationError: if what is found cannot be an id.
+    :param given: the id that the caller gave, if any.
+    :param envelope: the correlation id in the envelope of the message, if any.
+    :raises CorrelationError: if the value that is found cannot be an id.
     :raises SagaflowError: if a correlator itself raises.
     """
     if given is not None:
         return check_new_id(given)
     by = table.correlator(type(event))
     if isinstance(by, str) and (found := getattr(event, by, None)) is not None:
-        return check_new_id(found)  # the usual case, at once
+        return check_new_id(found)  # the usual case: no further place is asked
     usual = None if by == table.correlate_by else table.correlate_by
     has_place = False
     for place in (by, usual, "correlation_id"):

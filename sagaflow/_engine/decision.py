@@ -19,14 +19,14 @@ from sagaflow._model.record import SagaRecord, Status
 
 @frozen
 class Settled:
-    """Nothing runs and nothing is written."""
+    """The answer for an event that runs no handler and writes nothing."""
 
     kind: OutcomeKind
 
 
 @frozen
 class Park:
-    """The event is kept in the saga, for later."""
+    """The answer for an event that the saga keeps for later."""
 
     kind: OutcomeKind
 
@@ -38,11 +38,11 @@ def settle(  # noqa: PLR0911 - one answer for each condition of a saga
     message_id: object,
     accepted: datetime,
 ) -> Settled | Park | None:
-    """Return what becomes of an arriving event if no look at the saga's data is needed for that.
+    """Return what becomes of an arriving event, if that does not depend on the saga's data.
 
     :param record: the saga as it was read for this message; None if there is none.
     :param accepted: when the event's turn came.
-    :return: None if a transition may take it.
+    :return: None if a transition may take the event.
     """
     if record is None:
         return None if machine.table.candidates(None, event_type) else _NOT_FOUND
@@ -60,7 +60,7 @@ def settle(  # noqa: PLR0911 - one answer for each condition of a saga
         case Status.COMPENSATING:
             return Park(OutcomeKind.DEFERRED)
         case Status.ACTIVE | Status.FINISHED:
-            # What arose earlier comes first.
+            # Timers and parked events that arose before this event are handled before it.
             if record.timers and has_timer_before(record, accepted):
                 return Park(OutcomeKind.DEFERRED)
             if record.parked and next_offer(record, machine) is not None:
@@ -74,11 +74,12 @@ _NOT_FOUND = Settled(OutcomeKind.NOT_FOUND)
 def choose(
     table: TransitionTable, state: str | None, copy: Callable[[], Saga], event: object
 ) -> TransitionRow | None:
-    """Return the first transition whose guards hold, each of them asked once at most.
+    """Return the first transition whose guards all hold; each guard is asked once at most.
 
-    :param copy: makes a copy of the saga. Each guard has one of its own: what it changes is seen
-        neither by the next one nor by the handler.
+    :param copy: makes a copy of the saga. Each guard is given a copy of its own, so that neither
+        the next guard nor the handler sees what a guard changes.
     :raises SagaDefinitionError: if a guard returns something to await, which is no answer.
+    :raises Exception: what a guard raises.
     """
     for row in table.candidates(state, type(event)):
         if not row.guards or all(_holds(table, row, guard(copy(), event)) for guard in row.guards):
@@ -108,7 +109,11 @@ def timeout_row(
 ) -> TransitionRow | None:
     """Return the timeout that a timer was armed for, if the class still declares it.
 
-    Its delay may have been changed since: who waited already waits as long as was said then.
+    The class may have another delay by now. A saga that waits already keeps the delay with which
+    its timer was armed.
+
+    :param step: the method of the timeout.
+    :param delay: the delay with which the timer was armed.
     """
     rows = [row for row in table.timeouts(record.state) if row.step == step]
     return next((row for row in rows if row.after == delay), rows[0] if len(rows) == 1 else None)

@@ -6,9 +6,10 @@ from sagaflow._model.record import SagaRecord
 
 
 def is_duplicate(record: SagaRecord, message_id: object) -> bool:
-    """Tell whether a saga has handled a message, which its inbox says, or keeps it for later.
+    """Tell whether a saga has handled a message, or keeps it for later.
 
-    The inbox is bounded: a duplicate that comes after ``inbox_size`` other messages is taken anew.
+    The inbox names the messages that were taken. It is bounded: a duplicate that comes after
+    ``inbox_size`` other messages is taken anew.
     """
     if message_id in record.inbox:
         return True

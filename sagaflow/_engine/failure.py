@@ -58,7 +58,12 @@ def failed(
     machine: Machine,
     write: Write,
 ) -> SagaRecord:
-    """Return *record* after *work* has failed: it is tried again later, or the saga suspended."""
+    """Return *record* after *work* has failed: with the next attempt to come, or suspended.
+
+    :param error: what went wrong, in words.
+    :param policy: for how long the work may fail before the saga is suspended.
+    :param random: a number from 0 up to 1.
+    """
     before = work.entry.failing if isinstance(work, Undo) else failing_of(work)
     failing = failed_again(before, error, write.now, policy, random)
     event, subject = _named(work)
@@ -114,7 +119,12 @@ def undeliverable(
 
 
 def resumed(record: SagaRecord, action: str, machine: Machine, write: Write) -> SagaRecord:
-    """Return *record* no longer suspended: what failed is due now, with its patience renewed."""
+    """Return *record* no longer suspended: the work that failed is due now.
+
+    It may fail for as long again before the saga is suspended.
+
+    :param action: what the operator did, for the history.
+    """
     suspension = _suspension(record)
     after = _lifted(record, action, write)
     for work in _subjects(after, suspension):
@@ -126,7 +136,7 @@ def resumed(record: SagaRecord, action: str, machine: Machine, write: Write) -> 
 
 
 def skipped(record: SagaRecord, goal: State | None, machine: Machine, write: Write) -> SagaRecord:
-    """Return *record* no longer suspended and without what failed.
+    """Return *record* no longer suspended and without the work or message that failed.
 
     :param goal: the state after the compensation, if one is under way.
     """
@@ -151,10 +161,10 @@ def skipped(record: SagaRecord, goal: State | None, machine: Machine, write: Wri
 
 
 def cancelled(record: SagaRecord, goal: State, machine: Machine, write: Write) -> SagaRecord:
-    """Return *record* on its way to its end: what is done is undone, and then it is in *goal*.
+    """Return *record* cancelled: its completed steps are undone, and then it ends in *goal*.
 
-    What its handlers have sent and the bus has not taken is withdrawn. What undoes a step has to
-    leave nevertheless: that step will not be undone again.
+    Messages of its handlers that the bus has not accepted yet are withdrawn. Messages that undo a
+    step are sent nevertheless: that step counts as undone and will not be undone again.
     """
     after = _decided(record, "cancel", write)
     after = evolve(
@@ -250,7 +260,7 @@ def _subject(work: Work) -> MessageId:
 
 
 def attempts_of(work: Work) -> int:
-    """Return which attempt at *work* the next one is, counted from 1."""
+    """Return the number of the next attempt at *work*, counted from 1."""
     if isinstance(work, Undo):
         return 1 if work.entry.failing is None else work.entry.failing.attempts + 1
     return attempt_of(work)

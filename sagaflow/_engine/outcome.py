@@ -46,9 +46,9 @@ class Outcome:
 
     :ivar kind: what happened.
     :ivar saga_type: the class of the saga.
-    :ivar correlation_id: which saga; None if the event does not say.
+    :ivar correlation_id: the id of the saga; None if the event names none.
     :ivar state: the state the saga is in now; None if there is no saga.
-    :ivar version: the version of the saga now; 0 if there is none.
+    :ivar version: the version of the saga now; 0 if there is no saga.
     """
 
     kind: OutcomeKind

@@ -50,9 +50,10 @@ Work = Undo | Fire | Offer
 class Pending:
     """Work that is to come.
 
-    :ivar arisen: since when, or from when on, it is to be done: what comes earlier is done first.
-    :ivar due: when it is done, or tried again.
-    :ivar failing: how it has failed so far.
+    :ivar arisen: when the work arose or will arise: work that arises earlier is done first.
+    :ivar due: when the work is to be done, or tried again.
+    :ivar failing: how the work has failed so far; None if it has not.
+    :ivar work: the work itself.
     """
 
     arisen: datetime
@@ -65,8 +66,8 @@ class Pending:
 class Machine:
     """A saga class as the engine needs it.
 
-    :ivar table: its transitions.
-    :ivar options: what its class keywords say.
+    :ivar table: the transitions of the class.
+    :ivar options: what the keywords of the class say.
     :ivar class_of: finds the class of a message by the name under which it is stored.
     """
 
@@ -76,10 +77,10 @@ class Machine:
 
 
 def next_work(record: SagaRecord, machine: Machine, now: datetime) -> Work | None:
-    """Return what is to be done now, sending apart.
+    """Return the work that is to be done now, apart from the sending of messages.
 
-    That is what arose first. Where it has failed and is tried again later, what arose after it
-    waits until then.
+    The work that arose first is done first. If it has failed and is tried again later, all work
+    that arose after it waits until then.
     """
     first = first_work(record, machine)
     return first.work if first is not None and first.due <= now else None
@@ -93,24 +94,24 @@ def has_timer_before(record: SagaRecord, accepted: datetime) -> bool:
 
 
 def has_work(record: SagaRecord) -> bool:
-    """Tell whether anything may be to do, now or later, sending apart."""
+    """Tell whether a saga may have work, now or later, apart from the sending of messages."""
     if record.status is Status.ACTIVE:
         return bool(record.timers or record.parked)
     return record.status is Status.COMPENSATING
 
 
 def earliest(record: SagaRecord, machine: Machine) -> datetime | None:
-    """Return when there is something to do, sending included; None if nothing is to come.
+    """Return when a saga has something to do, sending included; None if nothing is to come.
 
-    This is what ``wake`` must not exceed, or the work of a dead process would be lost.
+    The stored ``wake`` must not be later: others find by it the work that a dead process has left.
     """
     return earliest_of(record, first_work(record, machine))
 
 
 def earliest_of(record: SagaRecord, first: Pending | None) -> datetime | None:
-    """Return when there is something to do, sending included.
+    """Return when a saga has something to do, sending included; None if nothing is to come.
 
-    :param first: what is to be done first, sending apart.
+    :param first: the work that is to be done first, apart from the sending of messages.
     """
     work = None if first is None else first.due
     if not record.outbox or (record.suspension is not None and is_suspended_by_message(record)):
@@ -120,13 +121,13 @@ def earliest_of(record: SagaRecord, first: Pending | None) -> datetime | None:
 
 
 def earliest_work(record: SagaRecord, machine: Machine) -> datetime | None:
-    """Return when there is something to do, sending apart; None if nothing is to come."""
+    """Return when a saga has work, apart from the sending of messages; None if it has none."""
     first = first_work(record, machine)
     return None if first is None else first.due
 
 
 def pending(record: SagaRecord) -> RecordedCompensation | None:
-    """Return the step to undo next: the last that is not undone."""
+    """Return the step to undo next: the last completed step that is not undone."""
     for entry in reversed(record.compensations):
         if entry.status is CompensationStatus.PENDING:
             return entry
@@ -134,7 +135,10 @@ def pending(record: SagaRecord) -> RecordedCompensation | None:
 
 
 def next_offer(record: SagaRecord, machine: Machine) -> ParkedEvent | None:
-    """Return the parked event to handle next; one that failed holds up those behind it."""
+    """Return the parked event to handle next; None if every one has to wait.
+
+    An event that has failed holds up the events behind it.
+    """
     for event in record.parked:
         if event.failing is not None or not _must_wait(record, machine, event):
             return event
@@ -142,12 +146,12 @@ def next_offer(record: SagaRecord, machine: Machine) -> ParkedEvent | None:
 
 
 def first_work(record: SagaRecord, machine: Machine) -> Pending | None:
-    """Return what arises first of all that is to come, sending apart.
+    """Return the work that arises first, apart from the sending of messages.
 
-    Of what arises at one instant, that is what has failed, and else an event.
+    Of work that arises at one instant, work that has failed comes first, and then a parked event.
     """
     if not (record.timers or record.parked or record.status is Status.COMPENSATING):
-        return None  # the usual case, at once
+        return None  # the usual case: nothing is to come
     return min(
         _pending_work(record, machine),
         key=lambda one: (one.arisen, one.failing is None),
@@ -163,7 +167,8 @@ def _pending_work(record: SagaRecord, machine: Machine) -> Iterator[Pending]:
     elif record.status is Status.ACTIVE:
         offer = next_offer(record, machine)
         if offer is not None:
-            # No later than the last write, however fast the clock of another process was.
+            # The event was accepted no later than the last write, even if the clock of the process
+            # that parked it was fast.
             accepted = min(offer.parked_at, record.updated_at)
             yield _since(accepted, record.updated_at, offer.failing, Offer(offer))
         for timer in record.timers:
@@ -175,12 +180,12 @@ def _since(arisen: datetime, due: datetime, failing: Failing | None, work: Work)
 
 
 def still_waiting(record: SagaRecord, machine: Machine, version: int) -> tuple[ParkedEvent, ...]:
-    """Return what is parked, for a write that changes nothing which guards are asked about.
+    """Return the parked events, for a write that changes nothing which guards are asked about.
 
-    Those that guards have deferred are not offered again for that, or two of them would be asked
-    in turn for ever.
+    The events that guards have deferred are not offered again because of such a write. Otherwise,
+    two of these events would be offered in turn for ever.
 
-    :param version: that the write makes.
+    :param version: the version that the write makes.
     """
     if not any(_is_held_by_guards(record, machine, event) for event in record.parked):
         return record.parked
@@ -197,8 +202,8 @@ def _is_held_by_guards(record: SagaRecord, machine: Machine, event: ParkedEvent)
 def _must_wait(record: SagaRecord, machine: Machine, event: ParkedEvent) -> bool:
     """Tell whether the saga would only defer the event again."""
     if machine.class_of(event.message.type) is None:
-        return False  # an attempt tells what is wrong, where an operator sees it
-    # Guards may have deferred it, and nothing was written since they were asked.
+        return False  # the attempt fails and tells an operator what is wrong
+    # Guards may have deferred the event, and nothing was written since they were asked.
     return event.offered >= record.version or _is_held(record, machine, event)
 
 
@@ -210,6 +215,6 @@ def _is_held(record: SagaRecord, machine: Machine, event: ParkedEvent) -> bool:
 
 
 def is_suspended_by_message(record: SagaRecord) -> bool:
-    """Tell whether a message that the bus kept refusing is what an operator decides on."""
+    """Tell whether a saga is suspended because the bus kept refusing one of its messages."""
     suspension = record.suspension
     return suspension is not None and suspension.reason is SuspensionReason.MESSAGE

@@ -27,7 +27,7 @@ from sagaflow._model.value import value
 ENDED: Final = "the saga has ended"
 CANCELLED: Final = "the saga is cancelled"
 SKIPPED: Final = "skipped"
-"""What the history says of events that were accepted and come to nothing without being offered."""
+"""These three tell in the history why an accepted event was dropped without being handled."""
 WITHOUT_EFFECT: Final = frozenset({ENDED, CANCELLED, SKIPPED})
 
 
@@ -35,10 +35,10 @@ WITHOUT_EFFECT: Final = frozenset({ENDED, CANCELLED, SKIPPED})
 class Write:
     """What tells one write from another.
 
-    :ivar token: of this write alone.
-    :ivar now: its instant.
-    :ivar owner: who makes it.
-    :ivar lease: how long others leave what is due at once to the owner.
+    :ivar token: a text that no other write has.
+    :ivar now: the instant of the write.
+    :ivar owner: the name of the orchestrator that makes the write.
+    :ivar lease: how long others leave the work that is due at once to the owner.
     """
 
     token: str
@@ -67,11 +67,15 @@ def written(  # noqa: PLR0913 - what an entry of the history tells
     attempt: int = 1,
     compensates: bool = False,
 ) -> SagaRecord:
-    """Return *record* with one more version; inbox and history are what the write appends.
+    """Return *record* with one more version.
 
-    :param kind: what happens.
-    :param target: the state that it is about to enter; None if it stays, so far.
-    :param compensates: whether that has the completed steps undone.
+    Its inbox and history hold what the write appends to the stored ones, and nothing else.
+
+    :param kind: what kind of thing happens.
+    :param event: what happens: the name of the event's class, or a word where there is no event.
+    :param step: the method that runs, or a word where no method runs.
+    :param target: the state that the saga is about to enter; None if it stays, so far.
+    :param compensates: whether the completed steps are undone because of this.
     """
     version = record.version + 1
     entry = HistoryEntry(
@@ -101,11 +105,13 @@ def written(  # noqa: PLR0913 - what an entry of the history tells
 def without_effect(
     record: SagaRecord, events: Iterable[tuple[str, MessageId]], why: str
 ) -> SagaRecord:
-    """Return *record* with entries in its history for what was accepted and comes to nothing.
+    """Return *record* with entries in its history for accepted events that are dropped.
 
-    They precede the entry of the write itself, which the ring of the history keeps longest.
+    These entries precede the entry of the write itself: the history is bounded and loses its
+    oldest entries first, so that the entry of the write stays longest.
 
     :param events: the name of each event's class and its message id.
+    :param why: why the events are dropped.
     """
     own = record.history[-1]
     entries = tuple(
@@ -142,7 +148,7 @@ def with_messages(
 ) -> SagaRecord:
     """Return *record* with these messages at the end of its outbox.
 
-    :param undoes: the id of the recorded compensation that sent them, if one did.
+    :param undoes: the id of the recorded compensation that sent the messages, if one did.
     """
     if not sent and (record.outbox or record.sending is None):
         return record
@@ -187,7 +193,7 @@ def entered(
 ) -> SagaRecord:
     """Return *record* in *state*: its timeouts are armed; a final state ends the saga.
 
-    :param headers: what goes along with what the timeouts cause, in stored form.
+    :param headers: the headers of the messages that the timeouts cause, in stored form.
     """
     name = state.name
     history = tuple([e if e.target == name else evolve(e, target=name) for e in record.history])
@@ -217,8 +223,8 @@ def finished(record: SagaRecord, now: datetime) -> SagaRecord:
 def kept_until(record: SagaRecord, machine: Machine, now: datetime) -> datetime | None:
     """Return when a saga that has ended may be removed; None as long as anybody may need it.
 
-    That is ``retain=`` after nothing is left to send. One that is suspended waits for an operator,
-    who could neither see nor mend it if it were gone.
+    A saga is kept for ``retain=`` after its last message was sent. A suspended saga waits for an
+    operator, who could neither see nor mend it if it were gone.
     """
     if record.outbox or record.suspension is not None:
         return None
@@ -256,9 +262,10 @@ def timer_id(record: SagaRecord, number: int) -> str:
 def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> SagaRecord:
     """Return *record* with ``wake``, and with a lease if there is work to be done at once.
 
-    Whoever writes also does that work, without asking anyone; the lease only keeps others from
-    doing it as well. Somebody else's lease on the sending of older messages is left to them. Once
-    it has ended and there is nothing to do, it says until when it is kept.
+    The process that writes also does that work, without claiming the saga; the lease only keeps
+    others from doing the same work. If there are only messages to send, and another process has a
+    lease for that, its lease stays. Of a saga that has ended, ``expire_at`` says until when it is
+    kept.
     """
     now = write.now
     first = first_work(record, machine)
@@ -270,7 +277,7 @@ def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> Sa
             lease = record.lease
         else:
             lease = Lease(owner=write.owner, until=now + write.lease)
-    # Early events that wait for their saga have a time of their own.
+    # A document of early events, whose saga has not started, keeps the expiry that it has.
     expire_at = record.expire_at
     if record.finished_at is not None:
         expire_at = kept_until(record, machine, now)
@@ -280,17 +287,17 @@ def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> Sa
 def without_sent(
     record: SagaRecord, sent: Collection[str], machine: Machine, write: Write
 ) -> SagaRecord:
-    """Return *record*, which says when it is due, without messages that have been sent."""
+    """Return *record* without the messages that have been sent, with ``wake`` as it is then."""
     left = tuple([message for message in record.outbox if message.id not in sent])
     if len(left) == len(record.outbox):
         return record
     after = evolve(record, outbox=left)
-    # How many are left makes no difference to when it is due.
+    # As long as a message is left to send, the saga is due at the same instant as before.
     return after if left else scheduled_for_work(after, machine, write)
 
 
 def is_leased_to_others(record: SagaRecord, owner: str, now: datetime) -> bool:
-    """Tell whether somebody else is doing what is due."""
+    """Tell whether somebody else holds a lease on the saga that has not run out."""
     lease = record.lease
     return lease is not None and lease.owner != owner and lease.until > now
 

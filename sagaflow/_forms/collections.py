@@ -41,8 +41,8 @@ def _kind(declared: Any) -> Any:
 class _Kind:
     """A kind of collection that may be declared.
 
-    :ivar made: what is made of what is stored as a plain array.
-    :ivar tagged: further classes of values, each stored with its name.
+    :ivar made: the class whose values are stored as plain arrays, and made of these.
+    :ivar tagged: further classes, whose values are stored with the name of the class.
     """
 
     made: type
@@ -68,7 +68,10 @@ def is_collection(declared: Any) -> bool:
 
 
 def collection(declared: Any, form_of: FormOf) -> Form:
-    """Return the form of a collection: an array."""
+    """Return the form of a collection: an array.
+
+    :raises TypeError: if the type of an item cannot be stored, or is not said.
+    """
     cls = _kind(declared)
     arguments: tuple[Any, ...] = get_args(declared)
     if cls is tuple:
@@ -134,7 +137,7 @@ def _reading(form: Form) -> Callable[[Any], list[Any]]:
 
 
 def _fixed(forms: list[Form]) -> Form:
-    """Return the form of a tuple whose items are of a type each."""
+    """Return the form of a tuple whose items have a declared type each."""
     encoders = [form.encode for form in forms]
     decoders = [form.decode for form in forms]
 
@@ -167,7 +170,7 @@ def _fixed(forms: list[Form]) -> Form:
 
 
 def _deque(item: Form) -> Form:
-    """Return the form of a deque, which is stored with how long it may become, if it says so."""
+    """Return the form of a deque, which is stored with its greatest length, if it has one."""
     encode_item, read = item.encode, _reading(item)
 
     def encode(value: Any) -> object:
@@ -198,7 +201,7 @@ _MAPPINGS: Final[Mapping[Any, type]] = {
     defaultdict: defaultdict,
     Counter: Counter,
 }
-"""The mappings that may be declared, with what is made of what is stored."""
+"""The mappings that may be declared, with the class of the mapping that is read."""
 
 
 def is_mapping(declared: Any) -> bool:
@@ -222,7 +225,8 @@ def mapping(declared: Any, form_of: FormOf) -> Form:
 def mapping_with(declared: Any, form_of: FormOf, factory: Callable[[], Any] | None) -> Form:
     """Return the form of a mapping.
 
-    :param factory: what makes the values of new keys, if it is a defaultdict.
+    :param factory: makes the values of new keys, if the mapping is a defaultdict.
+    :raises TypeError: if the type of its keys or values cannot be stored.
     """
     cls = _kind(declared)
     key, value = (form_of(part) for part in _types(declared))
@@ -256,7 +260,7 @@ def _mapping_encoder(
 
 
 def _check_missing(cls: Any, value: Any, factory: Callable[[], Any] | None) -> None:
-    """Refuse a mapping that makes values of its own for keys that it lacks, and would not then."""
+    """Refuse a mapping that makes values for missing keys, but would not once it was stored."""
     if cls is defaultdict and is_defaultdict(type(value)):
         given = value.default_factory
         if not _same_factory(given, factory):

@@ -27,13 +27,13 @@ from typing import (
 )
 
 _MOST_ALIASES: Final = 100
-"""How many aliases may stand for one another."""
+"""How many aliases in a row may each stand for the next."""
 
 
 def plain(declared: Any) -> Any:
     """Return the type that an alias, a NewType, ``Annotated`` or ``Final`` stands for.
 
-    :raises NameError: if an alias names what is not defined yet.
+    :raises NameError: if an alias uses a name that is not defined yet.
     :raises TypeError: if an alias stands for nothing but itself.
     """
     given = declared
@@ -55,7 +55,7 @@ def plain(declared: Any) -> Any:
 
 
 def undefined(error: NameError | AttributeError, place: object) -> NameError:
-    """Return the error for an annotation that names what is not defined, which says what to do.
+    """Return the error for an annotation with an undefined name; the error says what to do.
 
     :param place: where the annotation is, unless *error* says that already.
     """
@@ -77,18 +77,18 @@ def _is_alias(declared: Any) -> bool:
 
 
 def _real(declared: Any) -> Any:
-    """Return the class in whose place freezegun has put one of its own, where it has."""
+    """Return the real class, if freezegun has put a class of its own in its place."""
     if isinstance(declared, type) and declared.__module__.startswith("freezegun."):
         return next((cls for cls in declared.__mro__ if cls.__module__ == "datetime"), declared)
     return declared
 
 
 def bound(declared: Any, arguments: Mapping[Any, Any]) -> Any:
-    """Put what type variables stand for in their place; one that stands for nothing stays."""
+    """Replace type variables by the types they stand for; other variables stay."""
     if isinstance(declared, TypeVar):
         return _meaning(declared, arguments)
     parameters = getattr(declared, "__parameters__", ())
-    if isinstance(declared, type) or not parameters:  # a class has them, too, but is not made of
+    if isinstance(declared, type) or not parameters:  # a class itself stays as it is
         return declared
     return declared[tuple(_meaning(parameter, arguments) for parameter in parameters)]
 
@@ -100,7 +100,7 @@ def _meaning(variable: Any, arguments: Mapping[Any, Any]) -> Any:
 
 
 def has_default(variable: Any) -> bool:
-    """Tell whether a type variable stands for a type where nothing is said (Python 3.13)."""
+    """Tell whether a type variable has a default (Python 3.13)."""
     tell: Callable[[], bool] | None = getattr(variable, "has_default", None)
     return tell is not None and tell()
 
@@ -111,7 +111,7 @@ def _variables(cls: Any) -> tuple[Any, ...]:
 
 
 def undetermined(cls: Any) -> tuple[Any, ...]:
-    """Return the type variables of a class that stand for nothing where only its name is said."""
+    """Return the type variables that stand for nothing if a class is named without arguments."""
     return tuple(variable for variable in _variables(cls) if not has_default(variable))
 
 
@@ -123,7 +123,7 @@ def field_types(declared: Any) -> dict[str, Any]:
     """Return the types of all annotated names of a class, also of a generic one made for a type.
 
     :raises NameError: if a name in an annotation is not defined.
-    :raises TypeError: if an annotation is none.
+    :raises TypeError: if an annotation is no type, or names an alias that stands for itself.
     """
     cls: Any = get_origin(declared) or declared
     try:
@@ -131,7 +131,7 @@ def field_types(declared: Any) -> dict[str, Any]:
     except (
         NameError,
         AttributeError,
-    ) as exc:  # the latter of a module that is still being imported
+    ) as exc:  # AttributeError: of a module that is being imported
         raise undefined(exc, _field_that_names(cls, exc.name)) from exc
     except RecursionError:
         raise TypeError(
@@ -151,10 +151,10 @@ def _field_that_names(cls: Any, missing: str | None) -> str:
 
 
 def _arguments_of_bases(cls: type, arguments: dict[Any, Any]) -> dict[Any, dict[Any, Any]]:
-    """Return what the type variables of *cls* and its bases stand for, by the class they are of.
+    """Return for *cls* and each of its bases what the type variables of that class stand for.
 
-    By the variables themselves, and class by class: two classes may use one variable for
-    different things, as in ``class Swapped(Pair[U, T], Generic[T, U])``.
+    The variables are kept class by class, since two classes may use one variable for different
+    things, as in ``class Swapped(Pair[U, T], Generic[T, U])``.
     """
     meant: dict[Any, dict[Any, Any]] = {cls: arguments} if arguments else {}
     for base in cls.__mro__:
@@ -183,7 +183,7 @@ _RECURSIVE: Final = (
 
 
 def unresolved(declared: Any) -> TypeError:
-    """Return the error for what is no type that can be looked at."""
+    """Return the error for a name or a type variable that stands for no type."""
     if isinstance(declared, TypeVar):
         return TypeError(
             f"nothing says what {declared} is: name it where the class is used, as in Box[int]"
@@ -201,7 +201,7 @@ def is_unresolved(declared: Any) -> bool:
 
 
 def is_class(declared: Any, kind: type) -> bool:
-    """Tell whether *declared* is a subclass of *kind*, whatever it is a collection of."""
+    """Tell whether *declared* is a subclass of *kind*, with or without arguments."""
     cls = get_origin(declared) or declared
     return isinstance(cls, type) and issubclass(cls, kind)
 
@@ -222,9 +222,9 @@ def is_union(declared: Any) -> bool:
 
 
 def members(union: Any) -> tuple[Any, ...]:
-    """Return the members of a union, and of the unions that are among them by another name, once.
+    """Return the members of a union once each; unions among them are taken apart.
 
-    :raises TypeError: if one of them is the union itself.
+    :raises TypeError: if the union is a member of itself.
     """
     found: list[Any] = []
     for member in _flat(union, (union,)):
@@ -247,7 +247,7 @@ def _flat(union: Any, around: tuple[Any, ...]) -> list[Any]:
 
 
 def tag_of(member: Any) -> str:
-    """Return a name for a type. Stored, so it does not say where the type is defined."""
+    """Return the stored name of a type, which does not say where the type is defined."""
     member = _real(member)
     origin = get_origin(member)
     name = "Union" if is_union(member) else getattr(origin or member, "__name__", str(member))

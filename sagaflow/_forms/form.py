@@ -17,11 +17,12 @@ class Form:
 
     :ivar encode: returns the stored form; raises `UnfitValueError` for a value that is of another
         type or cannot be stored.
-    :ivar decode: returns the value; raises `ValueError` if nothing that *encode* makes is given.
-    :ivar stored_as_is: the types of which every value is its own stored form; with one of exactly
-        such a type *encode* need not be called.
-    :ivar read_as_is: the types of stored forms of which each is the value; with one of exactly such
-        a type *decode* need not be called.
+    :ivar decode: returns the value; raises `ValueError` for a stored form that *encode* cannot have
+        made.
+    :ivar stored_as_is: the types whose values are their own stored forms: *encode* need not be
+        called for a value of exactly such a type.
+    :ivar read_as_is: the types whose stored forms are the values: *decode* need not be called for a
+        stored form of exactly such a type.
     """
 
     encode: Encoder
@@ -31,4 +32,4 @@ class Form:
 
 
 FormOf: TypeAlias = Callable[[Any], Form]
-"""Returns the form of a part, while that of the whole is made."""
+"""Returns the form of a part of a type, while the form of the whole type is made."""

@@ -1,9 +1,9 @@
 """How the values of a declared type are stored, and read back.
 
-A converter of cattrs finds for each type what stores it and what reads it, by the kind of the type,
-and keeps both. A `Form` has the two: they are made from one look at the declaration, so whatever a
-type may hold when it is stored is what it holds when it is read. A value of another type is
-refused: it would be stored and could never be read back.
+A converter of cattrs finds the encoder and the decoder of each type by the kind of the type, and
+keeps both. The two are a `Form`: they are made from one look at the declaration, so that they agree
+about what a value of the type may hold. A value of another type is refused: it would be stored and
+could never be read back.
 """
 
 from __future__ import annotations
@@ -37,16 +37,19 @@ _MOST_WITHIN: Final = 30
 """How often a value of a recursive type may be within another of it."""
 
 _SHALLOW: Final = 15
-"""So often it may be without being looked at: each time takes at most five levels of documents and
-arrays, of which `MOST_LEVELS` may be."""
+"""How often it may be without its levels being counted: each time takes at most five levels of
+documents and arrays, and a stored value may have `MOST_LEVELS`."""
 
 
 class Resolved(NamedTuple):
-    """What a declaration means. For this the converter has hooks, not for the type itself.
+    """What a declaration means. The converter has hooks for this, not for the type itself.
 
-    Of a class that is made of a builtin one, such as an enum of texts, cattrs would take what it
-    knows of texts before it asks any predicate. And what a predicate raises would be lost, so that
-    aliases are looked through before.
+    For a subclass of a builtin class, such as an enum of texts, cattrs would use its own hook for
+    texts before it asks any predicate. And an error that a predicate raises would be lost, so that
+    the types behind aliases are found before.
+
+    :ivar type: the type, with no alias before it.
+    :ivar secret: whether values of the type are kept out of errors.
     """
 
     type: Any
@@ -92,10 +95,12 @@ def _form(meant: Resolved, *, keep: bool) -> Form:
 
 
 class _Making(threading.local):
-    """All that is made in this thread of the type that was asked for, while it is.
+    """The forms that this thread is making: of the type that was asked for, and of its parts.
 
-    The converter keeps nothing of that before all of it is complete, so that nothing it keeps leads
-    to what has failed, and no other thread finds what is not complete.
+    The converter keeps none of these forms before all of them are complete, so that no form that it
+    keeps leads to one that has failed, and no other thread finds an incomplete form.
+
+    :ivar forms: the forms made so far; None while this thread makes none.
     """
 
     forms: dict[Resolved, Form] | None = None
@@ -103,11 +108,11 @@ class _Making(threading.local):
 
 _making = _Making()
 _complete: Final[set[Resolved]] = set()
-"""What the converter keeps, which it does not tell."""
+"""The types whose forms the converter keeps; it cannot be asked for them."""
 
 
 def _made(meant: Resolved, make: _Make) -> Form:
-    """Return the form of a type that the converter does not know, for either of its ways."""
+    """Return the form of a type that the converter does not know, for encoder and decoder."""
     forms = _making.forms
     if forms is not None:
         return forms.get(meant) or _begin(meant, make, forms)
@@ -123,7 +128,7 @@ def _made(meant: Resolved, make: _Make) -> Form:
 
 
 def _begin(meant: Resolved, make: _Make, forms: dict[Resolved, Form]) -> Form:
-    # A type may be part of itself, so it is there before it is complete.
+    # A type may be part of itself: another form stands for its form until that is complete.
     later = _Later()
     forms[meant] = Form(later.encode, later.decode)
     form = forms[meant] = later.form = make(meant.type, _part)
@@ -142,7 +147,7 @@ def _found(meant: Resolved) -> Form:
 
 
 class _Nesting(threading.local):
-    """How deep a value is that is being encoded, of a type that is part of itself."""
+    """How deeply values of types that are part of themselves are nested while being encoded."""
 
     depth = 0
     deepest = 0
@@ -176,13 +181,13 @@ class _Later:
 
 
 def _secret(declared: Any, _: FormOf) -> Form:
-    """Keep a secret out of the errors about it."""
+    """Return the form of a secret, whose value is kept out of the errors about it."""
     form = _found(Resolved(declared))
 
     def encode_secret(value: object) -> object:
         try:
             return form.encode(value)
-        except Exception:  # noqa: BLE001 - whatever it says may say too much
+        except Exception:  # noqa: BLE001 - any error may show the secret
             raise UnfitValueError(_UNFIT_SECRET) from None
 
     def decode_secret(stored: object) -> object:
@@ -222,12 +227,12 @@ _KINDS: Final[tuple[tuple[Callable[[Any], bool], _Make], ...]] = (
     (lambda declared: is_message_class(get_origin(declared) or declared), instance),
     (lambda _: True, _refuse),
 )
-"""The kinds of types, and how the form of one is made. The first that fits is it."""
+"""The kinds of types, each with the function that makes a form. The first kind that fits counts."""
 
 
 @frozen
 class _Structure:
-    """A decoder as cattrs has them: told what it reads, which ours know."""
+    """A decoder as cattrs calls it: with the type as well, which a form knows already."""
 
     form: Form
 
@@ -248,7 +253,7 @@ def _register(converter: Converter, fits: Callable[[Resolved], bool], make: _Mak
 
 def _converter_of_kinds() -> Converter:
     converter = Converter()
-    for fits, make in reversed(_KINDS):  # cattrs asks the predicate first that came last
+    for fits, make in reversed(_KINDS):  # cattrs asks the predicate first that was registered last
         _register(converter, _of_the_type(fits), make)
     _register(converter, lambda meant: meant.secret, _secret)
     return converter

@@ -1,8 +1,8 @@
 """The forms of attrs classes and dataclasses: documents of their fields.
 
 An instance that is read is the one that was stored: its class does not make it anew. Converters,
-validators, ``__init__`` and what follows it do not run, and fields that ``__init__`` does not take
-are stored like the others.
+validators, ``__init__`` and post-init methods do not run, and fields that ``__init__`` does not
+take are stored like the other fields.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from sagaflow._forms.values import (
 )
 
 assign: Final = object.__setattr__
-"""Sets an attribute whatever its class says about that: frozen, validated, converted."""
+"""Sets an attribute even if its class is frozen, or would validate or convert the value."""
 
 
 def is_message_class(candidate: object) -> bool:
     """Tell whether *candidate* is an attrs class or a dataclass, so that it can be stored."""
     return isinstance(candidate, type) and (
-        "__attrs_attrs__" in vars(candidate)  # the usual case, at once
+        "__attrs_attrs__" in vars(candidate)  # the usual case, and the quickest to ask
         or attrs.has(candidate)
         or dataclasses.is_dataclass(candidate)
     )
@@ -44,8 +44,8 @@ def is_message_class(candidate: object) -> bool:
 class Declared:
     """A field as its class declares it.
 
-    :ivar default: makes the value of one that is missing, for the instance; None if there is none.
-    :ivar init: whether ``__init__`` takes it.
+    :ivar default: makes the value for an instance that lacks the field; None without a default.
+    :ivar init: whether ``__init__`` takes the field.
     """
 
     name: str
@@ -150,7 +150,9 @@ def _default_of_dataclass(field: dataclasses.Field[Any]) -> Callable[[Any], Any]
 def field_of(declared: Declared, form_of: FormOf) -> Field:
     """Return a field with its form.
 
-    A defaultdict begins with the values with which its field starts: code cannot be stored.
+    A defaultdict makes its values as the default of its field does: code cannot be stored.
+
+    :raises TypeError: if the type of the field cannot be stored.
     """
     form = form_of(declared.type)
     kind = _without_none(declared.type)
@@ -219,7 +221,7 @@ def _encoder(cls: Any, fields: list[Field]) -> Callable[[Any], object]:
     count = len(fields)
 
     def encode(value: Any) -> object:
-        if type(value) is not cls:  # of a subclass, some fields would be lost
+        if type(value) is not cls:  # the fields that a subclass adds would be lost
             raise expected(cls.__name__, value)
         if has_dict and len(vars(value)) != count:  # pyright: ignore[reportUnknownArgumentType]
             _check_attributes(cls, value)
@@ -296,7 +298,8 @@ def _decode_others(
 ) -> None:
     """Set the fields that ``__init__`` does not take.
 
-    Where one is missing, which earlier releases did not store, it follows from the others again.
+    Earlier releases did not store these fields. If one is missing, the defaults and the post-init
+    method of the class make these fields anew, before the stored ones are set.
     """
     if any(field.name not in document for field in others):
         for field in others:

@@ -28,17 +28,19 @@ def _parts(value: Any) -> list[Any] | None:
         return [part for item in value.items() for part in item]
     if issubclass(cls, list | tuple | deque):
         return list(value)
-    if issubclass(cls, AbstractSet):  # in an order that does not depend on how it came to be
+    if issubclass(cls, AbstractSet):  # in an order that does not depend on how the set was built
         return sorted(value, key=lambda item: (hash(item), repr(item)))
     names = field_names(cls)
     return [getattr(value, name, None) for name in names] if names else None
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return the names of the fields whose stored form is another one for BSON, or is new.
+    """Return the names of the fields that are new, or whose stored form BSON tells from the old.
 
-    What Python calls equal may still differ in a type within, in the order of keys or in the sign
-    of a zero: it is looked at as BSON, all of it at once, since mostly nothing differs.
+    Values that Python calls equal may still differ in a type within, in the order of keys or in the
+    sign of a zero. Such values are compared as BSON, all at once, since mostly none differs.
+
+    :raises SerializationError: if BSON cannot hold a field.
     """
     found: list[str] = []
     equal: list[str] = []

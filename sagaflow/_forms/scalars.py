@@ -49,11 +49,11 @@ def _reads(cls: type, *accepted: type) -> Decoder:
     accepted = accepted or (cls,)
 
     def decode(value: Any) -> object:
-        if type(value) is cls:  # the usual case, at once
+        if type(value) is cls:  # the usual case: nothing to convert
             return value
         if not isinstance(value, accepted) or isinstance(value, bool):
             raise expected(cls.__name__, value)
-        return cls(value)  # the driver has subclasses of some
+        return cls(value)  # the driver returns subclasses of some primitives
 
     return decode
 
@@ -110,12 +110,12 @@ def is_primitive(declared: Any) -> bool:
 
 
 def primitive(declared: Any, _: FormOf) -> Form:
-    """Return the form of such a type."""
+    """Return the form of a type whose values have no parts."""
     return _PRIMITIVES[declared]
 
 
 def dynamic(_declared: Any, _: FormOf) -> Form:
-    """Return the form of plain data, of which nothing is declared."""
+    """Return the form of plain data whose type is not declared."""
     return Form(encode_dynamic, decode_dynamic)
 
 
@@ -123,7 +123,7 @@ def dynamic(_declared: Any, _: FormOf) -> Form:
 
 
 def enum(cls: Any, _: FormOf) -> Form:
-    """Return the form of an enum: its values, or its names where a value is no plain one."""
+    """Return the form of an enum: the values of its members, or the names if not all are plain."""
     by_name = _is_stored_by_name(cls)
 
     def encode(value: Any) -> object:
@@ -136,7 +136,7 @@ def enum(cls: Any, _: FormOf) -> Form:
         return value.name
 
     def decode(stored: object) -> object:
-        # By the other way as well: the class may have gained a member that is stored otherwise.
+        # In both ways: values stored before the class gained a member may be stored the other way.
         for way in (_by_name, _by_value) if by_name else (_by_value, _by_name):
             try:
                 return way(cls, stored)
@@ -158,7 +158,7 @@ def _by_name(cls: Any, stored: object) -> object:
 
 
 def _is_stored_by_name(cls: type[Enum]) -> bool:
-    """Tell whether not every value is a plain one that finds its member again."""
+    """Tell whether an enum has a member whose value is not its own stored form."""
     for member in cls.__members__.values():
         value = member.value
         try:

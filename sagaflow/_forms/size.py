@@ -37,6 +37,9 @@ def encoded(document: Mapping[str, Any]) -> bytes:
 
 
 def field_sizes(fields: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many bytes each field takes, largest first."""
+    """Return how many bytes each field takes, the largest field first.
+
+    :raises SerializationError: if BSON cannot hold a field.
+    """
     sizes = {name: document_size({name: value}) for name, value in fields.items()}
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))

@@ -17,7 +17,7 @@ from sagaflow._model.shown import shown
 
 
 def union(declared: Any, form_of: FormOf) -> Form:
-    """Return the form of a union: what is not stored as it is carries the name of its type.
+    """Return the form of a union: a value that is not stored as it is gets its type's name.
 
     :raises TypeError: if its members cannot be told apart.
     """
@@ -100,10 +100,12 @@ def _union_encoder(
 
 
 def _best(fitting: list[_Tagged | Form], declared: Any, value: object) -> object:
-    """Return what the first of *fitting* makes of *value* that reads the very same back.
+    """Return the stored form by the first member of *fitting* that reads the very same back.
 
     There may be several collections of one kind: ``[1]`` is a ``list[int]``, and a ``list[float]``
-    would take it, too. If none does, it is the first that takes it.
+    would take it, too. If no member reads the very same back, the first that takes it counts.
+
+    :raises UnfitValueError: if no member takes the value.
     """
     problem: UnfitValueError | None = None
     taken: list[object] = []
@@ -127,7 +129,7 @@ def _union_decoder(
     def decode(stored: Any) -> object:
         tag = stored.get(TAG) if is_document(stored) else None
         if isinstance(tag, str):
-            # Python before 3.14 has two names for a union, of which one was stored at first.
+            # Python before 3.14 has two names for a union; early releases stored `UnionType`, too.
             member = tagged.get(tag) or tagged.get(tag.replace("UnionType[", "Union["))
             if member is not None:
                 return member.decode(stored)

@@ -1,6 +1,6 @@
-"""What can be stored, and values whose type is not declared, there and back.
+"""The values that can be stored; and how values without a declared type are stored and read.
 
-What is stored consists of None, bool, int, float, str, bytes, datetime, UUID, ObjectId, and lists
+A stored value consists of None, bool, int, float, str, bytes, datetime, UUID, ObjectId, and lists
 and dicts of these. Everything else becomes one of them by its declared type
 (`forms`) or, where the type says nothing, with a tag (`encode_dynamic`,
 `decode_dynamic`).
@@ -34,7 +34,7 @@ MOST_LEVELS: Final = 90
 """How many levels of stored documents and arrays a value without a declared type may have.
 MongoDB allows 100 in all."""
 
-_PlainDatetime: Final = datetime  # whatever freezegun puts in its place later on
+_PlainDatetime: Final = datetime  # the real class, which freezegun may replace later on
 
 
 class UnfitValueError(ValueError):
@@ -66,7 +66,7 @@ class MisfitError(ValueError):
 
 
 def faults_of(error: Exception, part: str = "") -> list[tuple[str, str]]:
-    """Return the faults that *error* tells, seen from one level further out."""
+    """Return the faults that *error* tells, with *part* in front of each path."""
     if isinstance(error, MisfitError):
         return [(part + path, reason) for path, reason in error.faults]
     if isinstance(error, KeyError):
@@ -75,7 +75,7 @@ def faults_of(error: Exception, part: str = "") -> list[tuple[str, str]]:
 
 
 class TooDeepError(UnfitValueError):
-    """Says that a value is nested too deeply; where in it would be no help."""
+    """Says that a value is nested too deeply; a path into the value would be no help."""
 
     def __init__(self) -> None:
         super().__init__("it is nested too deeply, or contains itself")
@@ -129,12 +129,12 @@ def encode_datetime(value: object) -> datetime:
         raise UnfitValueError(f"{value!r} is outside of the years 1 to 9999 in UTC") from exc
     if type(instant) is _PlainDatetime and not instant.fold:
         return instant
-    at = instant.timetz().replace(fold=0)  # an instant is not twice in UTC
+    at = instant.timetz().replace(fold=0)  # no instant comes twice in UTC
     return _PlainDatetime.combine(instant.date(), at)
 
 
 def decode_datetime(value: object) -> datetime:
-    """Return the instant whose stored form this is; the driver has a zone of its own."""
+    """Return a stored instant in UTC; the driver returns it with a zone of its own."""
     if not isinstance(value, datetime):
         raise expected("datetime", value)
     return value.astimezone(UTC)
@@ -142,13 +142,13 @@ def decode_datetime(value: object) -> datetime:
 
 def encode_date(value: object) -> str:
     """Return a day in ISO form."""
-    if not isinstance(value, date) or isinstance(value, datetime):  # which would lose its time
+    if not isinstance(value, date) or isinstance(value, datetime):  # its time would be lost
         raise expected("date", value)
     return value.isoformat()
 
 
 def encode_time(value: object) -> str:
-    """Return a time of day in ISO form, which has a place for its distance from UTC alone."""
+    """Return a time of day in ISO form, which can say its distance from UTC, but no zone."""
     if not isinstance(value, time):
         raise expected("time", value)
     if value.fold:
@@ -165,7 +165,7 @@ def encode_time(value: object) -> str:
 
 def encode_decimal(value: object) -> str:
     """Return a number as text, with all its digits."""
-    if type(value) is Decimal:  # the usual case, at once
+    if type(value) is Decimal:  # the usual case: nothing to convert
         return str(value)
     if not isinstance(value, Decimal | int):
         raise expected("Decimal", value)
@@ -180,12 +180,12 @@ def encode_timedelta(value: object) -> int:
 
 
 def decode_timedelta(value: int) -> timedelta:
-    """Return the span whose stored form this is."""
+    """Return the span of so many microseconds."""
     return timedelta(microseconds=value)
 
 
 def decode_decimal(value: object) -> Decimal:
-    """Return the number whose stored form this is."""
+    """Return the number that a stored text says."""
     if not isinstance(value, str):
         raise expected("a stored str", value)
     try:
@@ -195,7 +195,7 @@ def decode_decimal(value: object) -> Decimal:
 
 
 def encode_uuid(value: object) -> UUID:
-    """Return a UUID; drivers of databases have subclasses."""
+    """Return a plain UUID; drivers of databases have subclasses of it."""
     if not isinstance(value, UUID):
         raise expected("UUID", value)
     return value if type(value) is UUID else UUID(int=value.int)
@@ -282,7 +282,7 @@ def decode_dynamic(value: Any) -> object:
         case bool():
             return value
         case int():
-            return int(value)  # the driver has a subclass for long ones
+            return int(value)  # the driver returns a subclass for long ints
         case datetime():
             return decode_datetime(value)
         case _ if type(value) in NATIVE:
@@ -318,7 +318,7 @@ def levels(stored: Any) -> int:
 def encode_each(
     encode: Callable[[Any], object], values: Iterable[Any], first: int = 0
 ) -> list[object]:
-    """Return the stored forms of *values*, the index of the first being *first*."""
+    """Return the stored forms of *values*; *first* is the index of the first one, for errors."""
     encoded: list[object] = []
     try:
         for value in values:
@@ -370,7 +370,7 @@ def is_document(value: object) -> TypeGuard[Mapping[Any, Any]]:
 def cannot_encode(path: str, error: Exception) -> SerializationError:
     """Return the error for a value that cannot be stored.
 
-    :param path: where the value stands; the error knows where in it the fault is.
+    :param path: where the value stands; the error says where in the value the fault is.
     """
     if isinstance(error, UnfitValueError):
         path += error.path
