@@ -33,19 +33,19 @@ _UNCHANGING: Final[frozenset[object]] = frozenset(
 _UNFINISHED: Final = {Status.ACTIVE.value, Status.COMPENSATING.value, Status.SUSPENDED.value}
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _SPARE: Final = 64
-_kind_of: Callable[[object], object] = type  # checkers follow `type` itself too far
+_kind_of: Callable[[object], object] = type  # type checkers narrow too far by `type` itself
 
 
 @define(eq=False)
 class _Documents:
     """The documents of one class of sagas, and in which order they have work to do.
 
-    The order is a heap of wakes. A document gets its place there when somebody looks for due work,
-    not when it is written: by then, most were written again, or have no work any more. A place that
-    no longer holds stays in the heap until it is the first, or until such places are the larger
-    part or have been passed so often that it costs less to make the heap anew.
+    The order is a heap of wakes. A document gets its place in the heap when somebody looks for due
+    work, not when it is written: by then, most documents were written again, or have no work any
+    more. A place that is out of date stays until it is the first of the heap, or until the heap is
+    made anew: when most places are out of date, or passing them has cost more than that.
 
-    :ivar by_key: all of them.
+    :ivar by_key: all documents.
     """
 
     by_key: dict[_Key, Document] = field(factory=dict[_Key, Document])
@@ -72,14 +72,14 @@ class _Documents:
     def waking(
         self, until: datetime, takes: Callable[[Document], bool], most: int | None
     ) -> list[Document]:
-        """Return the documents that wake until then, the earliest first.
+        """Return the documents that wake by *until*, the earliest first.
 
-        :param takes: tells which of them count.
-        :param most: look no further once there are so many.
+        :param takes: tells which of these documents count.
+        :param most: look no further once so many documents are found.
         """
         self._arrange()
         heap, found = self._heap, list[Document]()
-        ahead = [(place, 0) for place in heap[:1]]  # of the heap, what may come next
+        ahead = [(place, 0) for place in heap[:1]]  # the places of the heap that may come next
         while ahead and (most is None or len(found) < most):
             place, index = heapq.heappop(ahead)
             if place[0] > until:
@@ -96,7 +96,7 @@ class _Documents:
         return self._places.get(place[2]) is place
 
     def _arrange(self) -> None:
-        """Give each document that was written since the last time its place."""
+        """Give each document that was written since the last call its place in the heap."""
         for key, document in self._moved.items():
             wake, known = _wake_of(document), self._places.get(key)
             if wake is None:
@@ -116,8 +116,9 @@ class _Documents:
 class MemoryRepository(SagaRepository):
     """Keeps stored documents in a dictionary, as MongoDB would keep them.
 
-    Everything is copied on the way in and on the way out. It holds what one process wrote while it
-    lives; otherwise it behaves as `sagaflow.mongo.MongoRepository` does, and passes the same tests.
+    Documents are copied on the way in and on the way out. They are gone when the process ends;
+    otherwise this repository behaves as `sagaflow.mongo.MongoRepository` does, and passes the
+    same tests.
 
     :param clock: tells which sagas are stale and which tombstones have expired.
     """
@@ -126,7 +127,7 @@ class MemoryRepository(SagaRepository):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.may_wait = True  # it may, in what it overrides
+        cls.may_wait = True  # the methods that a subclass overrides may wait
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         super().__init__(clock=clock)
@@ -266,7 +267,7 @@ class MemoryRepository(SagaRepository):
         counted: dict[str, int] = {}
         for document in self._living(saga):
             state = document.get("state")
-            if isinstance(state, str) and state:  # none yet: that of a saga that has not started
+            if isinstance(state, str) and state:  # a saga that has not started has none
                 counted[state] = counted.get(state, 0) + 1
         return counted
 
@@ -288,7 +289,10 @@ class MemoryRepository(SagaRepository):
         return self._collections[saga].remove(_key(check_id(correlation_id)))
 
     async def create_indexes(self, saga_type: type[Saga]) -> None:
-        """Check that the class can be stored; a dictionary needs no indexes."""
+        """Check that the class can be stored; a dictionary needs no indexes.
+
+        :raises SagaDefinitionError: if the class cannot be stored.
+        """
         fields_of(saga_type)
 
     def _get(self, saga: str, correlation_id: SagaId) -> Document | None:
@@ -296,9 +300,9 @@ class MemoryRepository(SagaRepository):
         return self._find(saga, correlation_id)[2]
 
     def _find(self, saga: str, correlation_id: SagaId) -> tuple[_Documents, _Key, Document | None]:
-        """Return the same, with where it is kept.
+        """Return the stored document itself, as `_get` does, and where it is kept.
 
-        A text under which something is found as it is has passed the check: only such are keys.
+        A text that is a key needs no check: only ids that have passed it become keys.
         """
         documents = self._collections[saga]
         if type(correlation_id) is str:
@@ -328,13 +332,13 @@ class MemoryRepository(SagaRepository):
 
 
 def copied(value: Any) -> Any:
-    """Return a copy of what can be changed: dicts and lists of values that cannot, above all."""
+    """Return a deep copy of a stored value: dicts and lists of unchanging values, mostly."""
     kind = _kind_of(value)
     if kind is not dict and kind is not list:
         return deepcopy(value)
     whole: Any = value.copy()
     left = [whole]
-    for container in left:  # which grows meanwhile; a call for each part would take longer
+    for container in left:  # the list grows meanwhile; a call for each part would take longer
         kind = _kind_of(container)
         for place, part in container.items() if kind is dict else enumerate(container):
             kind = _kind_of(part)
@@ -355,19 +359,19 @@ def _copy(document: Document) -> Document:
 
 
 def _changed(document: Document) -> datetime:
-    """Return when a document was changed; one that is not sagaflow's comes first."""
+    """Return when a document was changed; documents of others come first."""
     changed: object = document.get("updated_at")
     return changed if isinstance(changed, datetime) else _NEVER
 
 
 def _wake_of(document: Document) -> datetime | None:
-    """Return when a document has work to do, if what stands there is an instant."""
+    """Return when a document has work to do; None if its ``wake`` is no instant."""
     wake: object = document.get("wake")
     return wake if isinstance(wake, datetime) and wake.tzinfo is not None else None
 
 
 def _is_due(document: Document, now: datetime, *, unclaimed: bool, schema: int | None) -> bool:
-    """Tell whether a document is due, as a server would."""
+    """Tell whether a document is due, by the comparisons that a MongoDB server makes."""
     wake, stored, lease = _wake_of(document), document.get("schema"), document.get("lease")
     if wake is None or wake > now:
         return False
@@ -378,9 +382,10 @@ def _is_due(document: Document, now: datetime, *, unclaimed: bool, schema: int |
 
 
 def _key(correlation_id: object) -> _Key:
-    """Tell ids of different types apart, whatever they are equal to; a stranger's may be a dict.
+    """Return a key that tells ids of different types apart, even if Python calls them equal.
 
-    A usual text is its own key. What `check_id` has to look at more closely is not.
+    A usual text is its own key. A text that `check_id` has to look at more closely is not. The id
+    of a document that sagaflow has not written may be a dict or a list, which cannot be a key.
     """
     kind = type(correlation_id)
     if isinstance(correlation_id, str):

@@ -32,7 +32,7 @@ _Key = tuple[type, SagaId]
 
 _PLAIN: Final[tuple[type[object], ...]] = (BuiltinFunctionType, FunctionType, MethodType)
 _TURNS: Final = 16
-"""After how many messages other tasks have their turn, should no handler ever wait."""
+"""After how many messages the bus lets other tasks run, even if no handler has waited."""
 
 _PlainHandler = Callable[[MessageT], Awaitable[None] | None]
 _EnvelopeHandler = Callable[[Envelope[MessageT]], Awaitable[None] | None]
@@ -55,7 +55,7 @@ class _Subscription:
 class _Takers:
     """The handlers that take messages of one class, each once even if it takes several classes.
 
-    :ivar wait: whether any of them may wait for something.
+    :ivar wait: whether any of these handlers may wait for something.
     """
 
     subscriptions: tuple[_Subscription, ...]
@@ -64,7 +64,13 @@ class _Takers:
 
 @define(eq=False)
 class _Delivery:
-    """A message on its way, and the messages that its handlers have published."""
+    """A message on its way, and the messages that its handlers have published.
+
+    :ivar parent: the message whose handler has published this one; None if no handler did.
+    :ivar unsettled: how many of these messages have not been handled yet.
+    :ivar settled: set once all of them have been handled; None if nobody waits for that.
+    :ivar turn: set once its publisher is to attend the queue; None if the publisher does not wait.
+    """
 
     envelope: Envelope[object]
     parent: _Delivery | None
@@ -74,7 +80,7 @@ class _Delivery:
     turn: anyio.Event | None = None
 
     def settle(self, error: BaseException | None = None) -> None:
-        """Note that this message, or one that it caused, has been handled."""
+        """Note that this message, or a message that its handlers published, has been handled."""
         delivery: _Delivery | None = self
         while delivery is not None:
             delivery.error = error = delivery.error or error
@@ -86,7 +92,7 @@ class _Delivery:
             delivery = delivery.parent
 
     async def wait(self) -> None:
-        """Wait until this message, and all that it caused, has been handled."""
+        """Wait until this message, and all messages that it caused, have been handled."""
         if self.unsettled:
             self.settled = anyio.Event()
             await self.settled.wait()
@@ -99,10 +105,10 @@ class MemoryBus:
     """Carries messages to handlers in this process.
 
     Messages of one correlation id are handled one after another, in the order in which they were
-    published; those of different ids at the same time. `publish` returns once the message has been
-    handled, together with everything that its handlers published, and raises what they raise: a
-    message that is removed from an outbox then has really been dealt with, also if the process dies
-    later. Within a handler, `publish` only queues a message that has to wait for its turn.
+    published; messages of different ids at the same time. `publish` returns once the message has
+    been handled, together with everything that its handlers published, and raises what they raise:
+    a message that is removed from an outbox then has really been dealt with, also if the process
+    dies later. Within a handler, `publish` only queues a message that has to wait for its turn.
     """
 
     def __init__(self) -> None:
@@ -149,10 +155,12 @@ class MemoryBus:
 
         Also a decorator: ``@bus.subscribe(ProcessPayment)``.
 
+        :param message_type: the class of the messages.
         :param handler: ``def`` or ``async def``; takes the message.
-        :param envelope: give it the `Envelope` instead: body, id, correlation id, headers.
+        :param envelope: whether the handler takes the `Envelope` instead: body, id, correlation
+            id, headers.
         :return: the handler itself.
-        :raises BusError: if these are no class and no callable.
+        :raises BusError: if *message_type* is no class, or *handler* is no callable.
         """
         if handler is None:
             return partial(self._add, message_type, envelope)
@@ -179,8 +187,8 @@ class MemoryBus:
     def delivers_at_once(self, message_type: type, correlation_id: SagaId) -> bool:
         """Tell whether `publish` would not wait for anything, and so cannot be interrupted.
 
-        That is so if every handler is a plain function, and no other message of this correlation
-        id is being handled.
+        It does not wait if every handler is a plain function, and no other message of this
+        correlation id is being handled.
         """
         takers = self._takers.get(message_type) or self._find_takers(message_type)
         return not takers.wait and (type(correlation_id), correlation_id) not in self._queues
@@ -194,19 +202,20 @@ class MemoryBus:
         message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
     ) -> None:
-        """Have *message* handled by everyone who subscribed to its class.
+        """Have *message* handled by every handler that is subscribed to its class.
 
-        What a handler publishes inherits the correlation id and the trace (the headers
-        ``traceparent`` and ``tracestate``) of the message that it handles, and names it as its
-        cause.
+        A message that a handler publishes inherits the correlation id and the trace (the headers
+        ``traceparent`` and ``tracestate``) of the message that it handles, and names that message
+        as its cause.
 
         :param correlation_id: the saga that the message belongs to.
-        :param message_id: what receivers recognise duplicates by; made up if it is missing.
-        :param headers: what else travels with it.
+        :param message_id: the id by which receivers recognise duplicates; made up if missing.
+        :param headers: what else travels with the message.
         :raises CorrelationError: if an id is of no allowed type.
-        :raises NoHandlerError: if it is a command of a saga and nobody handles it.
-        :raises BusError: if whoever handled it was cancelled; it may not have been handled.
-        :raises Exception: what a handler raised; if there were several, an ExceptionGroup.
+        :raises NoHandlerError: if the message is a command of a saga and has no handler.
+        :raises BusError: if the task that handled the queue was cancelled: the message may not
+            have been handled.
+        :raises Exception: what a handler raised; an ExceptionGroup, if several handlers did.
         """
         cause, headers = current_envelope.get(), headers or {}
         if cause is not None:
@@ -251,17 +260,17 @@ class MemoryBus:
         if delivery.unsettled:
             await delivery.wait()
         self._until_pause -= 1
-        if not self._until_pause:  # others have their turn as well, though nothing has to wait
+        if not self._until_pause:  # other tasks run as well, though no handler waits
             self._until_pause = _TURNS
             await cancel_shielded_checkpoint()
         if delivery.error is not None:
             raise delivery.error
 
     async def _line_up(self, queue: deque[_Delivery], key: _Key, delivery: _Delivery) -> None:
-        """Wait in the queue of a correlation id until it is this delivery's turn, and attend it.
+        """Wait in the queue of a correlation id for this delivery's turn; then attend the queue.
 
-        A queue is attended by one publisher at a time. What a handler publishes into a queue that
-        is attended does not wait, which might be for itself; whoever attends the queue handles it.
+        A queue is attended by one publisher at a time, who handles its messages. A message that a
+        handler publishes does not wait for its turn: the handler might wait for itself.
         """
         queue.append(delivery)
         if delivery.parent is not None:
@@ -277,7 +286,7 @@ class MemoryBus:
         await self._attend(key, delivery)
 
     async def _attend(self, key: _Key, own: _Delivery) -> None:
-        """Handle a queue up to *own*, and further if no other publisher waits to go on."""
+        """Handle the messages of a queue up to *own*, and the rest if no other publisher waits."""
         queue = self._queues[key]
         own_handled = False
         try:
@@ -296,7 +305,7 @@ class MemoryBus:
             raise
 
     def _pass_on(self, key: _Key) -> None:
-        """Leave a queue to the next publisher in it; without one, what is queued has failed."""
+        """Leave a queue to the next publisher in it; without one, the queued messages fail."""
         if not self._wake_next(key):
             for delivery in self._queues.pop(key):
                 delivery.settle(BusError("the delivery was cancelled"))
@@ -304,13 +313,13 @@ class MemoryBus:
     def _wake_next(self, key: _Key) -> bool:
         """Have the first publisher that waits in a queue attend it; tell whether there is one."""
         for delivery in self._queues[key]:
-            if delivery.turn is not None:  # those that handlers have published have none
+            if delivery.turn is not None:  # messages that handlers have published have none
                 delivery.turn.set()
                 return True
         return False
 
     async def _handle(self, delivery: _Delivery) -> None:
-        """Call every handler of a message, also if one before it fails, and settle the message."""
+        """Call every handler of a message, even if another handler fails; settle the message."""
         envelope = delivery.envelope
         body: object = envelope.body
         errors: list[Exception] = []
@@ -325,7 +334,7 @@ class MemoryBus:
                             subscription.waits = True
                             self._takers.clear()
                         await result
-                except BaseException as exc:  # noqa: BLE001 - goes to whoever published the message
+                except BaseException as exc:  # noqa: BLE001 - the publisher of the message is told
                     errors.append(failure(exc))
         finally:
             _current.reset(delivery_token)
@@ -337,7 +346,7 @@ class MemoryBus:
             delivery.settle(errors[0] if errors else None)
 
     def _find_takers(self, message_type: type) -> _Takers:
-        """Find out who takes messages of a class, and remember it until a subscription changes."""
+        """Find the handlers for messages of a class; keep them until a subscription changes."""
         found: list[_Subscription] = []
         for known in self._subscriptions:
             if issubclass(message_type, known.message_type) and all(

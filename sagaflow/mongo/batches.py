@@ -17,7 +17,7 @@ ItemT = TypeVar("ItemT")
 
 
 class UnknownResultError(Exception):
-    """Whether a write took place is not known; says why."""
+    """Says why it is not known whether a write took place."""
 
 
 _STOPPED: Final = UnknownResultError("whoever sent it was stopped before the answer came")
@@ -25,10 +25,11 @@ _STOPPED: Final = UnknownResultError("whoever sent it was stopped before the ans
 
 @define(eq=False)
 class _Call(Generic[ItemT]):
-    """One caller and what it wants written.
+    """One caller and the item that it wants written.
 
-    :ivar leads: whether it sends the next batch.
-    :ivar woken: set once it leads, or once its result is known; None if nobody waits for that.
+    :ivar leads: whether the caller sends the next batch.
+    :ivar result: what became of the item; None while that is not known.
+    :ivar woken: set once the caller leads or the result is known; None if nobody waits.
     """
 
     item: ItemT
@@ -37,29 +38,30 @@ class _Call(Generic[ItemT]):
     woken: anyio.Event | None = None
 
     async def wait(self) -> None:
-        """Wait until it leads, or its result is known."""
+        """Wait until the caller leads, or its result is known."""
         self.woken = anyio.Event()
         await self.woken.wait()
 
     def wake(self) -> None:
-        """Tell whoever waits for it."""
+        """Wake the caller, if it waits."""
         if self.woken is not None:
             self.woken.set()
 
 
 class Batches(Generic[ItemT]):
-    """Natural group commit: what arrives while a batch is under way is sent together as the next.
+    """Natural group commit: items that arrive while a batch is under way make up the next batch.
 
-    The first caller sends at once, and for itself alone: there is neither a timer nor a task in
-    the background. As batches come back, one of those who wait sends the next. As long as writes
-    come together, whoever sends first lets all come along that are ready to run.
+    The first caller sends its item at once, and alone: there is neither a timer nor a task in the
+    background. When a batch comes back, one of the waiting callers sends the next. As long as items
+    come together, a caller that is about to send lets all tasks run first that are ready to, so
+    that their items come along.
 
-    :param send: writes all of a batch in one round trip and returns the result of each; what it
-        raises is the result of all.
-    :param send_one: writes what is alone in its batch.
-    :param most: how many writes go into a batch.
-    :param at_once: how many batches are under way at the same time, so that one whose connection
-        stands still does not keep all others waiting.
+    :param send: writes all items of a batch in one round trip and returns the result of each; an
+        exception that it raises is the result of all.
+    :param send_one: writes an item that is alone in its batch.
+    :param most: how many items go into a batch.
+    :param at_once: how many batches are under way at the same time, so that a batch whose
+        connection stands still does not keep all other items waiting.
     """
 
     def __init__(
@@ -81,14 +83,16 @@ class Batches(Generic[ItemT]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether what is submitted now is sent at once, and for itself alone."""
+        """Whether an item that is submitted now is sent at once, and alone."""
         return not (self._waiting or self._expects_others())
 
     async def submit(self, item: ItemT) -> WriteResult:
         """Write *item* with the next batch and return its result.
 
-        A caller that is cancelled while its batch is under way has written or not; one that is
-        cancelled before that has not. Neither disturbs the others.
+        If the caller is cancelled while its batch is under way, *item* may have been written; if it
+        is cancelled before that, *item* has not. Neither disturbs the other callers.
+
+        :raises Exception: what *send_one* raises, if *item* was alone in its batch.
         """
         if self.is_idle:
             return await self._send_alone(item)
@@ -109,7 +113,7 @@ class Batches(Generic[ItemT]):
         return call.result
 
     async def _send_alone(self, item: ItemT) -> WriteResult:
-        """Send what nobody else comes along with, at once: the same as leading a batch of one."""
+        """Send *item* at once and alone: the same as leading a batch of one."""
         self._free -= 1
         try:
             return await self._send_one(item)
@@ -118,11 +122,11 @@ class Batches(Generic[ItemT]):
             self._appoint()
 
     def _expects_others(self) -> bool:
-        """Tell whether others come at the same time: they do, if they do so most of the time."""
+        """Tell whether other items may come along: the last batch had several, or one is sent."""
         return self._was_shared or self._free < self._at_once
 
     def _appoint(self) -> None:
-        """Have the first of those who wait send the next batch, if there may be one more."""
+        """Have the first of the waiting callers send the next batch, if one more may be sent."""
         if self._waiting and self._free and not self._has_leader:
             self._has_leader = True
             leader = self._waiting[0]
@@ -130,7 +134,7 @@ class Batches(Generic[ItemT]):
             leader.wake()
 
     def _withdraw(self, call: _Call[ItemT]) -> None:
-        """Forget a call whose caller is gone, unless it is under way."""
+        """Forget a call whose caller is gone, unless its batch is under way."""
         if call in self._waiting:
             self._waiting.remove(call)
         if call.leads:
@@ -149,7 +153,7 @@ class Batches(Generic[ItemT]):
         try:
             if size == 1:
                 results = [await self._send_one(leader.item)]
-            else:  # the others must not lose their answer because this caller gives up
+            else:  # the others must not lose their answers if this caller gives up
                 with anyio.CancelScope(shield=True):
                     results = await self._send([call.item for call in batch])
         except Exception as exc:

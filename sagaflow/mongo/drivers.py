@@ -40,14 +40,14 @@ CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
     tz_aware=True,
     uuid_representation=UuidRepresentation.STANDARD,
     document_class=dict,
-    # What Python cannot hold is read as something else, so that only its document is damaged and
-    # not the whole answer that it comes with.
+    # A value that Python cannot hold is read as something else: only its document is damaged then,
+    # and the other documents of the same answer can be read.
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     unicode_decode_error_handler="surrogateescape",
 )
 _OPTIONS: Final[dict[str, Any]] = {
-    # A decision that ends without a write must not rest on what may be rolled back, and nothing is
-    # sent before its transition is durable.
+    # A decision that ends without a write must not rest on data that may be rolled back, and no
+    # message is sent before its transition is durable.
     "read_concern": ReadConcern("majority"),
     "write_concern": WriteConcern(w="majority", j=True),
     "read_preference": ReadPreference.PRIMARY,
@@ -62,8 +62,8 @@ class BulkAnswer:
     """What the server says to several writes.
 
     :ivar matched: how many updates matched.
-    :ivar errors: why it refused some of them, by their place.
-    :ivar unconfirmed: why it does not confirm that the others are durable.
+    :ivar errors: why the server refused some of the writes, by their place.
+    :ivar unconfirmed: why it does not confirm that the other writes are durable; None if it does.
     """
 
     matched: int
@@ -90,7 +90,7 @@ class Driver(ABC):
 
     @abstractmethod
     async def bulk_write(self, collection: str, requests: Sequence[Request]) -> BulkAnswer:
-        """Make several writes of one kind, each whether the others succeed or not."""
+        """Make several writes of one kind; each is tried, even if others fail."""
 
     @abstractmethod
     async def delete_one(self, collection: str, query: Document) -> int:
@@ -110,7 +110,7 @@ class Driver(ABC):
 
     @abstractmethod
     def aggregate(self, collection: str, pipeline: list[Document]) -> AsyncIterator[Document]:
-        """Yield what the pipeline yields."""
+        """Yield the documents that the pipeline makes."""
 
     @abstractmethod
     async def create_index(self, collection: str, keys: list[str], **options: Any) -> None:
@@ -118,7 +118,7 @@ class Driver(ABC):
 
     @abstractmethod
     async def index_information(self, collection: str) -> Document:
-        """Return what there is of indexes, by name."""
+        """Return the indexes of a collection, by name."""
 
 
 class _AwaitedDriver(Driver):
@@ -134,14 +134,14 @@ class _AwaitedDriver(Driver):
     def _collection(self, name: str) -> Any:
         try:
             running = asyncio.get_running_loop()
-        except RuntimeError:  # trio's
+        except RuntimeError:  # on trio
             running = None
         if running is None or running is not self._loop:
             self._check(running)
         return _kept(self._collections, self._database, name)
 
     def _check(self, running: object) -> None:
-        """Refuse another event loop than the first."""
+        """Refuse trio, and an asyncio event loop that is not the first one."""
         if running is None or running_on_trio():
             raise SagaflowError(
                 f"{self._name} runs on asyncio only: "
@@ -310,7 +310,7 @@ class PyMongoThreadsDriver(Driver):
 
 
 def _kept(collections: dict[str, Any], database: Any, name: str) -> Any:
-    """Return a collection, made once: that takes the driver as long as some operations."""
+    """Return a collection, made only once: making it takes as long as some operations."""
     found = collections.get(name)
     if found is None:
         found = collections[name] = database.get_collection(name, **_OPTIONS)
@@ -318,7 +318,7 @@ def _kept(collections: dict[str, Any], database: Any, name: str) -> Any:
 
 
 def encoded_size(document: Mapping[str, Any]) -> int:
-    """Return how many bytes the driver makes of *document*; raises what it would raise."""
+    """Return how many bytes the driver makes of *document*; raise what the driver would raise."""
     return len(bson.encode(document, codec_options=CODEC_OPTIONS))
 
 
@@ -360,7 +360,7 @@ def _take(cursor: Any) -> list[Document]:
 def driver_for(database: object) -> Driver:
     """Return the adapter for a database of one of the three drivers.
 
-    :raises SagaflowError: if it is none.
+    :raises SagaflowError: if *database* is of none of these drivers.
     """
     if isinstance(database, Database):
         return PyMongoThreadsDriver(database)  # pyright: ignore[reportUnknownArgumentType]

@@ -15,9 +15,10 @@ from typing import Final, Self
 
 from sagaflow._model.errors import SagaflowError
 
-# Runs in the child. It ends with its parent, however that ends: its standard input is closed then.
-# Ctrl-C reaches it as well as its parent, which needs it a little longer. It stands alone: as a
-# replica set of one, it would write a log for its replicas with each change.
+# The program of the child process. The child ends with its parent, however the parent ends: the
+# standard input of the child is closed then. Ctrl-C reaches the child as well as the parent, which
+# needs the server a little longer, so the child ignores it. The server stands alone: as a replica
+# set of one, it would write a log for its replicas with each change.
 _PROGRAM: Final = """\
 import signal
 import sys
@@ -47,9 +48,9 @@ class EmbeddedServer:
     A context manager; needs the extra ``sagaflow[embedded]``. For development: it is a standalone
     server in one process, which has neither replicas nor change streams.
 
-    :param path: where it keeps its data; a temporary directory, removed at the end, if missing.
-    :param port: where it listens on the loopback interface; a free one by default.
-    :raises SagaflowError: if there can be no such port.
+    :param path: the directory of its data; a temporary one, removed at the end, if missing.
+    :param port: the port where it listens on the loopback interface; a free one by default.
+    :raises SagaflowError: if *port* cannot be the number of a port.
     """
 
     def __init__(self, path: Path | str | None = None, *, port: int = 0) -> None:
@@ -62,17 +63,18 @@ class EmbeddedServer:
 
     @property
     def uri(self) -> str:
-        """Where it is reached.
+        """The URI at which the server is reached.
 
-        :raises SagaflowError: if it has not been started.
+        :raises SagaflowError: if the server is not running.
         """
         if self._process is None:
             raise SagaflowError("this EmbeddedServer is not running: use it in a `with` block")
-        # Its bookkeeping of retryable writes grows with every write; tokens make them needless.
+        # The server's bookkeeping of retryable writes grows with every write. sagaflow needs none
+        # of that: the token of each write tells whether the write took place.
         return f"mongodb://127.0.0.1:{self._port}/?retryWrites=false"
 
     def start(self) -> None:
-        """Start it and wait until it answers.
+        """Start the server and wait until it answers.
 
         :raises SagaflowError: if SecantusDB is not installed, does not start, or runs already.
         """
@@ -95,7 +97,7 @@ class EmbeddedServer:
             raise
 
     def _spawn(self, path: Path) -> int:
-        """Start the child and return its port."""
+        """Start the child process and return the port where it listens."""
         command = [sys.executable, "-c", _PROGRAM, str(path), str(self._port)]
         # A file, since nobody would read a pipe: once full, it would stop the server.
         with tempfile.TemporaryFile("w+", errors="replace") as errors:
@@ -122,7 +124,7 @@ class EmbeddedServer:
         return int(line)
 
     def stop(self) -> None:
-        """Stop it in good order, and remove its data if the directory was temporary."""
+        """Stop the server in good order, and remove its data if the directory was temporary."""
         if self._process is not None:
             try:
                 self._process.communicate(timeout=15)
@@ -134,7 +136,7 @@ class EmbeddedServer:
             self._path = None
 
     def kill(self) -> None:
-        """Kill it, as a power cut would. `start` starts it again with what was durable."""
+        """Kill the server, as a power cut would. `start` starts it again with its durable data."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()

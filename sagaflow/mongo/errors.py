@@ -42,10 +42,12 @@ class TooLargeError(Exception):
 class translated:  # noqa: N801 - it reads as a verb, like `contextlib.suppress`
     """Raise sagaflow's errors instead of the driver's.
 
-    A class, since a generator would take longer than the rest of an operation that succeeds.
+    It is a class, since a context manager made of a generator would take longer than the rest of an
+    operation that succeeds.
 
-    :param operation: what was done, such as ``read OrderSaga 'o-1'``, for the error.
-    :param writing: whether a lost connection leaves open what was done.
+    :param operation: what is being done, such as ``read OrderSaga 'o-1'``, for the error.
+    :param writing: whether something is written: after a lost connection it is not known then
+        whether the write took place.
     """
 
     __slots__ = ("_operation", "_writing")
@@ -71,7 +73,7 @@ class translated:  # noqa: N801 - it reads as a verb, like `contextlib.suppress`
             if _is_of_other_loop(exc):
                 raise other_loop() from exc
         elif isinstance(failure(exc), StrayCancellationError):
-            # Within the driver; its answer is lost as it is with a connection.
+            # The driver was cancelled from within: its answer is lost, as with a connection.
             error = UnknownOutcomeError if self._writing else ServerUnavailableError
             raise error(
                 f"cannot {self._operation}: the driver was interrupted by somebody else"
@@ -81,7 +83,15 @@ class translated:  # noqa: N801 - it reads as a verb, like `contextlib.suppress`
 def told(fate: WriteResult, operation: str) -> bool:
     """Return whether a write took place, or raise what is known instead.
 
-    The same error may be the fate of many, so each gets a translation of its own.
+    The same error may be the result of many writes, so each caller gets a translation of its own.
+
+    :param operation: what is being done, for the error.
+    :raises UnknownOutcomeError: if it is not known whether the write took place.
+    :raises RepositoryError: if the server refuses the write.
+    :raises ServerUnavailableError: if no server was reached.
+    :raises SerializationError: if the driver cannot encode what is to be written.
+    :raises TooLargeError: if the document would be too large.
+    :raises SagaflowError: if the client belongs to another event loop.
     """
     if isinstance(fate, bool):
         return fate

@@ -15,8 +15,9 @@ from sagaflow._definition.table import Action
 class Index:
     """An index of a saga's collection.
 
-    :ivar keys: what it is over, ascending.
-    :ivar options: what else the server is told.
+    :ivar name: the name of the index.
+    :ivar keys: the fields that the index is over, ascending.
+    :ivar options: further options of the index, for the server.
     """
 
     name: str
@@ -24,9 +25,9 @@ class Index:
     options: Mapping[str, Any] = field(factory=dict[str, Any])
 
     def is_made(self, known: Mapping[str, Any]) -> bool:
-        """Tell whether the server has it as it should be.
+        """Tell whether the server has an index of this name with the same keys and options.
 
-        :param known: the server's indexes, as its driver tells them.
+        :param known: the server's indexes, as its driver returns them.
         """
         found = known.get(self.name)
         if found is None:
@@ -49,14 +50,14 @@ _EXPIRE: Final = Index(
 
 
 def indexes_of(saga_type: type[Saga]) -> tuple[Index, ...]:
-    """Return the indexes of a class: that on expiry only if any of its documents may expire."""
+    """Return the indexes of a class: the one on expiry only if its documents may expire."""
     if _may_expire(saga_type):
         return (_WAKE, _STATE, _EXPIRE)
     return (_WAKE, _STATE)
 
 
 def _may_expire(saga_type: type[Saga]) -> bool:
-    """Tell whether ended sagas are removed, or early events wait for a saga to start."""
+    """Tell whether ended sagas are removed, or events may come before their saga starts."""
     if definition_of(saga_type).options.retain is not None:
         return True
     return any(row.source is None and row.action is Action.DEFER for row in saga_type.table.rows)

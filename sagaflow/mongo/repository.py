@@ -59,8 +59,8 @@ _HOT_FIELDS: Final = (
     "expire_at",
 )
 _STARTED: Final = [None, *(status.value for status in Status if status is not Status.EMBRYO)]
-"""The statuses of what is in a state; None stands for a document that has none, which is refused
-where it is read."""
+"""The statuses of sagas that are in a state. None finds a document without a status as well, which
+is refused where it is read."""
 _LIMIT: Final = 16 * 1024 * 1024
 
 
@@ -68,13 +68,13 @@ class MongoRepository(SagaRepository):
     """Keeps each saga in one document, each class of sagas in a collection of its name.
 
     Writes are acknowledged by a majority and journaled, whatever the client's defaults are; reads
-    see what a majority has. Needs neither transactions nor a replica set.
+    see the documents that a majority has. Neither transactions nor a replica set are needed.
 
-    :param database: of Motor or PyMongo's ``AsyncMongoClient`` (on asyncio), or of PyMongo's
-        ``MongoClient``, which is used in worker threads (on asyncio and trio), and by which several
-        event loops may share the repository. Not closed here.
-    :param clock: tells which sagas are stale.
-    :raises SagaflowError: if it is no such database.
+    :param database: a database of Motor or PyMongo's ``AsyncMongoClient`` (on asyncio), or of
+        PyMongo's ``MongoClient``, which is used in worker threads (on asyncio and trio). With the
+        last one, several event loops may share the repository. The client is not closed here.
+    :param clock: tells which sagas are stale and which documents have expired.
+    :raises SagaflowError: if *database* is none of these.
     """
 
     def __init__(
@@ -125,7 +125,8 @@ class MongoRepository(SagaRepository):
     async def ping(self) -> None:
         """Check that the server answers.
 
-        :raises ServerUnavailableError: if it does not within the driver's selection timeout.
+        :raises ServerUnavailableError: if no server answers within the driver's selection timeout.
+        :raises RepositoryError: if the server refuses.
         """
         with translated("reach the server", writing=False):
             await self._driver.find_one("sagaflow", {"_id": 0}, {"_id": 1})
@@ -194,7 +195,7 @@ class MongoRepository(SagaRepository):
             return False
 
     def _writes(self, saga: str) -> Writes:
-        """Return what writes to a collection, one for each event loop: they cannot share it."""
+        """Return the writes to a collection: each event loop has its own, and cannot share them."""
         known = self._collections.get()
         found = known.get(saga)
         if found is None:
@@ -244,7 +245,7 @@ class MongoRepository(SagaRepository):
         query: Document = {}
         if state is not None:
             query["state"] = state if isinstance(state, str) else {"$in": list(state)}
-            query["status"] = {"$in": _STARTED}  # named, so that the index has them in order
+            query["status"] = {"$in": _STARTED}  # named, so that the index is in order
         if unchanged_since is not None:
             query.setdefault("state", ANY_STATE)
             query["status"] = {"$in": ["active", "compensating", "suspended"]}
@@ -257,7 +258,7 @@ class MongoRepository(SagaRepository):
     async def count_states(self, saga: str) -> dict[str, int]:
         """Return how many sagas are in each state."""
         pipeline: list[Document] = [
-            # Not the empty one, which is that of a saga that has not started.
+            # Without sagas that have not started: their state is empty.
             {"$match": {"state": {"$gt": ""}}},
             {"$match": living(self._clock.now())},
             {"$group": {"_id": "$state", "count": {"$sum": 1}}},
@@ -274,6 +275,7 @@ class MongoRepository(SagaRepository):
     async def create_indexes(self, saga_type: type[Saga]) -> None:
         """Make the indexes that the queries and workers use. Call it once, at deployment.
 
+        :raises SagaDefinitionError: if the class cannot be stored.
         :raises RepositoryError: if the server refuses, or has other indexes of these names.
         """
         fields_of(saga_type)
@@ -283,7 +285,7 @@ class MongoRepository(SagaRepository):
                 await driver.create_index(saga, list(index.keys), name=index.name, **index.options)
 
     async def check_indexes(self, saga_type: type[Saga]) -> dict[str, bool]:
-        """Tell of each index, by its name, whether the server has it as it should be."""
+        """Tell of each index, by its name, whether the server has it with its keys and options."""
         saga = saga_type.table.saga
         with translated(f"read the indexes of {saga}", writing=False):
             known = await self._driver.index_information(saga)
@@ -303,7 +305,7 @@ class MongoRepository(SagaRepository):
                         yield summary
 
     async def unreadable(self, saga_type: type[Saga]) -> AsyncGenerator[Unreadable, None]:
-        """Yield what is stored and cannot be worked on; see `SagaRepository.unreadable`."""
+        """Yield the documents that cannot be worked on; see `SagaRepository.unreadable`."""
         saga = saga_type.table.saga
         with translated(f"read sagas of {saga}", writing=False):
             async with closing(self._driver.find(saga, {}, None)) as documents:
@@ -327,7 +329,7 @@ class MongoRepository(SagaRepository):
 def _refuse_ambiguous(uri: object) -> None:
     """Refuse a URI of which the driver would take a part of the password for something else.
 
-    Its errors, or the name server, would then be told that part.
+    That part would be in the driver's errors, or be looked up as a host name.
     """
     if not isinstance(uri, str):
         raise RepositoryError(
@@ -345,7 +347,7 @@ def _refuse_ambiguous(uri: object) -> None:
 def _due(now: datetime, *, unclaimed: bool, schema: int | None) -> Document:
     query: Document = {"wake": {"$lte": now}}
     if unclaimed:
-        # Also if there is none. With $or, not every server would look into the index on wake.
+        # Also true without a lease. With $or, not every server would use the index on wake.
         query["lease.until"] = {"$not": {"$gt": now}}
     if schema is not None:
         query["schema"] = {"$not": {"$gt": schema}}

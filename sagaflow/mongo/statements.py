@@ -19,11 +19,11 @@ Trace: TypeAlias = Callable[[Mapping[str, Any]], bool | None]
 TRACES: Final[Mapping[str, int]] = dict.fromkeys(
     ("incarnation", "version", "token", "history.version", "history.token"), 1
 )
-"""What is read of a document to find out which statements matched it."""
+"""The fields of a document that are read to find out which statements matched it."""
 
 
 def _traceless(document: Mapping[str, Any]) -> None:
-    """Say that nothing in a document tells."""
+    """Return None: nothing in the document tells whether a statement has matched it."""
 
 
 @frozen(kw_only=True)
@@ -32,7 +32,7 @@ class Statement:
 
     :ivar trace: tells from the document, read later, whether the statement has matched it; None
         if that cannot be told.
-    :ivar otherwise: what is said if it cannot be found out.
+    :ivar otherwise: the result of the statement if it cannot be found out whether it matched.
     """
 
     query: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Statement:
 
     @property
     def correlation_id(self) -> SagaId:
-        """Whom it is about."""
+        """The id of the saga that the statement is about."""
         found: SagaId = self.query["_id"]
         return found
 
@@ -66,12 +66,12 @@ def transition(change: DocumentChange) -> Statement:
 
 
 def is_traceable(change: DocumentChange) -> bool:
-    """Tell whether *change* leaves something by which it is known later."""
+    """Tell whether *change* leaves a token and a version by which it is recognised later."""
     return "token" in change.set and "version" in change.set
 
 
 def note_of(note: Bookkeeping) -> Statement:
-    """Return the statement that notes everything, if the version is still the same."""
+    """Return the statement for a whole note, which matches if the version is still the same."""
     update = _pull(note)
     if note.set:
         update["$set"] = dict(note.set)
@@ -85,7 +85,7 @@ def note_of(note: Bookkeeping) -> Statement:
 
 
 def removal_of(note: Bookkeeping) -> Statement:
-    """Return the statement that only removes what was sent, whatever the version."""
+    """Return the statement that only removes sent messages, whatever the version."""
     return Statement(
         query={"_id": note.correlation_id, "incarnation": note.incarnation}, update=_pull(note)
     )
@@ -96,15 +96,15 @@ def fates_of(
 ) -> list[WriteResult]:
     """Tell which of *statements* have matched, from their documents as they are now.
 
-    :param found: the documents that are still there.
-    :param matched: how many have matched.
+    :param found: the documents that are still there, by their ids.
+    :param matched: how many of the statements have matched.
     """
     seen = [
         None if document is None else statement.trace(document)
         for statement in statements
         for document in [found.get(statement.correlation_id)]
     ]
-    # What the documents do not tell, the number may.
+    # If the documents do not tell, the number may: that all others have matched, or none.
     left, unknown = matched - seen.count(True), seen.count(None)
     if left in (0, unknown):
         return [left > 0 if fate is None else fate for fate in seen]
@@ -127,7 +127,7 @@ def _pull(note: Bookkeeping) -> Document:
 
 
 def _has_taken_place(change: DocumentChange, document: Mapping[str, Any]) -> bool | None:
-    """Tell whether *change* is part of what led to *document*.
+    """Tell whether *change* is one of the writes that led to *document*; None if unknown.
 
     Versions of an incarnation only rise, each write has a token of its own, and the history has
     the tokens of the last writes.
@@ -137,16 +137,16 @@ def _has_taken_place(change: DocumentChange, document: Mapping[str, Any]) -> boo
     if document.get("token") == token or any(entry.get("token") == token for entry in history):
         return True
     found, now = document.get("incarnation"), document.get("version")
-    if "incarnation" in change.set:  # it takes the place of another incarnation
+    if "incarnation" in change.set:  # the change replaces another incarnation
         return {change.set["incarnation"]: True, change.incarnation: False}.get(found)
     if found != change.incarnation or not isinstance(now, int):
-        return None  # it was deleted and has started anew, before that or after it
+        return None  # the saga was deleted and started anew, before or after the change
     if now <= version or any(change.version < entry["version"] <= version for entry in history):
         return False  # nothing has made that version, or another write has
     return None
 
 
 def _is_still_at(note: Bookkeeping, document: Mapping[str, Any]) -> bool | None:
-    """Tell whether *note* has found its version; if it is gone, it may have been there before."""
+    """Tell whether *document* is still at the version of *note*; None if it has moved on."""
     found = (document.get("incarnation"), document.get("version"))
     return True if found == (note.incarnation, note.version) else None

@@ -22,7 +22,8 @@ SUMMARY_FIELDS: Final[tuple[str, ...]] = (
 )
 
 ANY_STATE: Final[Document] = {"$gte": ""}
-"""Every state, that of a saga which has not started included: the index begins with the state."""
+"""Matches every state, also the empty one of a saga that has not started. Queries name the state,
+since the index begins with it."""
 _LIVE: Final[Document] = {
     "$or": [
         {
@@ -41,12 +42,12 @@ _GROUPED: Final[Document] = {
 
 
 def living(now: datetime) -> Document:
-    """Return the query for what has not expired, whether or not the server has removed it."""
+    """Return the query for unexpired documents: the server removes expired ones only later."""
     return {"expire_at": {"$not": {"$lte": now}}}
 
 
 def listing(selection: Selection, now: datetime) -> tuple[Document, str]:
-    """Return the query for what a selection takes at *now*, and what it is sorted by."""
+    """Return the query for the sagas that a selection takes, and the field to sort them by."""
     query: Document = {
         "state": ANY_STATE if selection.states is None else {"$in": sorted(selection.states)},
         "status": {"$in": [status.value for status in selection.statuses]},
@@ -61,10 +62,10 @@ def listing(selection: Selection, now: datetime) -> tuple[Document, str]:
 def surveys(now: datetime, *, finished: bool) -> Iterator[tuple[Part, list[Document]]]:
     """Yield the pipelines that count what sagas with something to do have in common.
 
-    :param now: what has expired by then is left out.
-    :param finished: whether to count the states of the others as well.
+    :param now: documents that have expired by then are left out.
+    :param finished: whether to count the states of sagas with nothing to do as well.
     """
-    kept: Document = {"$match": living(now)}  # apart, so that the index on the state is used
+    kept: Document = {"$match": living(now)}  # a stage of its own: the state's index is used
     yield Part.STATE, [{"$match": _ALL if finished else _LIVE}, kept, _group({})]
     has_goal: Document = {"$match": {**_LIVE, "goal": {"$exists": True}}}
     yield Part.GOAL, [has_goal, kept, _group({"name": "$goal"})]

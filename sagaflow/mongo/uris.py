@@ -1,4 +1,4 @@
-"""What can be said of a server's URI, and how long a person waits for it."""
+"""What may be shown of a server's URI, and how long a person waits for the server."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _OWN_TIMEOUT: Final = re.compile(r"[?&;]serverSelectionTimeoutMS=\d", re.IGNOREC
 def hosts(uri: str) -> str:
     """Return the hosts of *uri*, and nothing of it that could be secret.
 
-    :raises SagaflowError: if a password may be taken for something else. The driver's own error
-        would repeat parts of it.
+    :raises SagaflowError: if the driver would take a part of the password for something else. Its
+        own error would repeat that part.
     """
     location, _, options = uri.partition("://")[2].partition("?")
     authority, _, path = location.partition("/")
@@ -29,7 +29,7 @@ def hosts(uri: str) -> str:
 
 
 def impatient(uri: str) -> dict[str, Any]:
-    """Return the options of the driver for somebody who waits, unless *uri* has its own."""
+    """Return driver options for a person who waits for a server, unless *uri* sets a timeout."""
     if _OWN_TIMEOUT.search(uri):
         return {}
     return {"serverSelectionTimeoutMS": int(_SELECTION_TIMEOUT.total_seconds() * 1000)}

@@ -1,4 +1,4 @@
-"""The writes to one collection: those that come at the same time share round trips."""
+"""The writes to one collection: writes that come at the same time share round trips."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from sagaflow.mongo.drivers import Driver, encoded_size
 from sagaflow.mongo.statements import TRACES, Statement, fates_of
 
 MOST: Final = 32
-"""How many writes share a round trip."""
+"""How many writes share a round trip, at most."""
 AT_ONCE: Final = 4
+"""How many batches of one kind are under way at the same time, at most."""
 _LARGE: Final = 256 * 1024
-"""What is larger travels alone: a batch must fit into one message, which has 48 MB."""
+"""A larger write, in bytes, travels alone: a batch must fit into one message of 48 MB."""
 
 
 class Writes:
     """The writes to one collection.
 
-    A write that travels alone is told from others by the number that matched. Of several, the
-    server tells their number and what it refused; if some have not matched, one read tells which.
+    If a write travels alone, the number of matches tells whether it took place. Of several writes,
+    the server tells how many have matched and which it refused; if some have not matched, one read
+    of the documents tells which.
     """
 
     def __init__(self, driver: Driver, collection: str) -> None:
@@ -41,8 +43,8 @@ class Writes:
     async def insert(self, document: Document) -> WriteResult:
         """Insert a document and tell whether its id was free.
 
-        What cannot be encoded is refused before it gets into a batch, where it would fail all
-        others as well.
+        A document that cannot be encoded is refused before it gets into a batch, where it would
+        make all other writes fail as well.
         """
         if not self._inserts.is_idle and encoded_size(document) > _LARGE:
             return await self._insert_one(document)
@@ -53,8 +55,9 @@ class Writes:
     ) -> WriteResult:
         """Update at most one document and tell whether one matched.
 
-        :param size: how many bytes it takes, about, if it was encoded before.
-        :param alone: share no round trip, since the document would not tell.
+        :param size: how many bytes the statement takes, about; None if it was not encoded before.
+        :param alone: whether the statement must share no round trip, since its document would not
+            tell later whether it has matched.
         """
         if not self._updates.is_idle:
             if size is None:
@@ -94,7 +97,7 @@ class Writes:
         return fates
 
     async def _fates(self, statements: list[Statement], matched: int) -> Sequence[WriteResult]:
-        """Find out which have matched."""
+        """Find out which of *statements* have matched."""
         found: dict[SagaId, Mapping[str, Any]] = {}
         if matched:
             ids = [statement.correlation_id for statement in statements]

@@ -22,7 +22,7 @@ class RepositoryContract(
     IdContract,
     DocumentContract,
 ):
-    """The suite that the built-in repositories pass, for whoever writes another one.
+    """The suite that the built-in repositories pass, for authors of other repositories.
 
     Subclass it in a test module and say how a repository is opened; pytest, or any runner that
     calls methods named ``test_...``, does the rest. It needs neither fixtures nor plugins::

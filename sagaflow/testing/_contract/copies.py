@@ -1,4 +1,4 @@
-"""Documents are handed over for good; inbox and history are bounded."""
+"""A repository shares no document with its callers; inbox and history are bounded."""
 
 from __future__ import annotations
 

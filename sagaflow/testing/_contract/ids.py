@@ -80,7 +80,7 @@ class Number(IntEnum):
 
 
 class ForeignUUID(UUID):
-    """As drivers of other databases return."""
+    """A UUID of another class, as drivers of other databases return."""
 
 
 SAME: list[tuple[SagaId, SagaId]] = [

@@ -32,13 +32,18 @@ class Contract(ABC):
 
     @abstractmethod
     def open(self, clock: ManualClock) -> AbstractAsyncContextManager[SagaRepository]:
-        """Return what makes an empty repository, entered on the runtime of the test."""
+        """Return an asynchronous context manager that opens an empty repository.
+
+        It is entered on the runtime of the test.
+
+        :param clock: the clock of the repository.
+        """
 
 
 def promise(
     check: Callable[[ContractT, SagaRepository], Awaitable[None]],
 ) -> Callable[[ContractT], None]:
-    """Make a test of what asks a repository: one that needs neither a fixture nor a plugin."""
+    """Make a test method of a check of a repository; it needs neither fixtures nor plugins."""
 
     def test(self: ContractT) -> None:
         async def run() -> None:
@@ -66,7 +71,7 @@ class Raised:
 
 @contextmanager
 def raises(kind: type[Exception], *, match: str = "") -> Generator[Raised]:
-    """Expect an error of this kind, that says this."""
+    """Expect an error of this kind, whose text has a match for the pattern *match*."""
     raised = Raised()
     try:
         yield raised

@@ -101,7 +101,7 @@ class QueryContract(Contract):
 
     @promise
     async def test_every_one_of_very_many_sagas_is_found(self, repository: SagaRepository) -> None:
-        """More than the cap that a repository might forget about."""
+        """There are more sagas than a server might return by default."""
         many, old = range(1200), NOW - timedelta(hours=1)
         await store(repository, *(document(number, updated_at=old, wake=NOW) for number in many))
         await store(repository, document("another", state="waiting"))
@@ -255,7 +255,7 @@ class QueryContract(Contract):
     async def test_document_that_only_keeps_early_events_is_not_seen(
         self, repository: SagaRepository
     ) -> None:
-        """Its saga has not started."""
+        """The saga of such a document has not started."""
         old = NOW - timedelta(days=1)
         await store(repository, document(state="", status=Status.EMBRYO, updated_at=old))
         assert await repository.find(Parcel, "p-1") is None

@@ -152,7 +152,7 @@ def full_record(correlation_id: SagaId = "p-1") -> SagaRecord:
 
 
 def timer(identity: str, **given: Any) -> Timer:
-    """Return something that happens later."""
+    """Return a timer that waits to fire."""
     fields: dict[str, Any] = {"name": "remind", "due": NOW + SECOND, "kind": TimerKind.EVENT}
     return Timer(id=identity, causation_id="m-1", **(fields | given))
 
@@ -177,7 +177,7 @@ def compensation(identity: str, **given: Any) -> RecordedCompensation:
 
 
 def past(version: int) -> HistoryEntry:
-    """Return what was done to make this version."""
+    """Return the history entry of the write that made this version."""
     return HistoryEntry(
         at=NOW,
         event="Sent",
@@ -197,7 +197,7 @@ def change(before: SagaRecord, *, inbox_size: int = 128, **given: Any) -> Docume
 
 
 def plain_change(correlation_id: SagaId, version: int, **given: Any) -> DocumentChange:
-    """Return a change that only says what it sets, and what it appends to the inbox."""
+    """Return a change that only sets fields and appends ids to the inbox."""
     push = {"inbox": Push(given.pop("inbox"), given.pop("keep", None))} if "inbox" in given else {}
     return DocumentChange(
         correlation_id=correlation_id,

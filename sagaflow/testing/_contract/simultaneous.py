@@ -28,7 +28,7 @@ NamedWrites = Mapping[Any, Callable[[], Awaitable[bool]]]
 
 
 async def at_once(writes: NamedWrites) -> dict[Any, bool]:
-    """Make all these writes at the same time and return what each was told."""
+    """Make all these writes at the same time and return the result of each, by its name."""
     told: dict[Any, bool] = {}
 
     async def make(name: Any, write: Callable[[], Awaitable[bool]]) -> None:
@@ -68,7 +68,7 @@ class SimultaneousContract(Contract):
             number: next_of(
                 evolve(overtaken if number % 3 else current, correlation_id=number), f"new-{number}"
             )
-            for number in range(80)  # the last 20 are not there at all
+            for number in range(80)  # the last 20 sagas are not there at all
         }
         told = await at_once(updates_of(repository, changes))
         assert told == {number: number < 60 and number % 3 == 0 for number in range(80)}

@@ -1,4 +1,4 @@
-"""What every repository does with a document: memory and MongoDB, with every driver."""
+"""What every repository does with a document, in memory and in MongoDB with every driver."""
 
 from __future__ import annotations
 

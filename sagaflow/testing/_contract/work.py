@@ -91,7 +91,7 @@ class WorkContract(Contract):
     async def test_note_of_another_version_only_removes_sent_messages(
         self, repository: SagaRepository
     ) -> None:
-        """A transition has come in between, and it knows better when there is work to do."""
+        """A transition has come in between, and its wake must not be overwritten."""
         before = record(version=2, outbox=OUTBOX, wake=NOW)
         await store(repository, encode_record(before))
         later = {"wake": NOW + SECOND}
@@ -145,7 +145,7 @@ class WorkContract(Contract):
     async def test_wake_that_was_moved_meanwhile_is_set_by_the_next_transition(
         self, repository: SagaRepository
     ) -> None:
-        """The transition has read the same wake that it wants, but that is no longer stored."""
+        """The transition wants the wake that it has read, but another wake is stored by then."""
         before = record(outbox=OUTBOX, wake=NOW)
         await store(repository, encode_record(before))
         await repository.bookkeep(PARCEL, note(set={"wake": NOW + timedelta(days=1)}))
