@@ -50,7 +50,7 @@ def test_list_of_what_is_left_alone_says_why(mixed: Stored) -> None:
         ("soon", "damaged", "its wake is 'soon'"),
         ("timer", "damaged", "the field 'id' is missing"),
         ("Decimal128('1.5')", "damaged", "its _id is a Decimal128"),
-        ("foreign", "damaged", "the field 'status' is missing"),
+        ("foreign", "damaged", "the field 'incarnation' is missing"),
     }
 
 
@@ -112,11 +112,11 @@ def test_numbers_count_what_is_left_alone(mixed: Stored) -> None:
 
 def test_damaged_one_is_shown_by_what_it_has_but_not_what_that_says(mixed: Stored) -> None:
     found = lines_of(mixed, "show", LOAN, "foreign")
-    assert found[:2] == ["Loan foreign", "  damaged: the field 'status' is missing"]
+    assert found[:2] == ["Loan foreign", "  damaged: the field 'incarnation' is missing"]
     assert "  card  str" in found and "  wake  datetime" in found
     assert SECRET not in "\n".join(found)
     said: Any = json.loads("\n".join(lines_of(mixed, "show", LOAN, "foreign", "--json")))
-    assert said["unreadable"] == "damaged: the field 'status' is missing"
+    assert said["unreadable"] == "damaged: the field 'incarnation' is missing"
     assert said["fields"]["card"] == "str"
 
 

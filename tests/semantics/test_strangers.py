@@ -178,6 +178,7 @@ async def test_id_that_is_none_never_becomes_a_query(
     assert found is not None
 
 
+@pytest.mark.timeout(300)  # hundreds of reads, again and again, on a machine with other work
 async def test_more_damaged_documents_than_a_sweep_takes_are_in_nobodys_way(
     repository: SagaRepository, clock: ManualClock, put: Put, caplog: pytest.LogCaptureFixture
 ) -> None:
