@@ -72,3 +72,28 @@ async def test_removal_that_fails_while_another_is_added_is_tried_again_with_it(
     world.add(1, goes_on=False)
     world.before = lambda: world.add(2, goes_on=False)
     assert await world.fail() == ("life-1", "life-2")
+
+
+async def test_removal_that_closing_interrupts_is_made_when_it_is_closed(
+    anyio_backend: str,
+) -> None:
+    waits = anyio.Event()
+
+    async def hang(_: object) -> None:
+        waits.set()
+        await anyio.sleep_forever()
+
+    process = process_at()
+    repository = Interrupted(MemoryRepository(), note=hang)
+    removals = Removals(
+        process,
+        Store(process=process, repository=repository),
+        Outages(clock=process.clock),
+    )
+    key = saga_key("Notes", "n")
+    async with anyio.create_task_group() as tasks:
+        removals.add(Removal(key, Notes, record(1, 2), ("life-1",), tasks, goes_on=False))
+        tasks.start_soon(removals.settle, Notes, "n")
+        await waits.wait()
+        tasks.cancel_scope.cancel()
+    assert removals.of(Notes, record(1, 2)) == ("life-1",)

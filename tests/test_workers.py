@@ -20,6 +20,7 @@ from sagaflow import (
     Saga,
     SagaId,
     SagaRepository,
+    ServerUnavailableError,
     State,
     initially,
 )
@@ -659,3 +660,42 @@ async def test_swept_saga_is_looked_at_once_before_it_is_claimed() -> None:
     assert sorted(asked) == [(what, one) for what in ("claim", "look") for one in ("a", "b")]
     for one in ("a", "b"):
         assert asked.index(("look", one)) < asked.index(("claim", one))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ServerUnavailableError("away"), "the store fails"),
+        (LookupError("a bug"), "looking for its due work failed"),
+    ],
+)
+async def test_what_cannot_be_taken_back_is_left_to_the_sweep(
+    world: World, caplog: pytest.LogCaptureFixture, error: Exception, told: str
+) -> None:
+    class Failing(MemoryRepository):
+        def due(self, *_: Any, **__: Any) -> AsyncIterator[SagaId]:
+            raise error
+
+    world.repository, world.poll_interval = Failing(), timedelta(hours=1)
+    background = world.background()
+    background.takes_back = True
+    async with running(background):
+        await anyio.wait_all_tasks_blocked()
+    assert told in caplog.text
+
+
+async def test_saga_that_cannot_be_read_is_not_taken_back(world: World) -> None:
+    await world.store(record("a", NOW))
+
+    class Failing(MemoryRepository):
+        async def load_document(self, *_: Any, **__: Any) -> Any:
+            raise ServerUnavailableError("away")
+
+    failing = Failing()
+    await failing.insert_document("Job", encode_record(record("a", NOW)))
+    world.repository = failing
+    background = world.background()
+    background.takes_back = True
+    async with running(background):
+        await anyio.wait_all_tasks_blocked()
+    assert world.worked == []

@@ -172,7 +172,7 @@ class Removals:
         wake = earliest(evolve(record, outbox=left), self._process.machine(saga_type))
         lease = self._process.own_lease() if goes_on else None
         newer: SagaRecord | None = None
-        done = False
+        done = is_cancelled = False
         try:
             noted = await self._store.bookkeep(
                 saga_type, record, sent=accepted, sending=None, wake=wake, lease=lease
@@ -184,18 +184,21 @@ class Removals:
             self._outages.report(exc)
         except BaseException as exc:
             # One saga that cannot be read must not keep the others from being seen to.
+            is_cancelled = True  # then the messages are removed when the orchestrator closes
+            error = failure(exc)
+            is_cancelled = False
             saga = saga_type.table.saga
             logger.exception(
                 "%s %r: removing sent messages failed",
                 saga,
                 record.correlation_id,
-                exc_info=failure(exc),
+                exc_info=error,
                 extra=about(saga, record.correlation_id, version=record.version),
             )
         finally:
             # Where more is being sent, or was accepted meanwhile, all of it is tried again: for the
             # lane that sends, the messages are removed.
-            if done or not (goes_on or removal.additions > additions):
+            if done or not (goes_on or is_cancelled or removal.additions > additions):
                 self.forget(saga_type, record, accepted)
         if newer is not None:
             await self.on_newer(saga_type, newer, removal.tasks)
