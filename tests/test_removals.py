@@ -10,10 +10,13 @@ from anyio.abc import TaskGroup
 from attrs import define
 
 from sagaflow import MemoryRepository, ServerUnavailableError
+from sagaflow._codec.documents import encode_record
 from sagaflow._model.ids import saga_key
+from sagaflow._model.record import evolve
 from sagaflow._runtime.outages import Outages
 from sagaflow._runtime.removals import Removal, Removals
 from sagaflow._runtime.store import Store
+from sagaflow._runtime.transitions import Transitions
 from tests.processes import process_at
 from tests.semantics.support import Interrupted
 from tests.test_relay import Notes, record
@@ -97,3 +100,25 @@ async def test_removal_that_closing_interrupts_is_made_when_it_is_closed(
         await waits.wait()
         tasks.cancel_scope.cancel()
     assert removals.of(Notes, record(1, 2)) == ("life-1",)
+
+
+async def test_messages_that_others_have_removed_are_not_put_back_by_a_saga_that_is_not_known(
+    anyio_backend: str,
+) -> None:
+    """A write of the whole outbox would send them again."""
+    process, repository = process_at(), MemoryRepository()
+    store = Store(process=process, repository=repository)  # which knows no saga from before
+    transitions = Transitions(
+        process, store, Removals(process, store, Outages(clock=process.clock))
+    )
+    before = evolve(record(1, 2), sequence=2)
+    await repository.insert_document("Notes", encode_record(before))
+    await store.bookkeep(Notes, before, sent=tuple(m.id for m in before.outbox), wake=None)
+    after = evolve(
+        before, version=before.version + 1, token="next", outbox=before.outbox[1:], history=()
+    )
+    stored = await transitions.commit(Notes, before, after)
+    assert stored is not None
+    document = await repository.load_document("Notes", "n", message_id=None)
+    assert document is not None
+    assert document["outbox"] == []

@@ -8,13 +8,11 @@ from typing import Final
 from attrs import define, field, frozen, setters
 from attrs.validators import ge
 
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import SagaId, SagaKey
 from sagaflow._model.record import Failing, Lease, SagaRecord, evolve
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
 """How much all of them may take in stored form; those used longest ago make room."""
-
-_Key = tuple[str, type, SagaId]
 
 
 @frozen
@@ -41,7 +39,7 @@ class HotSagas:
     """
 
     most: int = field(validator=ge(0))
-    _kept: dict[_Key, HotSaga] = field(factory=dict[_Key, HotSaga], init=False)
+    _kept: dict[SagaKey, HotSaga] = field(factory=dict[SagaKey, HotSaga], init=False)
     _bytes: int = field(default=0, init=False)
 
     def get(self, saga: str, correlation_id: SagaId) -> HotSaga | None:
@@ -80,7 +78,7 @@ class HotSagas:
             return known
         return known if is_same(known.record, record) else None
 
-    def _forget(self, key: _Key) -> HotSaga | None:
+    def _forget(self, key: SagaKey) -> HotSaga | None:
         known = self._kept.pop(key, None)
         if known is not None:
             self._bytes -= known.size or 0

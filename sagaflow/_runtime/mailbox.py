@@ -17,9 +17,7 @@ from attrs import define, field
 
 from sagaflow._definition.saga import Saga
 from sagaflow._model.fresh import new_deque
-from sagaflow._model.ids import SagaId
-
-_Key = tuple[str, type, SagaId]
+from sagaflow._model.ids import SagaId, SagaKey
 
 
 @define(eq=False)
@@ -90,8 +88,8 @@ class Mailbox:
         them is void.
     """
 
-    key: _Key
-    mailboxes: dict[_Key, Mailbox]
+    key: SagaKey
+    mailboxes: dict[SagaKey, Mailbox]
     longest_turn: timedelta
     holder: Turn | None = None
     waiting: deque[Turn] = field(factory=new_deque)
@@ -128,7 +126,7 @@ class Mailboxes:
     """
 
     longest_turn: timedelta
-    _mailboxes: dict[_Key, Mailbox] = field(factory=dict[_Key, Mailbox], init=False)
+    _mailboxes: dict[SagaKey, Mailbox] = field(factory=dict[SagaKey, Mailbox], init=False)
 
     def enter(self, saga_type: type[Saga], correlation_id: SagaId) -> Turn:
         """Line up an event.

@@ -99,9 +99,7 @@ class Resuming:
                     continue
                 except BaseException as exc:  # noqa: BLE001 - raised below
                     errors.append(failure(exc))
-                    if isinstance(
-                        exc, ServerUnavailableError
-                    ):  # the others would only say it again
+                    if isinstance(exc, ServerUnavailableError):  # as for all others
                         raise_all("several sagas failed", errors)
                 else:
                     if lane is not None:
