@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Timer
 from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from sagaflow._model.errors import SagaflowError
 
@@ -19,7 +19,7 @@ from sagaflow._model.errors import SagaflowError
 # standard input of the child is closed then. Ctrl-C reaches the child as well as the parent, which
 # needs the server a little longer, so the child ignores it. The server stands alone: as a replica
 # set of one, it would write a log for its replicas with each change.
-_PROGRAM: Final = """\
+PROGRAM: Final = """\
 import signal
 import sys
 
@@ -39,7 +39,6 @@ server.stop()
 """
 
 _LAST_PORT: Final = 65535
-_START_TIMEOUT: Final = timedelta(minutes=1)
 
 
 class EmbeddedServer:
@@ -52,6 +51,10 @@ class EmbeddedServer:
     :param port: the port where it listens on the loopback interface; a free one by default.
     :raises SagaflowError: if *port* cannot be the number of a port.
     """
+
+    # Neither is a setting, since no program is better for another value; a test is.
+    _program: ClassVar[str] = PROGRAM
+    _start_timeout: ClassVar[timedelta] = timedelta(minutes=1)
 
     def __init__(self, path: Path | str | None = None, *, port: int = 0) -> None:
         if not 0 <= port <= _LAST_PORT:
@@ -98,7 +101,7 @@ class EmbeddedServer:
 
     def _spawn(self, path: Path) -> int:
         """Start the child process and return the port where it listens."""
-        command = [sys.executable, "-c", _PROGRAM, str(path), str(self._port)]
+        command = [sys.executable, "-c", self._program, str(path), str(self._port)]
         # A file, since nobody would read a pipe: once full, it would stop the server.
         with tempfile.TemporaryFile("w+", errors="replace") as errors:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, constant arguments
@@ -109,7 +112,7 @@ class EmbeddedServer:
                 text=True,
             )
             assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-            too_late = Timer(_START_TIMEOUT.total_seconds(), self._process.kill)
+            too_late = Timer(self._start_timeout.total_seconds(), self._process.kill)
             too_late.start()
             try:
                 line = self._process.stdout.readline()

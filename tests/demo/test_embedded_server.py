@@ -13,11 +13,22 @@ import pymongo
 import pytest
 
 from sagaflow.exceptions import SagaflowError
-from sagaflow.mongo import EmbeddedServer, embedded
+from sagaflow.mongo import EmbeddedServer
+from sagaflow.mongo.embedded import PROGRAM
 
 pytestmark = pytest.mark.skipif(
     "SAGAFLOW_TEST_MONGODB_URI" in os.environ, reason="another server is tested"
 )
+
+
+def server_of(program: str, path: Path | None = None) -> EmbeddedServer:
+    """A server whose process runs this program, and has ten seconds to start."""
+
+    class Server(EmbeddedServer):
+        _program = program
+        _start_timeout = timedelta(seconds=10)
+
+    return Server(path)
 
 
 @pytest.fixture
@@ -28,21 +39,17 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_server_that_does_not_start_says_why_and_leaves_no_directory(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch
+    temporary: Path,
 ) -> None:
-    monkeypatch.setattr(embedded, "_PROGRAM", "raise SystemExit('the disk is full')")
     with pytest.raises(SagaflowError, match="did not start: the disk is full"):
-        EmbeddedServer().start()
+        server_of("raise SystemExit('the disk is full')").start()
     assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_an_interrupt_while_it_starts_ends_it_and_leaves_no_directory(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_while_it_starts_ends_it_and_leaves_no_directory(temporary: Path) -> None:
     program = "import os, signal, sys; os.kill(os.getppid(), signal.SIGINT); sys.stdin.read()"
-    monkeypatch.setattr(embedded, "_PROGRAM", program)
-    server = EmbeddedServer()
+    server = server_of(program)
     with pytest.raises(KeyboardInterrupt):
         server.start()
     assert list(temporary.iterdir()) == []
@@ -51,11 +58,10 @@ def test_an_interrupt_while_it_starts_ends_it_and_leaves_no_directory(
 
 
 def test_a_directory_of_the_user_stays_when_the_server_does_not_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(embedded, "_PROGRAM", "raise SystemExit('no')")
     with pytest.raises(SagaflowError):
-        EmbeddedServer(tmp_path).start()
+        server_of("raise SystemExit('no')", tmp_path).start()
     assert tmp_path.is_dir()
 
 
@@ -64,14 +70,10 @@ def test_a_port_that_cannot_be_is_refused() -> None:
         EmbeddedServer(port=65536)
 
 
-def test_a_talkative_server_is_not_held_up_and_leaves_no_file(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_talkative_server_is_not_held_up_and_leaves_no_file(temporary: Path) -> None:
     """What it says fits in no pipe, and nobody reads it."""
     program = "import sys; sys.stderr.write('x' * 10**6); print(1, flush=True); sys.stdin.read()"
-    monkeypatch.setattr(embedded, "_PROGRAM", program)
-    monkeypatch.setattr(embedded, "_START_TIMEOUT", timedelta(seconds=10))
-    with EmbeddedServer() as server:
+    with server_of(program) as server:
         assert server.uri.startswith("mongodb://127.0.0.1:1/")
         with pytest.raises(SagaflowError, match=r"running already, at mongodb://127.0.0.1:1/"):
             server.start()
@@ -80,12 +82,11 @@ def test_a_talkative_server_is_not_held_up_and_leaves_no_file(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_ctrl_c_of_the_terminal_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_of_the_terminal_does_not_end_it() -> None:
     interrupt = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
-    program = embedded._PROGRAM.replace("sys.stdin.read()", interrupt + "sys.stdin.read()")  # pyright: ignore[reportPrivateUsage]
+    program = PROGRAM.replace("sys.stdin.read()", interrupt + "sys.stdin.read()")
     assert interrupt in program
-    monkeypatch.setattr(embedded, "_PROGRAM", program)
-    with EmbeddedServer() as server:
+    with server_of(program) as server:
         client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
             server.uri, serverSelectionTimeoutMS=2000
         )

@@ -15,7 +15,8 @@ import pymongo
 import pytest
 
 from sagaflow import SagaflowError, ServerUnavailableError, UnknownOutcomeError
-from sagaflow.mongo import EmbeddedServer, MongoRepository, embedded
+from sagaflow.mongo import EmbeddedServer, MongoRepository
+from sagaflow.mongo.embedded import PROGRAM
 from tests.contract.records import PARCEL, document, load, record, store
 
 pytestmark = pytest.mark.skipif(
@@ -180,15 +181,15 @@ assert not any(name.startswith("secantus") for name in sys.modules)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_server_that_talks_much_starts_all_the_same(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_that_talks_much_starts_all_the_same(tmp_path: Path) -> None:
     """What it says on its standard error fills no pipe that nobody reads."""
     talk = "import sys; sys.stderr.write('x' * 1_000_000)\n"
-    program = embedded._PROGRAM  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(embedded, "_PROGRAM", talk + program)
-    server.start()
-    assert is_open(address(server))
+
+    class Talkative(EmbeddedServer):
+        _program = talk + PROGRAM
+
+    with Talkative(tmp_path / "data") as server:
+        assert is_open(address(server))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
