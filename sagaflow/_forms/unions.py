@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import Any, get_args, get_origin
 
@@ -85,26 +86,36 @@ def _union_encoder(
                 return literal.encode(value)
             except UnfitValueError:
                 continue
-        fitting: list[_Tagged | Form] = [member for member in tagged if member.cls is cls]
-        fitting = fitting or [member for member in tagged if isinstance(value, member.cls)]
+        own: list[_Tagged | Form] = [member for member in tagged if member.cls is cls]
+        wider: list[_Tagged | Form] = [
+            member for member in tagged if member.cls is not cls and isinstance(value, member.cls)
+        ]
+        fitting = own or wider
         fitting += [
             form
             for member, form in native.items()
             if isinstance(value, (float, int) if member is float else member)
         ]
-        if len(fitting) == 1:
+        perhaps = wider if own else []
+        if len(fitting) == 1 and not perhaps:
             return fitting[0].encode(value)
-        return _best(fitting, declared, value)
+        return _best(fitting, perhaps, declared, value)
 
     return encode
 
 
-def _best(fitting: list[_Tagged | Form], declared: Any, value: object) -> object:
-    """Return the stored form by the first member of *fitting* that reads the very same back.
+def _best(
+    fitting: list[_Tagged | Form], perhaps: list[_Tagged | Form], declared: Any, value: object
+) -> object:
+    """Return the stored form by the first member that reads the very same back.
 
     There may be several collections of one kind: ``[1]`` is a ``list[int]``, and a ``list[float]``
-    would take it, too. If no member reads the very same back, the first that takes it counts.
+    would take it, too. If no member reads the very same back, the first of *fitting* that takes the
+    value counts.
 
+    :param perhaps: members for a wider class than the value's own, where *fitting* are for that:
+        ``["a"]`` may be meant for ``Sequence[str]`` beside ``list[int]``. They take only what they
+        read back as it was: ``[True]`` beside ``list[str]`` is wrong, and no ``Sequence[int]``.
     :raises UnfitValueError: if no member takes the value.
     """
     problem: UnfitValueError | None = None
@@ -118,6 +129,11 @@ def _best(fitting: list[_Tagged | Form], declared: Any, value: object) -> object
             if same_value(member.decode(stored), value):
                 return stored
             taken.append(stored)
+    for member in perhaps:
+        with suppress(UnfitValueError):
+            stored = member.encode(value)
+            if same_value(member.decode(stored), value):
+                return stored
     if taken:
         return taken[0]
     raise problem or UnfitValueError(f"{shown(value)} is none of {declared}")

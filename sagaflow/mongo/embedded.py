@@ -52,7 +52,7 @@ class EmbeddedServer:
     :raises SagaflowError: if *port* cannot be the number of a port.
     """
 
-    # Neither is a setting, since no program is better for another value; a test is.
+    # No settings: only a test runs another program in the child process, or waits for less time.
     _program: ClassVar[str] = PROGRAM
     _start_timeout: ClassVar[timedelta] = timedelta(minutes=1)
 

@@ -3,13 +3,20 @@ from __future__ import annotations
 import math
 import typing
 from collections import ChainMap, Counter, defaultdict, deque
-from collections.abc import Callable, Mapping, MutableSequence, MutableSet, Sequence
+from collections.abc import (
+    Callable,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    MutableSet,
+    Sequence,
+)
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar, Union
+from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar, Union, cast
 from uuid import UUID
 
 import bson
@@ -185,6 +192,71 @@ def test_key_that_a_server_might_misread_is_stored_as_a_value(key: object) -> No
 def test_stored_name_of_a_type_does_not_say_where_it_is_defined() -> None:
     assert form_of(Line | Stop).encode(Stop("here"))["@type"] == "Stop"  # type: ignore[index]
     assert form_of(list[Line] | str).encode([])["@type"] == "list[Line]"  # type: ignore[index]
+
+
+# A value of one class may still be meant for the other member of a union
+
+BY_KIND: Final = cast(
+    "tuple[tuple[Any, Any, Any], ...]",
+    (
+        (Sequence, list, list),
+        (Sequence, tuple, tuple),
+        (MutableSequence, list, list),
+        (AbstractSet, set, set),
+        (AbstractSet, frozenset, frozenset),
+        (MutableSet, set, set),
+    ),
+)
+MAPPINGS: Final = cast("tuple[Any, ...]", (Mapping, MutableMapping))
+ITEMS: Final = ((bytes, int, b"x"), (bool, int, False), (int, bool, 1), (str, int, "a"))
+
+
+def unions_of_kinds() -> list[tuple[Any, object]]:
+    """Unions of a kind of collection with another that the value is of as well, but for its items.
+
+    The value may be empty, too, or hold a collection.
+    """
+    lists, tuples = cast("Any", list), cast("Any", tuple)
+    dicts, sequences = cast("Any", dict), cast("Any", Sequence)
+    found: list[tuple[Any, object]] = []
+    for mine, yours, item in ITEMS:
+        for wide, narrow, make in BY_KIND:
+            other = tuples[yours, ...] if narrow is tuple else narrow[yours]
+            found += [(wide[mine] | other, make([item])), (other | wide[mine], make([item]))]
+            found.append((wide[mine] | other, make([])))
+        for wide in MAPPINGS:
+            found.append((wide[str, mine] | dicts[str, yours], {"a": item}))
+            found.append((dicts[str, yours] | wide[str, mine], {"a": item}))
+        found.append((sequences[lists[mine]] | lists[lists[yours]], [[item]]))
+        found.append((sequences[mine] | tuples[yours, yours], (item, item)))
+    found.append((Sequence[str] | tuple[str, int], ()))
+    found.append((tuple[str, int] | Sequence[str], ("a",)))
+    found.append((tuple[int] | tuple[int, int] | Sequence[int], (1, 2, 3)))
+    return found
+
+
+@pytest.mark.parametrize(("declared", "value"), unions_of_kinds(), ids=named)
+def test_value_that_only_the_wider_member_of_a_union_keeps_is_read_back(
+    declared: Any, value: object
+) -> None:
+    assert_same(written_and_read(declared, value), value)
+
+
+@pytest.mark.parametrize(
+    ("declared", "value"),
+    [
+        (MutableSequence[int] | list[str], [True]),
+        (list[str] | Sequence[int], [True]),
+        (Sequence[float] | tuple[str, ...], (1,)),
+        (Mapping[str, int] | dict[str, str], {"a": True}),
+        (AbstractSet[int] | set[str], {True}),
+    ],
+    ids=named,
+)
+def test_value_that_the_wider_member_of_a_union_would_change_is_refused(
+    declared: Any, value: object
+) -> None:
+    assert "expected str" in str(refusal(declared, value))
 
 
 # What cannot be stored

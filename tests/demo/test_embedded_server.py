@@ -21,12 +21,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def server_of(program: str, path: Path | None = None) -> EmbeddedServer:
-    """A server whose process runs this program, and has ten seconds to start."""
+def server_of(
+    program: str, path: Path | None = None, *, timeout: timedelta = timedelta(seconds=10)
+) -> EmbeddedServer:
+    """A server whose process runs this program, and has so much time to start."""
 
     class Server(EmbeddedServer):
         _program = program
-        _start_timeout = timedelta(seconds=10)
+        _start_timeout = timeout
 
     return Server(path)
 
@@ -43,6 +45,13 @@ def test_a_server_that_does_not_start_says_why_and_leaves_no_directory(
 ) -> None:
     with pytest.raises(SagaflowError, match="did not start: the disk is full"):
         server_of("raise SystemExit('the disk is full')").start()
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_server_that_says_nothing_is_given_up(temporary: Path) -> None:
+    silent = server_of("import sys; sys.stdin.read()", timeout=timedelta(milliseconds=50))
+    with pytest.raises(SagaflowError, match="did not start: it said nothing"):
+        silent.start()
     assert list(temporary.iterdir()) == []
 
 
