@@ -64,6 +64,7 @@ from sagaflow.exceptions import StrayCancellationError as StrayCancellationError
 from sagaflow.exceptions import UnknownEventError as UnknownEventError
 from sagaflow.exceptions import UnknownOutcomeError as UnknownOutcomeError
 from sagaflow.exceptions import UnknownStateError as UnknownStateError
+from sagaflow.exceptions import WireError as WireError
 from sagaflow.memory import MemoryRepository as MemoryRepository
 from sagaflow.observing import Observer as Observer
 from sagaflow.orchestrator import Orchestrator as Orchestrator
@@ -130,6 +131,7 @@ __all__ = [
     "UnknownEventError",
     "UnknownOutcomeError",
     "UnknownStateError",
+    "WireError",
     "__version__",
     "compensates",
     "during",

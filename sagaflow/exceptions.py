@@ -25,6 +25,7 @@ from sagaflow._model.errors import (
     UnknownEventError,
     UnknownOutcomeError,
     UnknownStateError,
+    WireError,
 )
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "UnknownEventError",
     "UnknownOutcomeError",
     "UnknownStateError",
+    "WireError",
 ]
 
 for _name in __all__:  # a traceback names an error by where it can be imported from

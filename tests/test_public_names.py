@@ -15,6 +15,7 @@ import svcs
 
 import sagaflow
 import sagaflow.abc
+import sagaflow.bus.wire
 import sagaflow.diagrams
 import sagaflow.exceptions
 import sagaflow.mongo
@@ -53,7 +54,7 @@ from sagaflow.testing import (
 
 MODULES = [sagaflow, sagaflow.diagrams, sagaflow.exceptions, sagaflow.mongo, sagaflow.testing]
 # Of these, only what `__all__` lists is public.
-PARTLY_PUBLIC = [sagaflow.abc, sagaflow.observing, sagaflow.otel]
+PARTLY_PUBLIC = [sagaflow.abc, sagaflow.bus.wire, sagaflow.observing, sagaflow.otel]
 ALL_MODULES = [*MODULES, *PARTLY_PUBLIC]
 
 
@@ -75,6 +76,7 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow.abc, "SagaRepository Bus Bookkeeping DocumentChange Document Lease Push"),
     (sagaflow, "MessageId SagaId"),
     (sagaflow.abc, "MessageId SagaId"),
+    (sagaflow.bus.wire, "Wire WireMessage WireReason Binding"),
     (sagaflow.diagrams, "Diagram Trail Step diagram_of trail_of to_mermaid to_dot to_svg"),
     (sagaflow.mongo, "MongoRepository"),
     (sagaflow, "Observer Health"),
@@ -105,6 +107,7 @@ MEMBERS: list[tuple[object, str]] = [
     (OutcomeKind, "UNCORRELATED COMPENSATING DEFERRED SUSPENDED"),
     (Status, "ACTIVE COMPENSATING SUSPENDED FINISHED"),
     (MemoryBus, "subscribe publish"),
+    (sagaflow.bus.wire.Wire, "encode decode name_of type_of takes names_for"),
     (Envelope, "body id correlation_id causation_id headers"),
     (ManualClock, "now advance"),
     (SagaTest, "given given_state when advance then on retry skip cancel clock"),
@@ -130,6 +133,7 @@ KEYWORDS: list[tuple[Any, str]] = [
     (Context.schedule, "event after at name"),
     (Context.cancel, "name"),
     (Context.idempotency_key, "name"),
+    (sagaflow.bus.wire.Wire, "messages binding source max_bytes"),
     (MemoryBus.publish, "message correlation_id message_id headers"),
     (MemoryBus.subscribe, "envelope"),
     (MemoryRepository.find_stale, "saga_type older_than"),

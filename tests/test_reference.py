@@ -11,6 +11,7 @@ import pytest
 
 import sagaflow
 import sagaflow.abc
+import sagaflow.bus.wire
 import sagaflow.diagrams
 import sagaflow.exceptions
 import sagaflow.mongo
@@ -23,6 +24,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 MODULES = [
     sagaflow,
     sagaflow.abc,
+    sagaflow.bus.wire,
     sagaflow.diagrams,
     sagaflow.mongo,
     sagaflow.observing,

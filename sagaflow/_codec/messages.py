@@ -116,6 +116,14 @@ class MessageTypes:
         """Return the name under which messages of this class are stored."""
         return self._names.get(message_type, message_type.__name__)
 
+    def written_name(self, message_type: type) -> str | None:
+        """Return the name under which this class is written; None if it is not registered."""
+        return self._names.get(message_type)
+
+    def registered(self) -> Mapping[str, type]:
+        """Return every registered name, earlier names of a class included, with its class."""
+        return dict(self._by_name)
+
     def _new_name(self, cls: type, path: str) -> str:
         """Return the name under which messages of a class are stored from now on.
 

@@ -28,6 +28,7 @@ from sagaflow._forms.declared import (
 )
 from sagaflow._forms.form import Encoder, Form, FormOf
 from sagaflow._forms.instances import instance, is_message_class
+from sagaflow._forms.json_forms import json_instance, json_primitive, json_union, tagged
 from sagaflow._forms.scalars import dynamic, enum, is_primitive, literal, primitive
 from sagaflow._forms.unions import union
 from sagaflow._forms.values import MOST_LEVELS, TooDeepError, UnfitValueError, levels
@@ -50,16 +51,18 @@ class Resolved(NamedTuple):
 
     :ivar type: the type, with no alias before it.
     :ivar secret: whether values of the type are kept out of errors.
+    :ivar json: whether the form is for JSON, which has fewer kinds of values than a document.
     """
 
     type: Any
     secret: bool = False
+    json: bool = False
 
 
-def _resolved(declared: Any) -> Resolved:
+def _resolved(declared: Any, *, json: bool = False) -> Resolved:
     if is_secret(declared):
-        return Resolved(_key(plain(revealed(declared))), secret=True)
-    return Resolved(_key(plain(declared)))
+        return Resolved(_key(plain(revealed(declared))), secret=True, json=json)
+    return Resolved(_key(plain(declared)), json=json)
 
 
 def _key(declared: Any) -> Any:
@@ -76,8 +79,21 @@ def form_of(declared: Any) -> Form:
     :raises TypeError: if the type cannot be stored.
     :raises NameError: if a name in an annotation within it is not defined, yet.
     """
+    return _whole(declared, json=False)
+
+
+def json_form_of(declared: Any) -> Form:
+    """Return how the values of a declared type are written as JSON values and read back.
+
+    :raises TypeError: if the type cannot be written.
+    :raises NameError: if a name in an annotation within it is not defined, yet.
+    """
+    return _whole(declared, json=True)
+
+
+def _whole(declared: Any, *, json: bool) -> Form:
     try:
-        return _found(_resolved(declared))
+        return _found(_resolved(declared, json=json))
     except NameError as exc:
         raise undefined(exc, declared) from exc
     except RecursionError:
@@ -131,12 +147,16 @@ def _begin(meant: Resolved, make: _Make, forms: dict[Resolved, Form]) -> Form:
     # A type may be part of itself: another form stands for its form until that is complete.
     later = _Later()
     forms[meant] = Form(later.encode, later.decode)
-    form = forms[meant] = later.form = make(meant.type, _part)
+    form = forms[meant] = later.form = make(meant.type, _json_part if meant.json else _part)
     return form
 
 
 def _part(declared: Any) -> Form:
     return _found(_resolved(declared))
+
+
+def _json_part(declared: Any) -> Form:
+    return _found(_resolved(declared, json=True))
 
 
 def _found(meant: Resolved) -> Form:
@@ -180,9 +200,9 @@ class _Later:
         return self.form.decode(stored)
 
 
-def _secret(declared: Any, _: FormOf) -> Form:
+def _secret(declared: Any, form_of: FormOf) -> Form:
     """Return the form of a secret, whose value is kept out of the errors about it."""
-    form = _found(Resolved(declared))
+    form = form_of(declared)
 
     def encode_secret(value: object) -> object:
         try:
@@ -230,6 +250,26 @@ _KINDS: Final[tuple[tuple[Callable[[Any], bool], _Make], ...]] = (
 """The kinds of types, each with the function that makes a form. The first kind that fits counts."""
 
 
+def _as_json(make: _Make) -> _Make:
+    """Make the document's form of a value without parts, and write what that holds as JSON."""
+    return lambda declared, _: tagged(make(declared, _part))
+
+
+def _json_union(declared: Any, form_of: FormOf) -> Form:
+    return json_union(declared, form_of, _part)
+
+
+_JSON_KINDS: Final[tuple[tuple[Callable[[Any], bool], _Make], ...]] = (
+    (is_dynamic, _as_json(dynamic)),
+    (is_primitive, json_primitive),
+    (is_union, _json_union),
+    (is_literal, _as_json(literal)),
+    (is_enum, _as_json(enum)),
+    (lambda declared: is_message_class(get_origin(declared) or declared), json_instance),
+)
+"""The kinds whose JSON is not made as their documents are; they are asked for before the others."""
+
+
 @frozen
 class _Structure:
     """A decoder as cattrs calls it: with the type as well, which a form knows already."""
@@ -255,12 +295,18 @@ def _converter_of_kinds() -> Converter:
     converter = Converter()
     for fits, make in reversed(_KINDS):  # cattrs asks the predicate first that was registered last
         _register(converter, _of_the_type(fits), make)
+    for fits, make in reversed(_JSON_KINDS):
+        _register(converter, _of_the_type_in_json(fits), make)
     _register(converter, lambda meant: meant.secret, _secret)
     return converter
 
 
 def _of_the_type(fits: Callable[[Any], bool]) -> Callable[[Resolved], bool]:
     return lambda meant: fits(meant.type)
+
+
+def _of_the_type_in_json(fits: Callable[[Any], bool]) -> Callable[[Resolved], bool]:
+    return lambda meant: meant.json and fits(meant.type)
 
 
 _converter: Final = _converter_of_kinds()

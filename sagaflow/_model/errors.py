@@ -30,6 +30,7 @@ __all__ = [
     "UnknownEventError",
     "UnknownOutcomeError",
     "UnknownStateError",
+    "WireError",
 ]
 
 
@@ -319,6 +320,20 @@ class NoHandlerError(BusError):
             f"subscribe a handler with bus.subscribe({message_type.__name__}, ...). "
             "It stays in its saga's outbox until somebody does."
         )
+
+
+class WireError(BusError):
+    """A message cannot travel: what came in is no message that is known here, or one cannot leave.
+
+    :ivar reason: which kind of fault it is, by a short name that does not change between releases:
+        a member of `sagaflow.bus.wire.WireReason`.
+    :ivar detail: what is wrong, and what to do; it holds no values of the message.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
 
 
 class StrayCancellationError(SagaflowError):
