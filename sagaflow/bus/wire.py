@@ -353,8 +353,6 @@ def _decoded(form: Form, text: bytes, not_json: WireReason, misfit: WireReason) 
         value = read_json(text)
     except ValueError as exc:
         raise WireError(not_json, str(exc)) from None
-    if not isinstance(value, dict):
-        raise WireError(misfit, "it is no JSON object")
     try:
         return form.decode(value)
     except Exception as exc:  # noqa: BLE001 - whatever a stranger's data leads to

@@ -97,6 +97,11 @@ def test_what_another_language_may_write_is_read(declared: Any, text: str, wante
 @frozen
 class Card:
     number: Secret[str]
+    owner: Secret[UUID] = A_UUID
+
+
+def test_secret_is_written_as_json_as_well() -> None:
+    assert_same(written_and_read(Card, Card("4111")), Card("4111"))
 
 
 @pytest.mark.parametrize(
