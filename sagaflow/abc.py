@@ -384,8 +384,10 @@ class Bus(Protocol):
     """What carries messages. Any object with these two methods will do.
 
     An orchestrator that closes also calls the bus's method ``unsubscribe(handler)``, if there is
-    one. A bus may also have a method ``delivers_at_once(message_type, correlation_id)``, which
-    tells whether `publish` would wait for nothing now: then no task is started to send a message.
+    one, and one that has subscribed its coroutine method ``announce()``, which returns once others
+    can publish to it. A bus may also have a method
+    ``delivers_at_once(message_type, correlation_id)``, which tells whether `publish` would wait for
+    nothing now: then no task is started to send a message.
     """
 
     def subscribe(

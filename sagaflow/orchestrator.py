@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
@@ -24,6 +24,7 @@ from sagaflow._model.errors import (
 from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.policy import Limits, RetryPolicy
 from sagaflow._model.services import svcs
+from sagaflow._model.verdict import Verdict
 from sagaflow._runtime.health import Health
 from sagaflow._runtime.lanes import Lane
 from sagaflow._runtime.operations import Cancellation
@@ -143,9 +144,12 @@ class Orchestrator:
             raise SagaflowError("an Orchestrator is entered once: make another one")
         self._tasks = await anyio.create_task_group().__aenter__()
         self._parts.store.repository.settle_with(self._parts.removals.settle)
-        if self._bus is not None:
-            for event in dict.fromkeys(e for saga in self._sagas for e in saga.table.events):
-                self._bus.subscribe(event, self._receive, envelope=True)
+        try:
+            await self._subscribe()
+        except BaseException as exc:
+            self._unsubscribe()
+            await self._tasks.__aexit__(type(exc), exc, exc.__traceback__)
+            raise
         self._background_scope = anyio.CancelScope()
         self._tasks.start_soon(self._parts.leases.run, name="sagaflow leases")
         if self._works_in_background:
@@ -179,10 +183,23 @@ class Orchestrator:
             finally:
                 self._closed = True
                 self._tasks = None
-                unsubscribe = getattr(self._bus, "unsubscribe", None)
-                if unsubscribe is not None:
-                    unsubscribe(self._receive)
+                self._unsubscribe()
                 await self._settle()
+
+    async def _subscribe(self) -> None:
+        """Have the bus hand the events of the sagas to this orchestrator."""
+        if self._bus is None:
+            return
+        for event in dict.fromkeys(e for saga in self._sagas for e in saga.table.events):
+            self._bus.subscribe(event, self._receive, envelope=True)
+        announce: Callable[[], Awaitable[None]] | None = getattr(self._bus, "announce", None)
+        if announce is not None:
+            await announce()
+
+    def _unsubscribe(self) -> None:
+        unsubscribe = getattr(self._bus, "unsubscribe", None)
+        if unsubscribe is not None:
+            unsubscribe(self._receive)
 
     async def handle(
         self,
@@ -447,9 +464,9 @@ class Orchestrator:
         with self._background_scope:
             await self._parts.background.run(self._tasks)
 
-    async def _receive(self, envelope: Envelope[object]) -> None:
+    async def _receive(self, envelope: Envelope[object]) -> Verdict:
         self._refuse_if_closed()
-        await self._parts.intake.receive(envelope, self._tasks)
+        return await self._parts.intake.receive(envelope, self._tasks)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

@@ -6,16 +6,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import pymongo
-from anyio import to_thread
-from motor.motor_asyncio import AsyncIOMotorClient
 
 from examples.sqlite_repository import SqliteRepository
 from sagaflow import MemoryRepository, SagaRepository
 from sagaflow.mongo import MongoRepository
 from sagaflow.testing import ManualClock
+from tests.databases import opened_database
 
 WITHOUT_SERVER = ("memory", "sqlite")
 
@@ -33,22 +29,5 @@ async def opened(
             async with SqliteRepository.open(Path(folder) / "sagas.db", clock=clock) as file:
                 yield file
         return
-    try:
-        if store == "motor":
-            motor: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(uri)
-            yield MongoRepository(motor[database], clock=clock)
-            motor.close()
-        elif store == "pymongo-async":
-            async with MongoRepository.connect(uri, database=database, clock=clock) as made:
-                yield made
-        else:
-            client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri)
-            yield MongoRepository(client[database], clock=clock)
-            client.close()
-    finally:
-        await to_thread.run_sync(_drop, uri, database)
-
-
-def _drop(uri: str, database: str) -> None:
-    with pymongo.MongoClient[dict[str, Any]](uri) as client:
-        client.drop_database(database)
+    async with opened_database(store, uri, database) as found:
+        yield MongoRepository(found, clock=clock)

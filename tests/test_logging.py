@@ -64,6 +64,7 @@ def test_every_logger_is_one_of_the_packages() -> None:
     # Parts of one room that a user would not tell apart share a name.
     assert set(names) == {
         "logger = get_logger(__name__)",
+        'logger = get_logger("sagaflow.bus")',
         'logger = get_logger("sagaflow.delivery")',
         'logger = get_logger("sagaflow.outbox")',
     }

@@ -15,6 +15,7 @@ import svcs
 
 import sagaflow
 import sagaflow.abc
+import sagaflow.bus
 import sagaflow.bus.wire
 import sagaflow.diagrams
 import sagaflow.exceptions
@@ -52,7 +53,14 @@ from sagaflow.testing import (
     SagaTest,
 )
 
-MODULES = [sagaflow, sagaflow.diagrams, sagaflow.exceptions, sagaflow.mongo, sagaflow.testing]
+MODULES = [
+    sagaflow,
+    sagaflow.bus,
+    sagaflow.diagrams,
+    sagaflow.exceptions,
+    sagaflow.mongo,
+    sagaflow.testing,
+]
 # Of these, only what `__all__` lists is public.
 PARTLY_PUBLIC = [sagaflow.abc, sagaflow.bus.wire, sagaflow.observing, sagaflow.otel]
 ALL_MODULES = [*MODULES, *PARTLY_PUBLIC]
@@ -78,12 +86,13 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow.abc, "MessageId SagaId"),
     (sagaflow.bus.wire, "Wire WireMessage WireReason Binding"),
     (sagaflow.diagrams, "Diagram Trail Step diagram_of trail_of to_mermaid to_dot to_svg"),
-    (sagaflow.mongo, "MongoRepository"),
+    (sagaflow.mongo, "MongoBus MongoRepository"),
     (sagaflow, "Observer Health"),
     (sagaflow.observing, "Activity ActivityKind Fact Observer Backlog Ended Retrying Suspended"),
     (sagaflow.observing, "StoreFails StoreIsBack"),
     (sagaflow.otel, "OpenTelemetryObserver"),
     (sagaflow.testing, "ManualClock SagaTest AsyncSagaTest Participant RepositoryContract"),
+    (sagaflow.testing, "BusContract"),
     (sagaflow.testing, "containing in_any_order"),
     (sagaflow.testing, "explore replay saga_state_machine Deliver Advance Retry"),
     (sagaflow.testing, "Exploration Finding FindingKind"),

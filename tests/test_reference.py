@@ -11,6 +11,7 @@ import pytest
 
 import sagaflow
 import sagaflow.abc
+import sagaflow.bus
 import sagaflow.bus.wire
 import sagaflow.diagrams
 import sagaflow.exceptions
@@ -24,6 +25,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 MODULES = [
     sagaflow,
     sagaflow.abc,
+    sagaflow.bus,
     sagaflow.bus.wire,
     sagaflow.diagrams,
     sagaflow.mongo,

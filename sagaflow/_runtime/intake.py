@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from anyio.abc import TaskGroup
 from attrs import define, field
@@ -14,11 +15,16 @@ from sagaflow._engine.outcome import Outcome, OutcomeKind
 from sagaflow._model.envelope import Envelope, current_envelope
 from sagaflow._model.errors import AmbiguousSagaError, SagaflowError, UnknownEventError
 from sagaflow._model.ids import MessageId, SagaId, check_new_id
+from sagaflow._model.verdict import ACCEPTED, Undeliverable, Verdict
 from sagaflow._runtime.delivery import Delivery
 from sagaflow._runtime.invoke import Event, stored_headers
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.reports import report_uncorrelated
 from sagaflow._runtime.trace import SILENT, Trace
+
+_UNUSED: Final = frozenset({OutcomeKind.UNHANDLED, OutcomeKind.NOT_FOUND, OutcomeKind.UNCORRELATED})
+"""What becomes of an event that a saga has no use for. That of a saga that has ended is none: it
+may be the second delivery of one that was used."""
 
 
 @define(kw_only=True)
@@ -62,30 +68,39 @@ class Intake:
             keep_failures=False,
         )
 
-    async def receive(self, envelope: Envelope[object], tasks: TaskGroup | None) -> None:
+    async def receive(self, envelope: Envelope[object], tasks: TaskGroup | None) -> Verdict:
         """Have every saga that takes it take a message from the bus.
+
+        :return: that the message is dealt with; or why no saga had a use for it.
 
         :raises ExceptionGroup: if several sagas failed; the error itself if one did.
         """
         event, errors = envelope.body, list[Exception]()
+        unused: OutcomeKind | None = None
+        is_used = False
         for saga in self._takers_of(type(event)):
             try:
                 found = correlate(saga.table, event, None, envelope.correlation_id)
                 message_id = check_new_id(envelope.id, "message id")
                 if found is None:
-                    self._uncorrelated(saga, event)
+                    unused = self._uncorrelated(saga, event).kind
                     continue
                 headers = stored_headers(envelope.headers)
-                await self.delivery.take(
+                outcome = await self.delivery.take(
                     saga,
                     Event(event, found, message_id, headers),
                     tasks,
                     wait=False,
                     keep_failures=True,
                 )
+                if outcome.kind in _UNUSED:
+                    unused = outcome.kind
+                else:
+                    is_used = True
             except BaseException as exc:  # noqa: BLE001 - raised once every saga had its turn
                 errors.append(failure(exc))
         raise_all(f"several sagas failed on {type(event).__name__}", errors)
+        return ACCEPTED if is_used or unused is None else Undeliverable(unused.value)
 
     def _takers_of(self, event_type: type) -> tuple[type[Saga], ...]:
         takers = self._takers.get(event_type)

@@ -4,68 +4,34 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
-from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, Final, Literal, TypeVar, overload
+from typing import Final
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
-from attrs import define, frozen
+from attrs import define
 
 from sagaflow._concurrency.cancellation import failure
-from sagaflow._model.envelope import (
-    CAUSATION_ID,
-    COMMAND,
-    MESSAGE_KIND,
-    TRACE,
-    Envelope,
-    current_envelope,
-)
+from sagaflow._model.envelope import COMMAND, MESSAGE_KIND, Envelope, current_envelope
 from sagaflow._model.errors import BusError, NoHandlerError
-from sagaflow._model.ids import MessageId, SagaId, Unique, check_id
-
-MessageT = TypeVar("MessageT")
+from sagaflow._model.ids import MessageId, SagaId, Unique
+from sagaflow.bus.outgoing import envelope_of, id_by_place
+from sagaflow.bus.replies import reply_of
+from sagaflow.bus.subscribing import SubscribingBus
 
 _Key = tuple[type, SagaId]
 
-_PLAIN: Final[tuple[type[object], ...]] = (BuiltinFunctionType, FunctionType, MethodType)
 _TURNS: Final = 16
 """After how many messages the bus lets other tasks run, even if no handler has waited."""
-
-_PlainHandler = Callable[[MessageT], Awaitable[None] | None]
-_EnvelopeHandler = Callable[[Envelope[MessageT]], Awaitable[None] | None]
-
-
-@define(eq=False)
-class _Subscription:
-    """A handler, and the messages that it takes.
-
-    :ivar waits: whether the handler may wait for something; a plain function does not.
-    """
-
-    message_type: type
-    handler: Callable[[Any], Any]
-    envelope: bool
-    waits: bool
-
-
-@frozen
-class _Takers:
-    """The handlers that take messages of one class, each once even if it takes several classes.
-
-    :ivar wait: whether any of these handlers may wait for something.
-    """
-
-    subscriptions: tuple[_Subscription, ...]
-    wait: bool
 
 
 @define(eq=False)
 class _Delivery:
     """A message on its way, and the messages that its handlers have published.
 
+    :ivar handler: the name of the handler that is being called.
+    :ivar published: how many messages each of the handlers has published without an id.
     :ivar parent: the message whose handler has published this one; None if no handler did.
     :ivar unsettled: how many of these messages have not been handled yet.
     :ivar settled: set once all of them have been handled; None if nobody waits for that.
@@ -78,6 +44,15 @@ class _Delivery:
     error: BaseException | None = None
     settled: anyio.Event | None = None
     turn: anyio.Event | None = None
+    handler: str = ""
+    published: dict[str, int] | None = None
+
+    def id_of_next(self) -> str:
+        """Return the id of the next message that the handler publishes without one."""
+        if self.published is None:
+            self.published = {}
+        number = self.published[self.handler] = self.published.get(self.handler, 0) + 1
+        return id_by_place(self.envelope.id, "", self.handler, number)
 
     def settle(self, error: BaseException | None = None) -> None:
         """Note that this message, or a message that its handlers published, has been handled."""
@@ -101,7 +76,7 @@ class _Delivery:
 _current: ContextVar[_Delivery | None] = ContextVar("current_delivery", default=None)
 
 
-class MemoryBus:
+class MemoryBus(SubscribingBus):
     """Carries messages to handlers in this process.
 
     Messages of one correlation id are handled one after another, in the order in which they were
@@ -112,77 +87,10 @@ class MemoryBus:
     """
 
     def __init__(self) -> None:
-        self._subscriptions: list[_Subscription] = []
-        self._takers: dict[type, _Takers] = {}
+        super().__init__()
         self._queues: dict[_Key, deque[_Delivery]] = {}
         self._until_pause = _TURNS
         self._new_id = Unique()
-
-    @overload
-    def subscribe(
-        self, message_type: type[MessageT], handler: _PlainHandler[MessageT], /
-    ) -> _PlainHandler[MessageT]: ...
-
-    @overload
-    def subscribe(
-        self,
-        message_type: type[MessageT],
-        handler: _EnvelopeHandler[MessageT],
-        /,
-        *,
-        envelope: Literal[True],
-    ) -> _EnvelopeHandler[MessageT]: ...
-
-    @overload
-    def subscribe(
-        self, message_type: type[MessageT], /
-    ) -> Callable[[_PlainHandler[MessageT]], _PlainHandler[MessageT]]: ...
-
-    @overload
-    def subscribe(
-        self, message_type: type[MessageT], /, *, envelope: Literal[True]
-    ) -> Callable[[_EnvelopeHandler[MessageT]], _EnvelopeHandler[MessageT]]: ...
-
-    @overload
-    def subscribe(
-        self, message_type: type[Any], handler: Callable[..., Any], /, *, envelope: bool
-    ) -> Any: ...
-
-    def subscribe(
-        self, message_type: type[Any], handler: Any = None, /, *, envelope: bool = False
-    ) -> Any:
-        """Have *handler* called with every message of this class or a subclass.
-
-        Also a decorator: ``@bus.subscribe(ProcessPayment)``.
-
-        :param message_type: the class of the messages.
-        :param handler: ``def`` or ``async def``; takes the message.
-        :param envelope: whether the handler takes the `Envelope` instead: body, id, correlation
-            id, headers.
-        :return: the handler itself.
-        :raises BusError: if *message_type* is no class, or *handler* is no callable.
-        """
-        if handler is None:
-            return partial(self._add, message_type, envelope)
-        return self._add(message_type, envelope, handler)
-
-    def _add(self, message_type: object, envelope: bool, handler: object) -> object:  # noqa: FBT001
-        if not isinstance(message_type, type):
-            raise BusError(f"subscribe() takes a class of messages first, not {message_type!r}")
-        if not callable(handler):
-            raise BusError(
-                f"subscribe({message_type.__name__}, ...) takes a handler, not {handler!r}"
-            )
-        kind: type[object] = type(handler)
-        waits = inspect.iscoroutinefunction(handler) or kind not in _PLAIN
-        self._subscriptions.append(_Subscription(message_type, handler, envelope, waits))
-        self._takers.clear()
-        return handler
-
-    def unsubscribe(self, handler: Callable[..., Any], /) -> None:
-        """Stop calling *handler*."""
-        self._subscriptions = [known for known in self._subscriptions if known.handler != handler]
-        self._takers.clear()
 
     def delivers_at_once(self, message_type: type, correlation_id: SagaId) -> bool:
         """Tell whether `publish` would not wait for anything, and so cannot be interrupted.
@@ -190,7 +98,7 @@ class MemoryBus:
         It does not wait if every handler is a plain function, and no other message of this
         correlation id is being handled.
         """
-        takers = self._takers.get(message_type) or self._find_takers(message_type)
+        takers = self._subscriptions.takers(message_type)
         return not takers.wait and (type(correlation_id), correlation_id) not in self._queues
 
     async def publish(
@@ -217,27 +125,22 @@ class MemoryBus:
             have been handled.
         :raises Exception: what a handler raised; an ExceptionGroup, if several handlers did.
         """
-        cause, headers = current_envelope.get(), headers or {}
-        if cause is not None:
-            if correlation_id is None:
-                correlation_id = cause.correlation_id
-            if TRACE[0] not in headers:
-                trace = {name: cause.headers[name] for name in TRACE if name in cause.headers}
-                headers = {**headers, **trace}
-        causation_id: Any = headers.get(CAUSATION_ID, None if cause is None else cause.id)
-        envelope = Envelope(
-            body=message,
-            id=self._new_id() if message_id is None else check_id(message_id, "message id"),
-            correlation_id=None if correlation_id is None else check_id(correlation_id),
-            causation_id=causation_id,
-            headers=headers,
-        )
-        takers = self._takers.get(type(message)) or self._find_takers(type(message))
-        if not takers.subscriptions and headers.get(MESSAGE_KIND) == COMMAND:
-            raise NoHandlerError(type(message))
+        cause = current_envelope.get()
         parent = None if cause is None else _current.get()
+        is_by_handler = parent is not None and bool(parent.unsettled)
+        envelope = envelope_of(
+            message,
+            cause,
+            correlation_id=correlation_id,
+            message_id=message_id,
+            headers=headers,
+            new_id=parent.id_of_next if parent is not None and is_by_handler else self._new_id,
+        )
+        takers = self._subscriptions.takers(type(message))
+        if not takers.subscriptions and envelope.headers.get(MESSAGE_KIND) == COMMAND:
+            raise NoHandlerError(type(message))
         if parent is not None:
-            if parent.unsettled:
+            if is_by_handler:
                 parent.unsettled += 1
             else:
                 parent = None  # a task that has outlived its delivery publishes on its own
@@ -323,17 +226,21 @@ class MemoryBus:
         envelope = delivery.envelope
         body: object = envelope.body
         errors: list[Exception] = []
-        takers = self._takers.get(type(body)) or self._find_takers(type(body))
+        takers = self._subscriptions.takers(type(body))
         envelope_token, delivery_token = current_envelope.set(envelope), _current.set(delivery)
         try:
             for subscription in takers.subscriptions:
+                delivery.handler = subscription.name
                 try:
                     result = subscription.handler(envelope if subscription.envelope else body)
                     if result is not None and inspect.isawaitable(result):
                         if not subscription.waits:
-                            subscription.waits = True
-                            self._takers.clear()
-                        await result
+                            self._subscriptions.note_that_it_waits(subscription)
+                        result = await result
+                    if result is not None and (reply := reply_of(result, subscription)) is not None:
+                        if not subscription.waits:  # whoever takes the reply may wait
+                            self._subscriptions.note_that_it_waits(subscription)
+                        await self.publish(reply)
                 except BaseException as exc:  # noqa: BLE001 - the publisher of the message is told
                     errors.append(failure(exc))
         finally:
@@ -344,15 +251,3 @@ class MemoryBus:
             delivery.settle(ExceptionGroup(group, errors))
         else:
             delivery.settle(errors[0] if errors else None)
-
-    def _find_takers(self, message_type: type) -> _Takers:
-        """Find the handlers for messages of a class; keep them until a subscription changes."""
-        found: list[_Subscription] = []
-        for known in self._subscriptions:
-            if issubclass(message_type, known.message_type) and all(
-                known.handler != other.handler for other in found
-            ):
-                found.append(known)
-        takers = _Takers(tuple(found), any(one.waits for one in found))
-        self._takers[message_type] = takers
-        return takers

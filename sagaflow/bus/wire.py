@@ -29,7 +29,7 @@ from sagaflow._model.texts import cleaned, name_of
 
 __all__ = ["Binding", "Wire", "WireMessage", "WireReason"]
 
-_MOST_BYTES: Final = 1_000_000
+MOST_BYTES: Final = 1_000_000
 """How many bytes a message may have, headers included, unless a `Wire` says otherwise. NATS takes
 1 MiB by default."""
 
@@ -46,7 +46,9 @@ class Binding(Enum):
     @property
     def content_type(self) -> str:
         """The name of the header that says of which type the body is."""
-        return "datacontenttype" if self is Binding.PLAIN else "content-type"
+        if self in (Binding.NATS, Binding.PLAIN):  # an attribute like the others
+            return f"{self.value}datacontenttype"
+        return "content-type"
 
 
 class WireReason(StrEnum):
@@ -100,7 +102,7 @@ class Wire:
         *,
         binding: Binding,
         source: str,
-        max_bytes: int = _MOST_BYTES,
+        max_bytes: int = MOST_BYTES,
     ) -> None:
         if not _SOURCE.fullmatch(source):
             raise SagaDefinitionError(f"source={source!r} is no URI reference, such as 'payments'")

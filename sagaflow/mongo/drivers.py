@@ -224,10 +224,15 @@ class PyMongoAsyncDriver(_AwaitedDriver):
 
 
 class PyMongoThreadsDriver(Driver):
-    """PyMongo's synchronous client in worker threads, on asyncio and on trio."""
+    """PyMongo's synchronous client in worker threads, on asyncio and on trio.
 
-    def __init__(self, database: Database[Document]) -> None:
+    :param abandons_writes: whether a write that is cancelled is left to its thread, where it may
+        still take place. Otherwise cancelling waits for the answer of the server.
+    """
+
+    def __init__(self, database: Database[Document], *, abandons_writes: bool = False) -> None:
         self._database = database
+        self._abandons_writes = abandons_writes
         self._collections: dict[str, Any] = {}
         # As many threads as the client has connections: more would wait for one anyway.
         most = database.client.options.pool_options.max_pool_size or 100
@@ -237,8 +242,11 @@ class PyMongoThreadsDriver(Driver):
         return _kept(self._collections, self._database, name)
 
     async def _run(self, work: Callable[[], ResultT], *, abandon: bool = False) -> ResultT:
-        limiter = self._limiter.get()
-        return await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=abandon)
+        return await to_thread.run_sync(
+            work,
+            limiter=self._limiter.get(),
+            abandon_on_cancel=abandon or self._abandons_writes,
+        )
 
     async def find_one(
         self, collection: str, query: Document, fields: Mapping[str, Any] | None
@@ -357,13 +365,18 @@ def _take(cursor: Any) -> list[Document]:
     return list(islice(cursor, _BATCH))
 
 
-def driver_for(database: object) -> Driver:
+def driver_for(database: object, *, abandons_writes: bool = False) -> Driver:
     """Return the adapter for a database of one of the three drivers.
 
+    :param abandons_writes: whether a write that is cancelled may still take place, where the driver
+        cannot break it off.
     :raises SagaflowError: if *database* is of none of these drivers.
     """
     if isinstance(database, Database):
-        return PyMongoThreadsDriver(database)  # pyright: ignore[reportUnknownArgumentType]
+        return PyMongoThreadsDriver(
+            database,  # pyright: ignore[reportUnknownArgumentType]
+            abandons_writes=abandons_writes,
+        )
     if isinstance(database, AsyncDatabase):
         return PyMongoAsyncDriver(database)
     if isinstance(database, AsyncIOMotorDatabase):

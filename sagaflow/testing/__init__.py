@@ -1,6 +1,7 @@
 """Tools for testing sagas, and repositories that you write yourself."""
 
 from sagaflow._model.public import public_in as _public_in
+from sagaflow.testing._bus_contract import BusContract as BusContract
 from sagaflow.testing._clock import ManualClock as ManualClock
 from sagaflow.testing._contract import RepositoryContract as RepositoryContract
 from sagaflow.testing._expected import containing as containing
@@ -21,6 +22,7 @@ from sagaflow.testing._saga_test import SagaTest as SagaTest
 __all__ = [
     "Advance",
     "AsyncSagaTest",
+    "BusContract",
     "Deliver",
     "Exploration",
     "Finding",

@@ -22,7 +22,7 @@ const answer = {
   traceparent: attribute("traceparent"),
   kind: "event",
 };
-const written = { "content-type": "application/json" };
+const written = { "ce-datacontenttype": "application/json" };
 for (const [name, value] of Object.entries(answer)) {
   if (value !== undefined) written[`ce-${name}`] = encoded(value);
 }

@@ -17,7 +17,7 @@ from sagaflow.bus.wire import Binding, Wire, WireMessage, WireReason
 from tests.bus.wire_messages import A_UUID, MESSAGES, Node, Paid, PaidTwice, Pay, pay, wire
 from tests.naming import named
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "wire"
+GOLDEN = Path(__file__).parent / "golden"
 BINDINGS = list(Binding)
 
 
@@ -80,7 +80,13 @@ def test_ids_keep_their_types(binding: Binding, identity: Any) -> None:
 def test_absent_ids_stay_absent() -> None:
     given = Envelope(body=Node(), id="m")
     sent = wire().encode(given)
-    assert set(sent.headers) == {"ce-specversion", "ce-type", "ce-source", "ce-id", "content-type"}
+    assert set(sent.headers) == {
+        "ce-specversion",
+        "ce-type",
+        "ce-source",
+        "ce-id",
+        "ce-datacontenttype",
+    }
     same(wire().decode(sent.headers, sent.body), given)
 
 
@@ -121,9 +127,9 @@ def test_amqp_has_two_prefixes() -> None:
 )
 def test_content_type_may_have_parameters_or_be_missing(content_type: str | None) -> None:
     sent = wire().encode(pay())
-    headers = {k: v for k, v in sent.headers.items() if k != "content-type"}
+    headers = {k: v for k, v in sent.headers.items() if k != "ce-datacontenttype"}
     if content_type:
-        headers["Content-Type"] = content_type
+        headers["CE-DataContentType"] = content_type
     same(wire().decode(headers, sent.body), pay())
 
 
@@ -228,7 +234,7 @@ def test_message_shows_nothing_of_what_it_carries() -> None:
         ({"ce-source": "%ff"}, None, WireReason.NOT_CLOUDEVENTS),
         ({"CE-ID": "again"}, None, WireReason.NOT_CLOUDEVENTS),
         ({"ce-type": "os.system"}, None, WireReason.UNKNOWN_TYPE),
-        ({"content-type": "text/plain"}, None, WireReason.CONTENT_TYPE),
+        ({"ce-datacontenttype": "text/plain"}, None, WireReason.CONTENT_TYPE),
         ({"ce-correlationid": "no uuid"}, None, WireReason.BAD_ID),
         ({"ce-idtype": "float"}, None, WireReason.BAD_ID),
         ({"ce-headers": "{"}, None, WireReason.BAD_HEADER),

@@ -20,7 +20,7 @@ from tests.mongo.rules.parts import (
     updates_of,
 )
 
-OPERATORS: Final = frozenset({"$pull", "$push", "$set", "$unset"})
+OPERATORS: Final = frozenset({"$inc", "$pull", "$push", "$set", "$unset"})
 """What may be done to a field: MongoDB 5.0, Amazon DocumentDB, Azure DocumentDB and FerretDB have
 them."""
 MODIFIERS: Final = frozenset({"$each", "$slice"})

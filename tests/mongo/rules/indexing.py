@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from sagaflow.mongo.dead_letters import DEAD_LETTER_INDEXES
 from sagaflow.mongo.indexes import Index, indexes_of
+from sagaflow.mongo.queues import QUEUE_INDEXES
 from tests.contract.records import Parcel
 from tests.mongo.rules.parts import (
     Command,
@@ -18,8 +20,8 @@ from tests.mongo.rules.parts import (
 )
 
 _ID: Final = Index(name="_id_", keys=("_id",))
-INDEXES: Final = (_ID, *indexes_of(Parcel))
-"""Those of a class which has all of them."""
+INDEXES: Final = (_ID, *indexes_of(Parcel), *QUEUE_INDEXES, *DEAD_LETTER_INDEXES)
+"""Those of a class which has all of them, and those of a bus."""
 MOST_KEYS: Final = 32
 MOST_BYTES_OF_A_NAME: Final = 127
 MOST_SECONDS: Final = 2**31 - 1

@@ -1,0 +1,43 @@
+"""What is to become of a message that a bus has delivered."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TypeAlias
+
+from attrs import frozen
+
+
+@frozen
+class Accepted:
+    """The message has been dealt with: it is acknowledged, and not delivered again."""
+
+
+@frozen
+class RetryLater:
+    """The message could not be dealt with now: it is delivered again.
+
+    :ivar after: how long from now, at least.
+    :ivar error: why, in words.
+    """
+
+    after: timedelta
+    error: str
+
+
+@frozen
+class Undeliverable:
+    """The message cannot be dealt with: it is put aside as a dead letter.
+
+    :ivar reason: why, in a few words that stay the same from message to message.
+    :ivar detail: what is known beyond that, such as a traceback.
+    """
+
+    reason: str
+    detail: str = ""
+
+
+Verdict: TypeAlias = Accepted | RetryLater | Undeliverable
+"""What a handler of a bus may return, and what becomes of each delivery."""
+
+ACCEPTED = Accepted()
