@@ -64,6 +64,8 @@ from sagaflow.exceptions import StrayCancellationError as StrayCancellationError
 from sagaflow.exceptions import UnknownEventError as UnknownEventError
 from sagaflow.exceptions import UnknownOutcomeError as UnknownOutcomeError
 from sagaflow.exceptions import UnknownStateError as UnknownStateError
+from sagaflow.exceptions import WaitError as WaitError
+from sagaflow.exceptions import WaitTimeoutError as WaitTimeoutError
 from sagaflow.exceptions import WireError as WireError
 from sagaflow.memory import MemoryRepository as MemoryRepository
 from sagaflow.observing import Observer as Observer
@@ -131,6 +133,8 @@ __all__ = [
     "UnknownEventError",
     "UnknownOutcomeError",
     "UnknownStateError",
+    "WaitError",
+    "WaitTimeoutError",
     "WireError",
     "__version__",
     "compensates",

@@ -25,6 +25,8 @@ from sagaflow._model.errors import (
     UnknownEventError,
     UnknownOutcomeError,
     UnknownStateError,
+    WaitError,
+    WaitTimeoutError,
     WireError,
 )
 
@@ -50,6 +52,8 @@ __all__ = [
     "UnknownEventError",
     "UnknownOutcomeError",
     "UnknownStateError",
+    "WaitError",
+    "WaitTimeoutError",
     "WireError",
 ]
 

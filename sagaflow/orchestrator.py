@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar, overload
 
 import anyio
 from anyio.abc import TaskGroup
@@ -32,6 +32,7 @@ from sagaflow._runtime.pace import Pace
 from sagaflow._runtime.parts import put_together
 from sagaflow._runtime.sagas import checked_sagas
 from sagaflow._runtime.trace import Trace
+from sagaflow._runtime.waiting import goal_of
 from sagaflow.abc import Bus, SagaRepository
 from sagaflow.observing import Observer, observers_of
 
@@ -49,6 +50,8 @@ class Orchestrator:
     :param repository: where they are stored.
     :param bus: where their messages go, and their events come from; without one, messages wait in
         the stored saga.
+    :param listen: whether it takes events from the bus. A process that only hands events in, such
+        as a web process, does not: on a broker it would take its share of what is for the workers.
     :param services: what ``ctx.services`` offers; each event has a container of its own.
     :param clock: where the time comes from.
     :param messages: message classes that the sagas' own code does not mention, or a mapping of the
@@ -56,7 +59,9 @@ class Orchestrator:
     :param retry: how failing work is tried again.
     :param limits: how large a saga may become.
     :param background: whether to do due work in the background; without it, call `run_due`.
-    :param poll_interval: how often the background looks for work that other processes have left.
+    :param poll_interval: how often the background looks for work that other processes have left:
+        one query for each saga class, which finds nothing as a rule. Once it has found nothing for
+        a minute, it looks up to five times less often.
     :param concurrency: for how many sagas the background works at the same time; what is being
         sent does not count.
     :param send_timeout: how long the bus may take to accept one message. What takes longer is
@@ -89,13 +94,14 @@ class Orchestrator:
         repository: SagaRepository,
         *,
         bus: Bus | None = None,
+        listen: bool = True,
         services: svcs.Registry | None = None,
         clock: Clock | None = None,
         messages: Iterable[type] | Mapping[str, type] = (),
         retry: RetryPolicy | None = None,
         limits: Limits | None = None,
         background: bool = True,
-        poll_interval: timedelta = timedelta(seconds=1),
+        poll_interval: timedelta = timedelta(milliseconds=100),
         concurrency: int = 20,
         send_timeout: timedelta = timedelta(seconds=30),
         lease_duration: timedelta = timedelta(seconds=10),
@@ -110,7 +116,7 @@ class Orchestrator:
         if owner == "":
             raise ValueError("owner must be the name of this process, not an empty one")
         self._sagas = checked_sagas(sagas)
-        self._bus = bus
+        self._bus_heard = bus if listen else None
         self._works_in_background = background
         self._shutdown_timeout = shutdown_timeout
         self._observers = observers_of(observers)
@@ -188,16 +194,16 @@ class Orchestrator:
 
     async def _subscribe(self) -> None:
         """Have the bus hand the events of the sagas to this orchestrator."""
-        if self._bus is None:
+        if self._bus_heard is None:
             return
         for event in dict.fromkeys(e for saga in self._sagas for e in saga.table.events):
-            self._bus.subscribe(event, self._receive, envelope=True)
-        announce: Callable[[], Awaitable[None]] | None = getattr(self._bus, "announce", None)
+            self._bus_heard.subscribe(event, self._receive, envelope=True)
+        announce: Callable[[], Awaitable[None]] | None = getattr(self._bus_heard, "announce", None)
         if announce is not None:
             await announce()
 
     def _unsubscribe(self) -> None:
-        unsubscribe = getattr(self._bus, "unsubscribe", None)
+        unsubscribe = getattr(self._bus_heard, "unsubscribe", None)
         if unsubscribe is not None:
             unsubscribe(self._receive)
 
@@ -209,6 +215,7 @@ class Orchestrator:
         message_id: MessageId | None = None,
         headers: Mapping[str, object] | None = None,
         saga_type: type[Saga] | None = None,
+        wait: bool = True,
     ) -> Outcome:
         """Have a saga take *event*; returns once that is stored and its messages are sent.
 
@@ -219,6 +226,11 @@ class Orchestrator:
             is not.
         :param headers: what goes along with the messages that this event causes.
         :param saga_type: the class of the saga, where several take such events.
+        :param wait: whether to do here what is due at once, and to wait until the messages are
+            sent. Otherwise this returns once the event is stored, however the bus is, and leaves
+            the rest to the background of this process; or, if it has none, has no bus or is not
+            entered, to other processes, which need not wait for a lease of this one. An event that
+            has steps undone is then COMPENSATING: the undoing has yet to begin.
         :return: what became of the event.
         :raises UnknownEventError: if no saga takes such events.
         :raises AmbiguousSagaError: if several do and *saga_type* is missing.
@@ -244,7 +256,7 @@ class Orchestrator:
         """
         self._refuse_if_closed()
         return await self._parts.intake.handle(
-            event, correlation_id, message_id, headers, saga_type, self._tasks
+            event, correlation_id, message_id, headers, saga_type, self._tasks, wait
         )
 
     async def run_due(self) -> int:
@@ -403,6 +415,64 @@ class Orchestrator:
         return await self._parts.store.repository.find(
             saga_type, correlation_id, now=self._parts.process.clock.now()
         )
+
+    @overload
+    async def wait_for(
+        self,
+        saga_type: type[SagaT],
+        correlation_id: SagaId,
+        *,
+        finished: Literal[True],
+        timeout: timedelta = ...,  # noqa: ASYNC109
+    ) -> Instance[SagaT]: ...
+
+    @overload
+    async def wait_for(
+        self,
+        saga_type: type[SagaT],
+        correlation_id: SagaId,
+        *,
+        state: State | str,
+        timeout: timedelta = ...,  # noqa: ASYNC109
+    ) -> Instance[SagaT]: ...
+
+    async def wait_for(
+        self,
+        saga_type: type[SagaT],
+        correlation_id: SagaId,
+        *,
+        finished: bool = False,
+        state: State | str | None = None,
+        timeout: timedelta = timedelta(seconds=30),  # noqa: ASYNC109 - tells what took too long
+    ) -> Instance[SagaT]:
+        """Wait until a saga has ended or is in *state*, and return a copy of it.
+
+        Whichever process stores the saga: what this one stores is seen at once, and for what others
+        store it looks with growing pauses, of at most 250 ms. A saga that is not there yet is
+        waited for, too. A state that the saga passes through between two looks is missed.
+
+        :param finished: wait until it has ended, in whatever final state; its messages may still
+            be on their way. Either this or *state* is given.
+        :param state: wait until it is in this state.
+        :param timeout: how long to wait at most, by the clock of the event loop.
+        :raises WaitTimeoutError: if that takes longer; it says in which state the saga is, and is a
+            `TimeoutError`, too.
+        :raises WaitError: at once, if it will not come by itself: the saga is suspended until an
+            operator sees to it, or has ended in another state.
+        :raises SagaflowError: if the class has no such state.
+        :raises ValueError: if neither *finished* nor *state* is given, or both are, or *timeout* is
+            not positive.
+        :raises CorrelationError: if *correlation_id* cannot be an id.
+        :raises SerializationError: if its data does not fit the class, or a migration fails.
+        :raises NewerSchemaError: if newer code has stored it.
+        :raises DamagedDocumentError: if it is no document of sagaflow's.
+        :raises RepositoryError: if the store failed; but while no server can be reached, it goes on
+            waiting.
+        """
+        goal = goal_of(saga_type, finished=finished, state=state)
+        if timeout <= timedelta(0):
+            raise ValueError(f"timeout must be more than nothing, not {timeout!r}")
+        return await self._parts.waiting.wait_for(saga_type, correlation_id, goal, timeout)
 
     def find_by_state(
         self, saga_type: type[SagaT], state: State | str

@@ -14,6 +14,7 @@ from sagaflow import Saga
 from sagaflow._concurrency.generators import closing
 from sagaflow._model.ids import saga_key
 from sagaflow._model.record import SagaRecord
+from sagaflow._runtime.following import Follower
 from sagaflow._runtime.group_commit import Fate, Folded, GroupCommit
 from sagaflow._runtime.lanes import Lane
 from sagaflow._runtime.mailbox import Mailboxes, Turn
@@ -50,7 +51,7 @@ async def turn(group: GroupCommit, writes: Writes, anyio_backend: str) -> Turn:
     mailboxes = Mailboxes(timedelta(seconds=1))
     turn = mailboxes.enter(Parcel, "p")
     before, after = record(version=1), record(version=2)
-    lost = await group.fold(turn, 0, Parcel, before, after, waits=True)
+    lost = await group.fold(turn, 0, Parcel, before, after, follower=Follower.CALLER)
     assert (lost, len(writes.made)) == (Folded(Fate.LOST, wrote=True), 1)
     writes.made.clear()
     return turn
@@ -60,7 +61,7 @@ async def test_event_that_rests_on_a_lost_batch_is_not_folded_into_another(
     turn: Turn, group: GroupCommit, writes: Writes
 ) -> None:
     before, after = record(version=1), record(version=2)
-    folded = await group.fold(turn, 0, Parcel, before, after, waits=True)
+    folded = await group.fold(turn, 0, Parcel, before, after, follower=Follower.CALLER)
     assert (folded, group.head_of(turn.mailbox)) == (Folded(Fate.LOST), None)
     assert writes.made == []
 

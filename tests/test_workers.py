@@ -177,6 +177,20 @@ async def test_saga_is_worked_on_when_it_wakes_and_once(world: World) -> None:
     assert world.worked == ["a", "b"]
 
 
+async def test_what_only_waits_for_others_to_send_is_not_looked_at_again(world: World) -> None:
+    """A process without a bus has nothing to do for it, however often it looks."""
+    background = world.background()
+    background.process.sends = False
+    background.note(Job, record("a", NOW))
+    world.clock.advance(MINUTE)
+    background.note(Job, record("b", NOW + 2 * MINUTE))
+    world.clock.advance(MINUTE)
+    async with running(background):
+        await world.until(1)
+        await anyio.wait_all_tasks_blocked()
+    assert world.worked == ["b"]
+
+
 async def test_earlier_wake_is_not_slept_through(world: World) -> None:
     background = world.background()
     async with running(background):
@@ -329,6 +343,69 @@ async def test_more_than_one_batch_is_worked_on(world: World) -> None:
     async with running(world.background()):
         await world.until(250)
     assert sorted(map(int, map(str, world.worked))) == list(range(250))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_sweep_looks_less_often_once_it_has_found_nothing_for_a_minute(runtime: str) -> None:
+    """So that work which others leave to it is begun soon, and a night costs little."""
+    asked = 0
+
+    async def count(saga: object) -> None:
+        nonlocal asked
+        asked += saga == "Job"
+
+    async def asked_within(span: timedelta) -> int:
+        before = asked
+        await anyio.sleep(span.total_seconds())
+        return asked - before
+
+    async def program() -> tuple[int, int, int, int]:
+        inner = MemoryRepository()
+        world = World(
+            repository=Interrupted(inner, due=count), poll_interval=timedelta(milliseconds=100)
+        )
+        async with running(world.background()):
+            at_first = await asked_within(MINUTE)
+            await asked_within(MINUTE / 12)
+            at_night = await asked_within(MINUTE)
+            await inner.insert_document("Job", encode_record(record("a", NOW)))
+            await world.until(1)
+            again = await asked_within(MINUTE / 2)
+            return at_first, at_night, again, len(world.worked)
+
+    at_first, at_night, again, worked = run_in_virtual_time(runtime, program)
+    assert at_first == pytest.approx(600, rel=0.1)
+    assert at_night == pytest.approx(120, rel=0.2)
+    assert again == pytest.approx(300, rel=0.1)
+    assert worked == 1
+
+
+@pytest.mark.parametrize(
+    ("takes", "looks"),
+    [(timedelta(milliseconds=25), 60 / 0.5), (timedelta(seconds=10), 3)],
+)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_store_that_is_slow_to_say_what_is_due_is_asked_less_often(
+    runtime: str, takes: timedelta, looks: float
+) -> None:
+    """It has a tenth of the time to spare for that, and need not be waited for longer than 5 s."""
+    asked = 0
+
+    async def look(saga: object) -> None:
+        nonlocal asked
+        asked += saga == "Job"
+        await anyio.sleep(takes.total_seconds())
+
+    async def program() -> None:
+        world = World(
+            repository=Interrupted(MemoryRepository(), due=look),
+            poll_interval=timedelta(milliseconds=100),
+        )
+        async with running(world.background()):
+            await anyio.sleep(60)
+
+    run_in_virtual_time(runtime, program)
+    assert asked == pytest.approx(looks, rel=0.2)  # there are two classes, which take as long each
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

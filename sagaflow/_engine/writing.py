@@ -38,13 +38,16 @@ class Write:
     :ivar token: a text that no other write has.
     :ivar now: the instant of the write.
     :ivar owner: the name of the orchestrator that makes the write.
-    :ivar lease: how long others leave the work that is due at once to the owner.
+    :ivar lease: how long others leave the work that is due at once to the owner; None if the owner
+        leaves that work to the others.
+    :ivar sends: whether the owner sends messages; if not, others need not wait for that.
     """
 
     token: str
     now: datetime
     owner: str
-    lease: timedelta
+    lease: timedelta | None
+    sends: bool = True
 
 
 @value
@@ -264,7 +267,8 @@ def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> Sa
 
     The process that writes also does that work, without claiming the saga; the lease only keeps
     others from doing the same work. If there are only messages to send, and another process has a
-    lease for that, its lease stays. Of a saga that has ended, ``expire_at`` says until when it is
+    lease for that, its lease stays. Where the owner leaves the work to others, no lease of its own
+    keeps them from that. Of a saga that has ended, ``expire_at`` says until when it is
     kept.
     """
     now = write.now
@@ -275,7 +279,7 @@ def scheduled_for_work(record: SagaRecord, machine: Machine, write: Write) -> Sa
         sending_only = first is None or first.due > now
         if sending_only and is_leased_to_others(record, write.owner, now):
             lease = record.lease
-        else:
+        elif write.lease is not None and (write.sends or not sending_only):
             lease = Lease(owner=write.owner, until=now + write.lease)
     # A document of early events, whose saga has not started, keeps the expiry that it has.
     expire_at = record.expire_at

@@ -6,6 +6,8 @@ and what to do about it.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from sagaflow._model.shown import shown as _shown
 
 __all__ = [
@@ -30,6 +32,8 @@ __all__ = [
     "UnknownEventError",
     "UnknownOutcomeError",
     "UnknownStateError",
+    "WaitError",
+    "WaitTimeoutError",
     "WireError",
 ]
 
@@ -163,6 +167,58 @@ class CompensationError(SagaflowError):
         self.correlation_id = correlation_id
         self.step = step
         super().__init__(f"{saga} {correlation_id!r}: undoing {step!r}: {problem}")
+
+
+class WaitError(SagaflowError):
+    """A saga was waited for, and what was waited for will not come by itself.
+
+    :ivar saga: the name of the saga class.
+    :ivar correlation_id: which saga.
+    :ivar goal: what was waited for, in words.
+    :ivar state: the name of the state that the saga is in; None if there is no such saga.
+    """
+
+    def __init__(
+        self, saga: str, correlation_id: object, goal: str, told: str, state: str | None
+    ) -> None:
+        self.saga = saga
+        self.correlation_id = correlation_id
+        self.goal = goal
+        self.state = state
+        super().__init__(
+            f"{saga} {correlation_id!r} was waited for until it is {goal}, but {told}."
+        )
+
+
+class WaitTimeoutError(SagaflowError, TimeoutError):
+    """A saga was waited for, and what was waited for took too long. It may still come.
+
+    :ivar saga: the name of the saga class.
+    :ivar correlation_id: which saga.
+    :ivar goal: what was waited for, in words.
+    :ivar timeout: how long it was waited for.
+    :ivar state: the name of the state that the saga was in when it was last looked at; None if
+        there was no such saga.
+    """
+
+    def __init__(
+        self,
+        saga: str,
+        correlation_id: object,
+        goal: str,
+        timeout: timedelta,
+        told: str,
+        state: str | None,
+    ) -> None:
+        self.saga = saga
+        self.correlation_id = correlation_id
+        self.goal = goal
+        self.timeout = timeout
+        self.state = state
+        super().__init__(
+            f"{saga} {correlation_id!r} was not {goal} within {timeout}: {told}. Wait "
+            "longer, or see what it waits for: sagaflow show"
+        )
 
 
 class SerializationError(SagaflowError, ValueError):
@@ -355,4 +411,6 @@ class OrchestratorClosedError(SagaflowError):
 
 
 def _restore(kind: type[SagaflowError], args: tuple[object, ...]) -> SagaflowError:
-    return kind.__new__(kind, *args)
+    error = kind.__new__(kind, *args)
+    error.args = args  # an OSError, such as a TimeoutError, takes them in its __init__ only
+    return error

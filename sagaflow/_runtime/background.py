@@ -74,7 +74,8 @@ class Background:
             # The other process may be done by now, and not know of work that this one has added.
             wake = now + _SECOND_LOOK
         elif wake is not None and wake <= now:
-            if record.lease is not None:  # work does not wait until messages are sent
+            if record.lease is not None or not self.process.sends:
+                # Work does not wait until messages are sent, here or elsewhere.
                 wake = earliest_work(record, self.process.machine(saga_type))
             if wake is not None and wake <= now:
                 # Whoever has stored the saga does its work without being woken. Or the work became
@@ -87,6 +88,12 @@ class Background:
         earliest = self._wakes.earliest()
         if earliest is not None and earliest[0] == wake:
             self._sooner.set()
+
+    def begin(self, saga_type: type[Saga], record: SagaRecord) -> None:
+        """Have a worker do now what is due for a saga, which whoever has stored it does not do."""
+        key = saga_key(saga_type.table.saga, record.correlation_id)
+        self._wakes.set(key, self.process.clock.now())
+        self._sooner.set()
 
     async def run(self, tasks: TaskGroup) -> None:
         """Do what is due until cancelled. Workers go on in *tasks* when this is cancelled."""

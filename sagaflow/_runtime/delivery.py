@@ -15,28 +15,24 @@ from attrs import define, frozen
 
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.outcome import Outcome, OutcomeKind
-from sagaflow._engine.work import Machine, Undo, has_timer_before, has_work, next_work
+from sagaflow._engine.work import Machine, has_timer_before, next_work
 from sagaflow._model.errors import (
     LimitExceededError,
-    RepositoryError,
     SerializationError,
 )
 from sagaflow._model.record import SagaRecord, Status, evolve, has_expired
 from sagaflow._model.value import value
 from sagaflow._runtime.due import DueWork
+from sagaflow._runtime.following import Follower, FollowUp
 from sagaflow._runtime.group_commit import Fate, GroupCommit
 from sagaflow._runtime.handling import Change, Handling, Raised, Unchanged
 from sagaflow._runtime.hot_sagas import is_same
 from sagaflow._runtime.invoke import Event
-from sagaflow._runtime.leases import Leases
 from sagaflow._runtime.mailbox import Mailboxes, Turn, running
-from sagaflow._runtime.outages import Outages
-from sagaflow._runtime.outbox import Outbox
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.races import Race
 from sagaflow._runtime.reports import (
     report_expired,
-    report_left_to_workers,
     report_unchanged,
 )
 from sagaflow._runtime.store import Store
@@ -59,7 +55,7 @@ class _Taking:
     :ivar accepted: when it was the event's turn for the first time: what arose before that comes
         first.
     :ivar tasks: where messages are sent if the caller is cancelled or does not wait.
-    :ivar wait: whether the caller waits until its messages are sent.
+    :ivar follower: who sees to what follows from the event.
     :ivar keep_failures: store an event whose handler raises, to try it again later, rather than
         raise.
     :ivar is_alone: whether the event is stored by a write of its own.
@@ -72,7 +68,7 @@ class _Taking:
     turn: Turn
     accepted: datetime
     tasks: TaskGroup | None
-    wait: bool
+    follower: Follower
     keep_failures: bool
     is_alone: bool
     unsent: SagaRecord | None = None
@@ -108,11 +104,9 @@ class Delivery:
 
     process: Process
     store: Store
-    outages: Outages
     handling: Handling
     due: DueWork
-    outbox: Outbox
-    leases: Leases
+    follow_up: FollowUp
     mailboxes: Mailboxes
     transitions: Transitions
     group: GroupCommit
@@ -125,25 +119,25 @@ class Delivery:
         event: Event,
         tasks: TaskGroup | None,
         *,
-        wait: bool,
+        follower: Follower,
         keep_failures: bool,
     ) -> Outcome:
         """Have a saga take *event*, however often others change it meanwhile.
 
         :param tasks: where messages are sent if the caller is cancelled or does not wait.
-        :param wait: return once its messages are sent.
+        :param follower: who sees to what follows from the event.
         :param keep_failures: store an event whose handler raises, to try it again later, rather
             than raise.
         :raises ConcurrencyError: if the event was overtaken until the deadline.
         :raises RepositoryError: if the store failed.
         """
         if self.trace.observers is None:
-            return await self._take(saga_type, event, tasks, wait, keep_failures)
+            return await self._take(saga_type, event, tasks, follower, keep_failures)
         with self.trace.event(
             saga_type, event.correlation_id, event.body, event.message_id, event.headers
         ) as telling:
             event = evolve(event, headers=self.trace.carried(event.headers))
-            outcome = await self._take(saga_type, event, tasks, wait, keep_failures)
+            outcome = await self._take(saga_type, event, tasks, follower, keep_failures)
             telling.ended(outcome)
             return outcome
 
@@ -152,7 +146,7 @@ class Delivery:
         saga_type: type[Saga],
         event: Event,
         tasks: TaskGroup | None,
-        wait: bool,  # noqa: FBT001
+        follower: Follower,
         keep_failures: bool,  # noqa: FBT001
     ) -> Outcome:
         turn = self.mailboxes.enter(saga_type, event.correlation_id)
@@ -168,7 +162,7 @@ class Delivery:
                 turn,
                 self.process.clock.now(),
                 tasks,
-                wait,
+                follower,
                 keep_failures,
                 turn.passes_by,
             )
@@ -188,7 +182,7 @@ class Delivery:
             if turn.mailbox.holder is turn or turn.is_waiting:
                 turn.leave()
             if taking is not None and taking.unsent is not None:
-                await self.outbox.send(saga_type, taking.unsent, tasks, wait=wait, lingers=True)
+                await self.follow_up.send_earlier(saga_type, taking.unsent, tasks, follower)
 
     async def _attempt(self, taking: _Taking, *, is_first: bool) -> Outcome | _Again:
         """Try once. Ends the event's turn once it is stored."""
@@ -205,6 +199,7 @@ class Delivery:
                 taking.turn,
                 accepted=taking.accepted,
                 keep_failures=taking.keep_failures,
+                leaves=taking.follower is Follower.OTHERS,
             )
             if isinstance(decision, Change):
                 if record is not None and self._may_share(taking, decision):
@@ -324,7 +319,7 @@ class Delivery:
     ) -> Outcome | _Again:
         """Have one write store this event together with others that come at once."""
         folded = await self.group.fold(
-            taking.turn, epoch, taking.saga_type, record, change.after, waits=taking.wait
+            taking.turn, epoch, taking.saga_type, record, change.after, follower=taking.follower
         )
         if folded.fate is not Fate.STORED:
             taking.is_alone = taking.is_alone or folded.fate is Fate.REFUSED
@@ -332,7 +327,15 @@ class Delivery:
         if folded.left_over is not None:
             # What fell due meanwhile is left to the event whose turn it is: it arose in between.
             works = taking.turn.mailbox.holder is None
-            await self._follow_up(taking, folded.left_over, works=works)
+            taking.unsent = None  # it is sent together with what this event has added
+            await self.follow_up.see_to(
+                taking.saga_type,
+                taking.event,
+                folded.left_over,
+                taking.tasks,
+                taking.follower,
+                works=works,
+            )
         return self._outcome(taking, change.kind, change.after)
 
     async def _store(
@@ -356,42 +359,18 @@ class Delivery:
         if seen.expired is not None:
             report_expired(taking.machine.table.saga, seen.expired)
         turn.leave()
-        own = stored if change.others_work else await self._follow_up(taking, stored)
+        own = stored
+        if not change.others_work:
+            taking.unsent = None  # it is sent together with what this event has added
+            own = await self.follow_up.see_to(
+                saga_type, taking.event, stored, taking.tasks, taking.follower
+            )
         if not change.ran:
             return self._outcome(taking, change.kind, stored)
         kind = change.kind
         if kind is not OutcomeKind.STARTED:
             kind = _UNDONE.get(own.status, kind)
         return self._outcome(taking, kind, own)
-
-    async def _follow_up(
-        self, taking: _Taking, stored: SagaRecord, *, works: bool = True
-    ) -> SagaRecord:
-        """Do what is due after a write, and send; return the saga after it was undone, if it is.
-
-        The event itself is stored: what fails here does not make it fail.
-
-        :param works: whether to do what is due; otherwise only to send.
-        """
-        saga_type, own, last = taking.saga_type, stored, stored
-        taking.unsent = None  # it is sent together with what this event has added
-        try:
-            if works and has_work(stored):
-                held = self.leases.hold(saga_type, stored.correlation_id)
-                try:
-                    own = await self.due.advance(saga_type, stored, only=Undo)
-                    last = await self.due.advance(saga_type, own)
-                finally:
-                    self.leases.release(held)
-        except RepositoryError as exc:
-            self.outages.report(exc)
-            report_left_to_workers(taking.machine.table.saga, taking.event, exc)
-        else:
-            if last.outbox:
-                await self.outbox.send(
-                    saga_type, last, taking.tasks, wait=taking.wait, lingers=True
-                )
-        return own
 
     def _without_write(self, taking: _Taking, decision: Unchanged | Raised, seen: _Seen) -> Outcome:
         saga = taking.machine.table.saga

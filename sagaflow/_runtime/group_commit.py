@@ -21,6 +21,7 @@ from sagaflow._model.errors import LimitExceededError, RepositoryError, Serializ
 from sagaflow._model.fresh import new_list
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import HistoryEntry, SagaRecord, evolve
+from sagaflow._runtime.following import Follower
 from sagaflow._runtime.mailbox import Mailbox, Turn
 
 MOST_EVENTS: Final = 64
@@ -59,13 +60,13 @@ class Folded:
 class _Member:
     """An event in a batch.
 
-    :ivar waits: whether whoever brings the event waits until its messages are sent.
+    :ivar follower: who sees to what follows from the event.
     :ivar result: what became of it; an error if the store failed.
     :ivar is_gone: whether nobody waits for the result any longer.
     """
 
     turn: Turn
-    waits: bool
+    follower: Follower
     result: Folded | RepositoryError | None = None
     is_gone: bool = False
 
@@ -89,6 +90,10 @@ class _Batch:
 
     def add(self, member: _Member, before: SagaRecord, after: SagaRecord) -> None:
         size = definition_of(self.saga_type).options.inbox_size
+        if member.follower is Follower.OTHERS and any(
+            one.follower is not Follower.OTHERS for one in self.members
+        ):  # what follows from one of those is not left to others, and this goes with it
+            after = evolve(after, lease=self.head.lease)
         self.members.append(member)
         self.inbox.extend(after.inbox)
         self.history.extend(after.history)
@@ -130,12 +135,12 @@ class GroupCommit:
         before: SagaRecord,
         after: SagaRecord,
         *,
-        waits: bool,
+        follower: Follower,
     ) -> Folded:
         """Add an event to the batch of its saga; return once it is known what became of it.
 
         :param epoch: of the mailbox, when the event was decided on.
-        :param waits: whether whoever brings the event waits until its messages are sent.
+        :param follower: who sees to what follows from the event.
         :raises RepositoryError: if the store failed.
         """
         mailbox = turn.mailbox
@@ -145,7 +150,7 @@ class GroupCommit:
         if batch is None:
             batch = self._batches[mailbox] = _Batch(saga_type, before, after)
             mailbox.has_batch = True
-        member = _Member(turn, waits)
+        member = _Member(turn, follower)
         batch.add(member, before, after)
         if not mailbox.waiting or len(batch.members) >= MOST_EVENTS:
             await self._write(mailbox, turn)
@@ -235,8 +240,17 @@ class GroupCommit:
         stored: SagaRecord | None,
     ) -> None:
         there = [member for member in batch.members if not member.is_gone]
-        # Rather an event that is waited for, and the last: it has probably written.
-        last = max(enumerate(there), key=lambda item: (item[1].waits, item[0]), default=None)
+        # Rather an event that is waited for, rather one that this process sees to, and the last: it
+        # has probably written.
+        last = max(
+            enumerate(there),
+            key=lambda item: (
+                item[1].follower is Follower.CALLER,
+                item[1].follower is not Follower.OTHERS,
+                item[0],
+            ),
+            default=None,
+        )
         for member in batch.members:
             sees_to_it = stored is not None and last is not None and last[1] is member
             member.result = (

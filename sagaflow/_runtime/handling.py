@@ -77,7 +77,7 @@ class Handling:
     due: DueWork
     trace: Trace = SILENT
 
-    async def decide(  # noqa: C901, PLR0911 - the cases of one decision
+    async def decide(  # noqa: C901, PLR0911, PLR0913 - the cases of one decision
         self,
         machine: Machine,
         saga_type: type[Saga],
@@ -87,6 +87,7 @@ class Handling:
         *,
         accepted: datetime,
         keep_failures: bool,
+        leaves: bool,
     ) -> Decision:
         """Return what *event* makes of *record*.
 
@@ -94,13 +95,14 @@ class Handling:
         :param turn: the place of the event in the line of its saga.
         :param accepted: when it was the event's turn for the first time.
         :param keep_failures: have an event whose handler raises stored, to try it again later.
+        :param leaves: whether what is due after the write is left to other processes.
         :raises RepositoryError: if the handler has raised that of a store.
         """
         verdict = settle(machine, record, type(event.body), event.message_id, accepted)
         if isinstance(verdict, Settled):
             return _UNCHANGED[verdict.kind]
         if isinstance(verdict, Park):
-            return self._parked(machine, record, event, verdict.kind)
+            return self._parked(machine, record, event, verdict.kind, leaves)
         starting = record is None or record.status is Status.EMBRYO
         try:
             copy = partial(read_saga, saga_type, record)
@@ -112,7 +114,7 @@ class Handling:
             if row.action is Action.IGNORE:
                 return _UNCHANGED[OutcomeKind.IGNORED]
             if row.action is Action.DEFER:
-                return self._parked(machine, record, event, OutcomeKind.DEFERRED)
+                return self._parked(machine, record, event, OutcomeKind.DEFERRED, leaves)
             turn.is_running = True
             token = running.set((*running.get(), turn))
             try:
@@ -127,7 +129,7 @@ class Handling:
             if record is None or starting or not keep_failures:
                 return Raised(exc)
             return self._failed(machine, record, event, exc, accepted)
-        write = self.process.write()
+        write = self.process.write(leaves=leaves)
         if record is None:
             record = embryo(event.correlation_id, self.process.new_id(), machine, write)
         after = concluded(record, run, None, machine, write)
@@ -154,10 +156,15 @@ class Handling:
         return Change(OutcomeKind.DEFERRED, after, ran=False, others_work=True)
 
     def _parked(
-        self, machine: Machine, record: SagaRecord | None, event: Event, kind: OutcomeKind
+        self,
+        machine: Machine,
+        record: SagaRecord | None,
+        event: Event,
+        kind: OutcomeKind,
+        leaves: bool,  # noqa: FBT001
     ) -> Change:
         """Keep an event for later; what is due is done then, unless another process does it."""
-        write = self.process.write()
+        write = self.process.write(leaves=leaves)
         waiting = self._waiting(machine, event, write.now)
         if record is None:
             fresh = embryo(event.correlation_id, self.process.new_id(), machine, write)

@@ -17,6 +17,7 @@ from sagaflow._model.errors import AmbiguousSagaError, SagaflowError, UnknownEve
 from sagaflow._model.ids import MessageId, SagaId, check_new_id
 from sagaflow._model.verdict import ACCEPTED, Undeliverable, Verdict
 from sagaflow._runtime.delivery import Delivery
+from sagaflow._runtime.following import Follower
 from sagaflow._runtime.invoke import Event, stored_headers
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.reports import report_uncorrelated
@@ -50,6 +51,7 @@ class Intake:
         headers: Mapping[str, object] | None,
         saga_type: type[Saga] | None,
         tasks: TaskGroup | None,
+        wait: bool,  # noqa: FBT001
     ) -> Outcome:
         """Have a saga take an event that a caller brings; see `Orchestrator.handle`."""
         takers = self._takers.get(type(event), ())
@@ -60,11 +62,14 @@ class Intake:
         if found is None:
             return self._uncorrelated(saga, event)
         kept: object = stored_headers(headers or {})
+        follower = Follower.CALLER
+        if not wait or current_envelope.get() is not None:  # what it waits for may be itself
+            follower = self.delivery.follow_up.follower_of_call(tasks, wait=wait)
         return await self.delivery.take(
             saga,
             Event(event, found, self.process.new_id() if known is None else known, kept),
             tasks,
-            wait=current_envelope.get() is None,  # what a delivery waits for may be itself
+            follower=follower,
             keep_failures=False,
         )
 
@@ -90,7 +95,7 @@ class Intake:
                     saga,
                     Event(event, found, message_id, headers),
                     tasks,
-                    wait=False,
+                    follower=Follower.DELIVERY,
                     keep_failures=True,
                 )
                 if outcome.kind in _UNUSED:

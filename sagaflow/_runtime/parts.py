@@ -18,6 +18,7 @@ from sagaflow._runtime.background import Background
 from sagaflow._runtime.backlogs import Backlogs
 from sagaflow._runtime.delivery import Delivery
 from sagaflow._runtime.due import DueWork
+from sagaflow._runtime.following import FollowUp
 from sagaflow._runtime.group_commit import GroupCommit
 from sagaflow._runtime.handling import Handling
 from sagaflow._runtime.hot_sagas import HotSagas
@@ -37,6 +38,7 @@ from sagaflow._runtime.store import Store
 from sagaflow._runtime.sweep import Sweep
 from sagaflow._runtime.trace import Trace
 from sagaflow._runtime.transitions import Transitions
+from sagaflow._runtime.waiting import Waiting
 from sagaflow._runtime.workers import Workers
 from sagaflow.abc import Bus, SagaRepository
 
@@ -56,6 +58,7 @@ class Parts:
     operations: Operations
     background: Background
     backlogs: Backlogs
+    waiting: Waiting
 
 
 def put_together(  # noqa: PLR0913 - here the parts meet
@@ -89,6 +92,7 @@ def put_together(  # noqa: PLR0913 - here the parts meet
         clock=clock,
         lease=lease_duration,
         owner=owner or uuid4().hex,
+        sends=bus is not None,
         class_of=messages.find,
     )
     outages = Outages(clock=process.clock, trace=trace)
@@ -116,15 +120,40 @@ def put_together(  # noqa: PLR0913 - here the parts meet
     )
     invoker = Invoker(messages=messages, clock=process.clock, services=services, trace=trace)
     due = DueWork(process=process, store=store, invoker=invoker, retry=retry, trace=trace)
+    workers = Workers(outages=outages, resume=resume, concurrency=concurrency)
+    in_background = Background(
+        process=process,
+        store=store,
+        outages=outages,
+        sagas=sagas,
+        workers=workers,
+        sweep=Sweep(
+            process=process,
+            store=store,
+            outages=outages,
+            sagas=sagas,
+            workers=workers,
+            poll_interval=poll_interval,
+        ),
+        takes_back=owner is not None,
+    )
+    follow_up = FollowUp(
+        process=process,
+        store=store,
+        outages=outages,
+        due=due,
+        outbox=outbox,
+        leases=leases,
+        begin=in_background.begin,
+        has_background=background,
+    )
     transitions = Transitions(process, store, removals)
     delivery = Delivery(
         process=process,
         store=store,
-        outages=outages,
         handling=Handling(process=process, invoker=invoker, due=due, trace=trace),
         due=due,
-        outbox=outbox,
-        leases=leases,
+        follow_up=follow_up,
         mailboxes=Mailboxes(pace.longest_turn),
         transitions=transitions,
         group=GroupCommit(commit=transitions.commit, patience=pace.batch),
@@ -147,23 +176,6 @@ def put_together(  # noqa: PLR0913 - here the parts meet
         outbox=outbox,
         conflict_deadline=conflict_deadline,
     )
-    workers = Workers(outages=outages, resume=resume, concurrency=concurrency)
-    in_background = Background(
-        process=process,
-        store=store,
-        outages=outages,
-        sagas=sagas,
-        workers=workers,
-        sweep=Sweep(
-            process=process,
-            store=store,
-            outages=outages,
-            sagas=sagas,
-            workers=workers,
-            poll_interval=poll_interval,
-        ),
-        takes_back=owner is not None,
-    )
     backlogs = Backlogs(process=process, store=store, outages=outages, sagas=sagas)
     return Parts(
         process=process,
@@ -177,4 +189,5 @@ def put_together(  # noqa: PLR0913 - here the parts meet
         operations=operations,
         background=in_background,
         backlogs=backlogs,
+        waiting=Waiting(process, store),
     )

@@ -33,6 +33,7 @@ class Process:
     :ivar clock: where the time comes from.
     :ivar owner: the name that stands in the leases of this orchestrator.
     :ivar lease: for how long other processes leave a saga to this one, once it has a lease on it.
+    :ivar sends: whether this one sends messages: it has a bus.
     :ivar random: makes up numbers from 0 to 1, which spread retries.
     :ivar new_id: makes up ids that no other process makes up.
     :ivar class_of: finds the class of a message by the name under which it is stored.
@@ -41,6 +42,7 @@ class Process:
     clock: Clock
     owner: str = field(factory=lambda: uuid4().hex)
     lease: timedelta
+    sends: bool = True
     random: Callable[[], float] = field(factory=lambda: random.Random().random)  # noqa: S311
     new_id: Callable[[], str] = field(factory=Unique)
     class_of: Callable[[str], type | None] = _nothing
@@ -55,13 +57,30 @@ class Process:
             self._machines[saga_type] = found
         return found
 
-    def write(self) -> Write:
-        """Return the token, instant and lease of the next write."""
-        return Write(token=self.new_id(), now=self.clock.now(), owner=self.owner, lease=self.lease)
+    def write(self, *, leaves: bool = False) -> Write:
+        """Return the token, instant and lease of the next write.
+
+        :param leaves: whether this process leaves what is due after the write to others.
+        """
+        return Write(
+            token=self.new_id(),
+            now=self.clock.now(),
+            owner=self.owner,
+            lease=None if leaves else self.lease,
+            sends=self.sends,
+        )
 
     def write_of(self, record: SagaRecord) -> Write:
         """Return the write that is to store *record*, which has been decided on already."""
-        return Write(token=record.token, now=record.updated_at, owner=self.owner, lease=self.lease)
+        now, wake = record.updated_at, record.wake
+        leaves = record.lease is None and wake is not None and wake <= now
+        return Write(
+            token=record.token,
+            now=now,
+            owner=self.owner,
+            lease=None if leaves else self.lease,
+            sends=self.sends,
+        )
 
     def own_lease(self) -> Lease:
         """Return a lease of this process that begins now."""

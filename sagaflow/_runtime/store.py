@@ -26,7 +26,7 @@ from sagaflow._model.errors import (
     SerializationError,
     UnknownOutcomeError,
 )
-from sagaflow._model.ids import SagaId
+from sagaflow._model.ids import SagaId, saga_key
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import Limits
 from sagaflow._model.record import Failing, HistoryEntry, HistoryKind, Lease, SagaRecord, evolve
@@ -35,6 +35,7 @@ from sagaflow._runtime.hot_sagas import HotSagas, removed
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.trace import SILENT, Trace
 from sagaflow._runtime.unknown_outcomes import took_place
+from sagaflow._runtime.watches import Watches
 from sagaflow.abc import SagaRepository
 
 logger = get_logger(__name__)
@@ -51,6 +52,7 @@ class Store:
     """What one orchestrator reads and writes.
 
     :ivar hot: the sagas that it has used last, perhaps no longer as they are stored.
+    :ivar watches: who waits for what is stored of which saga.
     :ivar resolution: for how long an unknown outcome of a write is looked into.
     :ivar on_stored: called with each record that was stored.
     """
@@ -62,6 +64,7 @@ class Store:
     on_stored: Callable[[type[Saga], SagaRecord], None] = field(default=_nobody)
     resolution: timedelta = timedelta(seconds=30)
     trace: Trace = SILENT
+    watches: Watches = field(factory=Watches, init=False)
 
     async def load(
         self,
@@ -261,6 +264,8 @@ class Store:
                 if entry.kind is HistoryKind.DROPPED and entry.step in WITHOUT_EFFECT:
                     _report_dropped(saga_type.table.saga, after, entry)
             self.on_stored(saga_type, after)
+            if self.watches.waiting:
+                self.watches.tell(saga_key(saga_type.table.saga, after.correlation_id), after)
         return stored
 
     async def _outcome_of(

@@ -170,6 +170,7 @@ CALLS: dict[str, Call] = {
     "cancel": lambda o, w: o.cancel(Ticket, w.ticket),
     "health": lambda o, _: o.health(),
     "find": lambda o, w: o.find(Ticket, w.ticket),
+    "wait_for": lambda o, w: o.wait_for(Ticket, w.ticket, **(w.arguments or {"finished": True})),
     "find_by_state": lambda o, w: all_of(
         o.find_by_state(Ticket, w.arguments.get("state", Ticket.open_))
     ),
@@ -278,6 +279,20 @@ async def no_instant(world: World) -> None:
     world.arguments["older_than"] = "yesterday"
 
 
+async def never_ending(world: World) -> None:
+    """It stays open."""
+
+
+async def ended_elsewhere(world: World) -> None:
+    world.arguments["state"] = Ticket.open_
+    await world.change("state", "gone")
+    await world.change("status", "finished")
+
+
+async def two_goals(world: World) -> None:
+    world.arguments.update(finished=True, state=Ticket.gone)
+
+
 OF_ONE_METHOD: dict[tuple[str, str], Situation] = {
     ("handle", "UnknownEventError"): unknown_event,
     ("handle", "AmbiguousSagaError"): two_sagas,
@@ -290,6 +305,10 @@ OF_ONE_METHOD: dict[tuple[str, str], Situation] = {
     ("run_due", "ExceptionGroup"): two_damaged,
     ("find_by_state", "SagaflowError"): no_such_state,
     ("find_stale", "SagaflowError"): no_instant,
+    ("wait_for", "SagaflowError"): no_such_state,
+    ("wait_for", "WaitTimeoutError"): never_ending,
+    ("wait_for", "WaitError"): ended_elsewhere,
+    ("wait_for", "ValueError"): two_goals,
 }
 
 

@@ -32,7 +32,7 @@ from sagaflow._codec.elements import Document
 from sagaflow._model.record import Lease
 from sagaflow._runtime.process import Process
 from sagaflow.testing import ManualClock
-from tests.semantics.support import Published, RecordingBus, lingering, stored
+from tests.semantics.support import Gate, Published, RecordingBus, lingering, stored
 
 pytestmark = pytest.mark.anyio
 
@@ -723,21 +723,27 @@ async def test_what_a_process_of_the_same_name_has_left_is_its_own_at_once(
     repository: SagaRepository, clock: ManualClock
 ) -> None:
     """It does not wait until the leases have run out, as others do."""
-    for name, trip in (("w-1", "mine"), ("w-2", "another's")):
-        await Orchestrator([Trip], repository, clock=clock, owner=name).handle(Ordered(trip))
+    gates = {"w-1": Gate(), "w-2": Gate()}
     sent = anyio.Event()
 
     async def note(_: Published) -> None:
         sent.set()
 
     bus = RecordingBus(on_publish=note)
-    async with Orchestrator(
-        [Trip], repository, clock=clock, bus=bus, owner="w-1", poll_interval=timedelta(hours=1)
-    ):
-        with anyio.fail_after(10):
-            await sent.wait()
-        await anyio.wait_all_tasks_blocked()
-    assert bus.bodies == [Book("mine")]
+    async with anyio.create_task_group() as dead:
+        for (name, gate), trip in zip(gates.items(), ("mine", "another's"), strict=True):
+            hangs = RecordingBus(on_publish=gate.hold)
+            before = Orchestrator([Trip], repository, clock=clock, bus=hangs, owner=name)
+            dead.start_soon(before.handle, Ordered(trip))
+            await gate.begun.wait()
+        async with Orchestrator(
+            [Trip], repository, clock=clock, bus=bus, owner="w-1", poll_interval=timedelta(hours=1)
+        ):
+            with anyio.fail_after(10):
+                await sent.wait()
+            await anyio.wait_all_tasks_blocked()
+        assert bus.bodies == [Book("mine")]
+        dead.cancel_scope.cancel()
 
 
 async def test_without_a_name_each_process_is_another(clock: ManualClock) -> None:

@@ -28,7 +28,7 @@ from sagaflow import (
 )
 from sagaflow.testing import ManualClock
 from tests.semantics.patient import Noted, Opened, Paid, Release
-from tests.semantics.support import Away, Interrupted
+from tests.semantics.support import Away, Gate, Interrupted, RecordingBus
 
 pytestmark = pytest.mark.anyio
 QUICK = timedelta(milliseconds=20)
@@ -132,13 +132,17 @@ async def test_work_is_left_to_the_holder_of_a_lease(
     clock: ManualClock, anyio_backend: str
 ) -> None:
     repository = MemoryRepository(clock=clock)
-    first = Orchestrator([Short], repository, clock=clock)  # without a bus: it cannot send
-    await first.handle(Opened("b"))
-    now = clock.now()
-    assert [found async for found in repository.due("Short", now, unclaimed=True)] == []
-    assert [found async for found in repository.due("Short", now, unclaimed=False)] == ["b"]
-    later = now + timedelta(seconds=10)
-    assert [found async for found in repository.due("Short", later, unclaimed=True)] == ["b"]
+    gate = Gate()
+    first = Orchestrator([Short], repository, clock=clock, bus=RecordingBus(on_publish=gate.hold))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first.handle, Opened("b"))
+        await gate.begun.wait()
+        now = clock.now()
+        assert [found async for found in repository.due("Short", now, unclaimed=True)] == []
+        assert [found async for found in repository.due("Short", now, unclaimed=False)] == ["b"]
+        later = now + timedelta(seconds=10)
+        assert [found async for found in repository.due("Short", later, unclaimed=True)] == ["b"]
+        gate.go_on.set()
 
 
 async def test_outage_is_logged_once_and_ends_without_a_restart(

@@ -18,10 +18,12 @@ from sagaflow import (
     Envelope,
     HistoryEntry,
     Instance,
+    MemoryBus,
     MemoryRepository,
     MessageId,
     Observer,
     Orchestrator,
+    Outcome,
     OutcomeKind,
     Saga,
     SagaId,
@@ -299,6 +301,15 @@ def read_secrets(saga: Evolved) -> None:
     assert_type(redact(saga), dict[str, object])
     assert_type(Evolved.anew({}), dict[str, Any])
     Evolved(card="4111", pins=[1])
+
+
+async def hand_in_and_wait(orchestrator: Orchestrator) -> None:
+    assert_type(await orchestrator.handle(Placed("o-1", Decimal(3)), wait=False), Outcome)
+    ended = await orchestrator.wait_for(Order, "o-1", finished=True, timeout=timedelta(1))
+    assert_type(ended, Instance[Order])
+    assert_type(await orchestrator.wait_for(Order, "o-1", state=Order.paid), Instance[Order])
+    assert_type(await orchestrator.wait_for(Order, UUID(int=1), state="paid"), Instance[Order])
+    Orchestrator([Order], MemoryRepository(), bus=MemoryBus(), listen=False)
 
 
 def answer(command: Charge) -> Paid:
