@@ -21,7 +21,7 @@ class OutcomeKind(Enum):
     STAYED = "stayed"
     """The handler ran and the saga stayed where it was."""
     COMPENSATING = "compensating"
-    """The compensation began, and a step waits for its retry."""
+    """The compensation began: a step waits for its retry, or the call did not wait for it."""
     DEFERRED = "deferred"
     """The saga keeps the event and handles it later."""
     SUSPENDED = "suspended"
