@@ -49,6 +49,31 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# To note which lines run takes twice the time. These stores run every line that others run as well,
+# but for the drivers, which have tests of their own; and proofs repeat what others do, many times.
+_COUNTED_STORES = (("asyncio", "memory"), ("trio", "pymongo-threads"))
+_COUNTED_ON_ALL_STORES = ("tests/contract/", "tests/mongo/", "tests/bus/")
+_NOT_COUNTED = ("tests/proofs/",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests for which the lines that they run are not counted."""
+    for item in items:
+        if _is_uncounted(item):
+            item.add_marker(pytest.mark.uncounted)
+
+
+def _is_uncounted(item: pytest.Item) -> bool:
+    if item.nodeid.startswith(_NOT_COUNTED):
+        return True
+    call = (
+        item.callspec if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    )
+    if call is None or "store" not in call.params or item.nodeid.startswith(_COUNTED_ON_ALL_STORES):
+        return False
+    return (call.params["anyio_backend"], call.params["store"]) not in _COUNTED_STORES
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run on every runtime, and with a store on every pair of runtime and store."""
     names = metafunc.fixturenames

@@ -200,9 +200,16 @@ class _Later:
         return self.form.decode(stored)
 
 
-def _secret(declared: Any, form_of: FormOf) -> Form:
+def _secret(declared: Any, _: FormOf) -> Form:
+    return _hidden(_found(Resolved(declared)))
+
+
+def _json_secret(declared: Any, _: FormOf) -> Form:
+    return _hidden(_found(Resolved(declared, json=True)))
+
+
+def _hidden(form: Form) -> Form:
     """Return the form of a secret, whose value is kept out of the errors about it."""
-    form = form_of(declared)
 
     def encode_secret(value: object) -> object:
         try:
@@ -298,6 +305,7 @@ def _converter_of_kinds() -> Converter:
     for fits, make in reversed(_JSON_KINDS):
         _register(converter, _of_the_type_in_json(fits), make)
     _register(converter, lambda meant: meant.secret, _secret)
+    _register(converter, lambda meant: meant.secret and meant.json, _json_secret)
     return converter
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from datetime import timedelta
 
 import pytest
 
@@ -29,6 +30,9 @@ from sagaflow.exceptions import (
     UnknownEventError,
     UnknownOutcomeError,
     UnknownStateError,
+    WaitError,
+    WaitTimeoutError,
+    WireError,
 )
 from tests.definition.support import Paid
 
@@ -54,6 +58,9 @@ ERRORS = [
     UnknownOutcomeError("wrong"),
     BusError("wrong"),
     NoHandlerError(Paid),
+    WireError("not_json", "it is empty"),
+    WaitError("Order", "o-1", "finished", "it is suspended", "packing"),
+    WaitTimeoutError("Order", "o-1", "finished", timedelta(1), "it is in packing", "packing"),
     StrayCancellationError(),
     OrchestratorClosedError("wrong"),
 ]

@@ -109,6 +109,20 @@ def test_mistake_is_found(
     assert is_broken(Kit(made_by, bus_proxy, mongodb_uri), promised)
 
 
+class NeverSilent(Kit):
+    """On a broker that cannot be made silent: then that promise is not tested."""
+
+    def silence(self) -> None:  # type: ignore[override]
+        return None
+
+
+def test_broker_that_cannot_be_made_silent_is_tested_without(
+    bus_proxy: Proxy, mongodb_uri: str
+) -> None:
+    promised = "publishing_ends_though_the_broker_is_silent"
+    assert not is_broken(NeverSilent(wrong.Mistaken, bus_proxy, mongodb_uri), promised)
+
+
 def test_every_mistake_is_looked_for() -> None:
     planted = {
         value
