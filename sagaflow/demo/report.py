@@ -44,8 +44,12 @@ class Terminal(Watcher):
     @contextmanager
     def showing(self) -> Generator[None]:
         """Show the progress bar meanwhile."""
-        with self._progress:
+        try:
+            # Not by `with`: what interrupts the start must find the terminal put right again, too.
+            self._progress.start()
             yield
+        finally:
+            self._progress.stop()
 
     def begun(self, settings: Settings, server: Server, placed: int) -> None:
         """Say what begins, and where."""

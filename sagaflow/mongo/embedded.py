@@ -6,24 +6,30 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Timer
 from types import TracebackType
 from typing import ClassVar, Final, Self
+from uuid import uuid4
 
 from sagaflow._model.errors import SagaflowError
 
 # The program of the child process. The child ends with its parent, however the parent ends: the
 # standard input of the child is closed then. Ctrl-C reaches the child as well as the parent, which
-# needs the server a little longer, so the child ignores it. The server stands alone: as a replica
-# set of one, it would write a log for its replicas with each change.
+# needs the server a little longer, so the child ignores it. It begins once it is told to: a parent
+# that Ctrl-C interrupts while it starts the child does not know the child, and cannot end it before
+# the directory of its data is removed. The server stands alone: as a replica set of one, it would
+# write a log for its replicas with each change.
 PROGRAM: Final = """\
 import signal
 import sys
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)
+if not sys.stdin.readline():
+    sys.exit()
 from secantus import SecantusDBServer
 
 server = SecantusDBServer(
@@ -89,9 +95,12 @@ class EmbeddedServer:
                 "3.11 to 3.13), or pass the URI of a MongoDB server"
             )
         fresh = self._path is None
-        path = Path(tempfile.mkdtemp(prefix="sagaflow-")) if self._path is None else self._path
+        # Known before it is there, so that whatever interrupts this can remove it.
+        path = self._path or Path(tempfile.gettempdir(), f"sagaflow-{uuid4().hex}")
         self._path = path
         try:
+            if fresh:
+                path.mkdir(mode=0o700)
             self._port = self._spawn(path)
         except BaseException:
             self.kill()
@@ -111,10 +120,14 @@ class EmbeddedServer:
                 stderr=errors,
                 text=True,
             )
-            assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+            assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+            assert self._process.stdout is not None  # noqa: S101 - likewise
             too_late = Timer(self._start_timeout.total_seconds(), self._process.kill)
             too_late.start()
             try:
+                with suppress(BrokenPipeError):  # it has ended, and has said why
+                    self._process.stdin.write("begin\n")
+                    self._process.stdin.flush()
                 line = self._process.stdout.readline()
             finally:
                 too_late.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from datetime import timedelta
@@ -64,6 +65,44 @@ def test_an_interrupt_while_it_starts_ends_it_and_leaves_no_directory(temporary:
     assert list(temporary.iterdir()) == []
     with pytest.raises(SagaflowError, match="not running"):
         _ = server.uri
+
+
+def test_an_interrupt_as_soon_as_its_directory_exists_leaves_none(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.mkdir
+
+    def make_and_be_interrupted(path: str, mode: int = 0o777) -> None:
+        make(path, mode)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", make_and_be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            EmbeddedServer().start()
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_process_that_an_interrupt_has_cut_off_makes_no_directory(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process runs already, but Ctrl-C came before anybody had got hold of it."""
+    cut_off: list[subprocess.Popen[str]] = []
+
+    class Interrupted(subprocess.Popen[str]):
+        def __init__(self, command: list[str], **options: Any) -> None:
+            super().__init__(command, **options)
+            cut_off.append(self)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            EmbeddedServer().start()
+    (process,) = cut_off
+    process.communicate(timeout=30)  # closes its input, as the collector does
+    assert process.returncode == 0
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_directory_of_the_user_stays_when_the_server_does_not_start(
