@@ -74,8 +74,8 @@ class Orchestrator:
         until its leases have run out. Made up if it is missing.
     :param shutdown_timeout: how long closing waits for what is being sent or worked on; the rest
         is handed back.
-    :param conflict_deadline: how long an event, or an operator's command, competes for a saga that
-        others change as well.
+    :param conflict_deadline: how long an event, an operator's command or a piece of due work
+        competes for a saga that others change as well. Due work is then left for later.
     :param hot_sagas: how many of the sagas that were used last it keeps in memory, so that their
         next event is one write and no read; 0 for none. At most 64 MiB of them.
     :param observers: who is told what it does: one `Observer` or several.
@@ -265,8 +265,9 @@ class Orchestrator:
         Leases are not looked at: this is for tests, cron jobs and tools, which mean it. A saga
         that fails does not keep the others from their turn. Inside its `async with` block, messages
         of up to ``concurrency`` sagas are sent at the same time: one that hangs does not keep the
-        others waiting. A saga that newer code has stored, or that
-        is in a state which the class does not know, is left to other code.
+        others waiting. A saga that newer code has stored, or that is in a state which the class
+        does not know, is left to other code. Work that other writers overtake until the deadline
+        stays due, and the log says so.
 
         :return: how many sagas there was work for.
         :raises DamagedDocumentError: if a document that is due cannot be read.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from contextvars import ContextVar
+from datetime import timedelta
 from functools import partial
 from typing import assert_never
 
-import anyio
 from attrs import field, frozen
 
 from sagaflow._concurrency.cancellation import failure
@@ -39,6 +39,7 @@ from sagaflow._model.record import (
 from sagaflow._model.texts import traceback_of
 from sagaflow._runtime.invoke import Event, Invoker, read_saga
 from sagaflow._runtime.process import Process
+from sagaflow._runtime.races import Race
 from sagaflow._runtime.store import Store
 from sagaflow._runtime.trace import SILENT, Trace
 
@@ -54,12 +55,15 @@ class DueWork:
 
     A failure is stored as well: the work is tried again later, with growing delays. Once it has
     failed for too long, its saga is suspended, and no other saga.
+
+    :ivar conflict_deadline: for how long one piece of work competes with other writers.
     """
 
     process: Process
     store: Store
     invoker: Invoker
     retry: RetryPolicy
+    conflict_deadline: timedelta
     trace: Trace = SILENT
     _under_way: Counter[SagaKey] = field(factory=Counter[SagaKey], init=False)
 
@@ -72,6 +76,9 @@ class DueWork:
         is true of the saga until this returns.
 
         :param only: the kind of work to do; what comes after the last of that kind stays due.
+        :raises ConcurrencyError: if other writers were faster until the deadline; what is due then
+            stays due.
+        :raises RepositoryError: if the store failed.
         """
         key = saga_key(saga_type.table.saga, record.correlation_id)
         self._under_way[key] += 1
@@ -86,17 +93,23 @@ class DueWork:
         self, saga_type: type[Saga], record: SagaRecord, only: type[Work] | None
     ) -> SagaRecord:
         machine = self.process.machine(saga_type)
-        pauses = self.process.conflict_delays()
+        race: Race | None = None
         while True:
             work = next_work(record, machine, self.process.clock.now())
             if work is None or (only is not None and not isinstance(work, only)):
                 return record
             after = await self._done(saga_type, record, work)
             if after is not None:
-                record = after
+                record, race = after, None
                 continue
             # Another process was faster, or the write was lost on its way.
-            await anyio.sleep(next(pauses).total_seconds())
+            race = race or Race(
+                process=self.process,
+                saga=machine.table.saga,
+                correlation_id=record.correlation_id,
+                deadline=self.conflict_deadline,
+            )
+            await race.lose()
             newer = await self.store.load(saga_type, record.correlation_id, None)
             if newer is None:
                 return record

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.work import Undo, has_work, next_work
-from sagaflow._model.errors import RepositoryError
+from sagaflow._model.errors import ConcurrencyError, RepositoryError
 from sagaflow._model.record import SagaRecord
 from sagaflow._runtime.due import DueWork
 from sagaflow._runtime.invoke import Event
@@ -21,7 +21,7 @@ from sagaflow._runtime.leases import Leases
 from sagaflow._runtime.outages import Outages
 from sagaflow._runtime.outbox import Outbox
 from sagaflow._runtime.process import Process
-from sagaflow._runtime.reports import report_left_to_workers
+from sagaflow._runtime.reports import report_left_to_workers, report_overtaken
 from sagaflow._runtime.store import Store
 
 
@@ -101,6 +101,8 @@ class FollowUp:
         except RepositoryError as exc:
             self.outages.report(exc)
             report_left_to_workers(saga_type.table.saga, event, exc)
+        except ConcurrencyError as exc:
+            report_overtaken(saga_type.table.saga, event.correlation_id, exc)
         else:
             if last.outbox:
                 await self.outbox.send(

@@ -119,7 +119,14 @@ def put_together(  # noqa: PLR0913 - here the parts meet
         trace=trace,
     )
     invoker = Invoker(messages=messages, clock=process.clock, services=services, trace=trace)
-    due = DueWork(process=process, store=store, invoker=invoker, retry=retry, trace=trace)
+    due = DueWork(
+        process=process,
+        store=store,
+        invoker=invoker,
+        retry=retry,
+        conflict_deadline=conflict_deadline,
+        trace=trace,
+    )
     workers = Workers(outages=outages, resume=resume, concurrency=concurrency)
     in_background = Background(
         process=process,

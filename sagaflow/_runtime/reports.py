@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sagaflow._engine.outcome import OutcomeKind
-from sagaflow._model.errors import RepositoryError
+from sagaflow._model.errors import ConcurrencyError, RepositoryError
+from sagaflow._model.ids import SagaId
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.record import SagaRecord, Status
 from sagaflow._runtime.invoke import Event
@@ -96,6 +97,19 @@ def report_left_to_workers(saga: str, event: Event, error: RepositoryError) -> N
         event.message_id,
         error,
         extra=about_event(saga, event, None),
+    )
+
+
+def report_overtaken(saga: str, correlation_id: SagaId, error: ConcurrencyError) -> None:
+    """Log that others were faster with each write of what was due, and that it stays due."""
+    logger.warning(
+        "%s %r: %d attempts to store what is due were each overtaken by another writer, the last "
+        "%.3g s after the first; it is left to the background or the next run_due()",
+        saga,
+        correlation_id,
+        error.attempts,
+        error.seconds,
+        extra=about(saga, correlation_id),
     )
 
 

@@ -12,7 +12,12 @@ from sagaflow._concurrency.cancellation import failure, raise_all
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.work import earliest
 from sagaflow._engine.writing import is_leased_to_others
-from sagaflow._model.errors import NewerSchemaError, ServerUnavailableError, UnknownStateError
+from sagaflow._model.errors import (
+    ConcurrencyError,
+    NewerSchemaError,
+    ServerUnavailableError,
+    UnknownStateError,
+)
 from sagaflow._model.ids import SagaId
 from sagaflow._model.record import SagaRecord, evolve
 from sagaflow._runtime.due import DueWork
@@ -22,6 +27,7 @@ from sagaflow._runtime.left_alone import check_stored_id
 from sagaflow._runtime.outages import Outages
 from sagaflow._runtime.outbox import Outbox
 from sagaflow._runtime.process import Process
+from sagaflow._runtime.reports import report_overtaken
 from sagaflow._runtime.store import Store
 
 
@@ -55,7 +61,8 @@ class Resuming:
         :param take_over: also if another process holds a lease on it, or this one is at work on it.
         :param wait: return when the saga has nothing left to send; where it goes on in *tasks*,
             after the time that one message may take.
-        :return: what is being sent; None if nothing is, or another task or process sends it.
+        :return: what is being sent; None if nothing is, another task or process sends it, or
+            others were faster with each write.
         :raises LeftAloneError: if the document is damaged, or for other code.
         :raises RepositoryError: if the store failed.
         """
@@ -70,6 +77,10 @@ class Resuming:
         held = self.leases.hold(saga_type, correlation_id)
         try:
             after = await self.due.advance(saga_type, record)
+        except ConcurrencyError as exc:
+            report_overtaken(saga_type.table.saga, correlation_id, exc)
+            self.store.on_stored(saga_type, record)  # look again soon
+            return None
         finally:
             self.leases.release(held)
         lane = await self.outbox.send(saga_type, after, tasks, wait=wait)
