@@ -1,4 +1,4 @@
-"""Values for one event loop each: several loops, each in its own thread, may share a repository."""
+"""Which event loop runs, and values for one loop each: several may share a repository."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final, Generic, TypeVar
 
+import anyio
 from anyio.lowlevel import RunVar
 
 T = TypeVar("T")
@@ -31,3 +32,8 @@ class PerLoop(Generic[T]):
             made = self._make()
             self._made.set(made)
             return made
+
+
+def running_on_trio() -> bool:
+    """Tell whether this task runs on trio."""
+    return anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio"

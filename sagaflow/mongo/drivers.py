@@ -29,7 +29,7 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 
-from sagaflow._concurrency.event_loops import PerLoop
+from sagaflow._concurrency.event_loops import PerLoop, running_on_trio
 from sagaflow._model.errors import SagaflowError
 
 Document = dict[str, Any]
@@ -394,11 +394,6 @@ def other_loop() -> SagaflowError:
         "is another loop: make a client and a repository in each event loop, or pass a database of "
         "pymongo.MongoClient, which event loops in several threads may share"
     )
-
-
-def running_on_trio() -> bool:
-    """Tell whether this task runs on trio."""
-    return anyio.get_cancelled_exc_class().__module__.partition(".")[0] == "trio"
 
 
 def _ascending(keys: list[str]) -> list[tuple[str, int]]:

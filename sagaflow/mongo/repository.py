@@ -18,7 +18,7 @@ from sagaflow._codec.documents import Bookkeeping, DocumentChange, decode_id
 from sagaflow._codec.elements import Document, encode_lease
 from sagaflow._codec.instance import unreadable_of
 from sagaflow._codec.selection import Selection, Summary, Trait, Unreadable, summary_of, trait
-from sagaflow._concurrency.event_loops import PerLoop
+from sagaflow._concurrency.event_loops import PerLoop, running_on_trio
 from sagaflow._concurrency.generators import closing
 from sagaflow._definition.saga import Saga
 from sagaflow._forms.size import field_sizes
@@ -27,7 +27,7 @@ from sagaflow._model.errors import RepositoryError, SerializationError
 from sagaflow._model.ids import MessageId, SagaId, check_id
 from sagaflow._model.record import Lease, Status
 from sagaflow.abc import SagaRepository
-from sagaflow.mongo.drivers import driver_for, running_on_trio
+from sagaflow.mongo.drivers import driver_for
 from sagaflow.mongo.errors import TooLargeError, told, translated
 from sagaflow.mongo.indexes import indexes_of
 from sagaflow.mongo.statements import is_traceable, note_of, removal_of, transition

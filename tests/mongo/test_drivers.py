@@ -12,6 +12,7 @@ from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandStartedEvent
 
 from sagaflow import SagaflowError
+from sagaflow._concurrency.event_loops import running_on_trio
 from sagaflow._concurrency.generators import closing
 from sagaflow.mongo import MongoRepository
 from sagaflow.mongo.drivers import (
@@ -20,7 +21,6 @@ from sagaflow.mongo.drivers import (
     PyMongoAsyncDriver,
     PyMongoThreadsDriver,
     driver_for,
-    running_on_trio,
 )
 from tests.contract.records import (
     NOW,
