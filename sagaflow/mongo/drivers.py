@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from itertools import islice
@@ -31,6 +32,7 @@ from pymongo.read_concern import ReadConcern
 
 from sagaflow._concurrency.event_loops import PerLoop, running_on_trio
 from sagaflow._model.errors import SagaflowError
+from sagaflow.mongo.single_cancellation import cancelled_once
 
 Document = dict[str, Any]
 Request: TypeAlias = InsertOne[Document] | UpdateOne
@@ -151,31 +153,45 @@ class _AwaitedDriver(Driver):
             raise other_loop()
         self._loop = running
 
+    async def _do(self, operation: Awaitable[ResultT]) -> ResultT:
+        """Await what the client does."""
+        return await operation
+
+    async def _documents(self, cursor: Any) -> AsyncGenerator[Document, None]:
+        try:
+            while batch := await self._do(cursor.to_list(_BATCH)):
+                for document in batch:
+                    yield document
+        finally:
+            with anyio.CancelScope(shield=True):
+                await cursor.close()
+
     async def find_one(
         self, collection: str, query: Document, fields: Mapping[str, Any] | None
     ) -> Any:
-        return await self._collection(collection).find_one(query, fields)
+        return await self._do(self._collection(collection).find_one(query, fields))
 
     async def insert_one(self, collection: str, document: Document) -> bool:
         try:
-            await self._collection(collection).insert_one(document)
+            await self._do(self._collection(collection).insert_one(document))
         except DuplicateKeyError:
             return False
         return True
 
     async def update_one(self, collection: str, query: Mapping[str, Any], update: Document) -> int:
-        result = await self._collection(collection).update_one(query, update)
+        result = await self._do(self._collection(collection).update_one(query, update))
         return int(result.matched_count)
 
     async def bulk_write(self, collection: str, requests: Sequence[Request]) -> BulkAnswer:
         try:
-            result = await self._collection(collection).bulk_write(requests, ordered=False)
+            target = self._collection(collection)
+            result = await self._do(target.bulk_write(requests, ordered=False))
         except BulkWriteError as exc:
             return _partial(exc)
         return BulkAnswer(matched=result.matched_count)
 
     async def delete_one(self, collection: str, query: Document) -> int:
-        result = await self._collection(collection).delete_one(query)
+        result = await self._do(self._collection(collection).delete_one(query))
         return int(result.deleted_count)
 
     async def find(
@@ -188,18 +204,16 @@ class _AwaitedDriver(Driver):
         limit: int = 0,
     ) -> AsyncIterator[Document]:
         cursor = self._collection(collection).find(query, fields, **_order(sort, limit))
-        try:
-            async for document in cursor:
+        async with aclosing(self._documents(cursor)) as documents:
+            async for document in documents:
                 yield document
-        finally:
-            with anyio.CancelScope(shield=True):
-                await cursor.close()
 
     async def create_index(self, collection: str, keys: list[str], **options: Any) -> None:
-        await self._collection(collection).create_index(_ascending(keys), **options)
+        target = self._collection(collection)
+        await self._do(target.create_index(_ascending(keys), **options))
 
     async def index_information(self, collection: str) -> Document:
-        found: Document = await self._collection(collection).index_information()
+        found: Document = await self._do(self._collection(collection).index_information())
         return found
 
 
@@ -209,8 +223,10 @@ class MotorDriver(_AwaitedDriver):
     _name = "Motor"
 
     async def aggregate(self, collection: str, pipeline: list[Document]) -> AsyncIterator[Document]:
-        async for document in self._collection(collection).aggregate(pipeline):
-            yield document
+        cursor = self._collection(collection).aggregate(pipeline)
+        async with aclosing(self._documents(cursor)) as documents:
+            async for document in documents:
+                yield document
 
 
 class PyMongoAsyncDriver(_AwaitedDriver):
@@ -218,9 +234,17 @@ class PyMongoAsyncDriver(_AwaitedDriver):
 
     _name = "PyMongo's asynchronous client"
 
+    if sys.version_info < (3, 12):
+
+        async def _do(self, operation: Awaitable[ResultT]) -> ResultT:
+            """Await what the client does; its locks would not survive a second cancellation."""
+            return await cancelled_once(operation)
+
     async def aggregate(self, collection: str, pipeline: list[Document]) -> AsyncIterator[Document]:
-        async for document in await self._collection(collection).aggregate(pipeline):
-            yield document
+        cursor = await self._do(self._collection(collection).aggregate(pipeline))
+        async with aclosing(self._documents(cursor)) as documents:
+            async for document in documents:
+                yield document
 
 
 class PyMongoThreadsDriver(Driver):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 import anyio
 from motor.motor_asyncio import AsyncIOMotorDatabase
@@ -77,6 +77,8 @@ class MongoRepository(SagaRepository):
     :raises SagaflowError: if *database* is none of these.
     """
 
+    _closes_within: ClassVar = 10.0  # seconds, for a client that `connect` has made
+
     def __init__(
         self,
         database: AsyncIOMotorDatabase[Any] | AsyncDatabase[Any] | Database[Any],
@@ -119,7 +121,7 @@ class MongoRepository(SagaRepository):
         finally:
             closed = client.close()
             if closed is not None:
-                with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(cls._closes_within, shield=True):
                     await closed
 
     async def ping(self) -> None:

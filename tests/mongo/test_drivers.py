@@ -11,7 +11,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandStartedEvent
 
-from sagaflow import SagaflowError
+from sagaflow import SagaflowError, ServerUnavailableError
 from sagaflow._concurrency.event_loops import running_on_trio
 from sagaflow._concurrency.generators import closing
 from sagaflow.mongo import MongoRepository
@@ -179,6 +179,53 @@ async def test_threads_do_not_wait_for_a_connection(mongodb_uri: str, database: 
 async def test_pool_without_limit_has_threads_too(mongodb_uri: str, database: str) -> None:
     async with repository_of("pymongo-threads", mongodb_uri, database, maxPoolSize=0) as repository:
         await stored(repository, document())
+
+
+@pytest.mark.parametrize("client_type", [AsyncIOMotorClient, AsyncMongoClient, pymongo.MongoClient])
+async def test_operations_cancelled_in_an_outage_leave_the_client_usable(
+    client_type: Callable[..., Any], anyio_backend: str
+) -> None:
+    """On Python 3.11 a lock of PyMongo's asynchronous client stayed locked for good."""
+    if anyio_backend == "trio" and client_type is not pymongo.MongoClient:
+        pytest.skip("about asyncio")
+    client = client_type("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=1_000)
+    repository = MongoRepository(client["shop"])
+    for _ in range(2):
+        with anyio.move_on_after(0.2):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(repository.ping)
+    with anyio.fail_after(10), pytest.raises(ServerUnavailableError):
+        await repository.ping()
+    closed = client.close()
+    if closed is not None:
+        with anyio.fail_after(10):
+            await closed
+
+
+async def test_client_that_does_not_close_is_left(
+    monkeypatch: pytest.MonkeyPatch, anyio_backend: str, mongodb_uri: str
+) -> None:
+    if anyio_backend == "trio":
+        pytest.skip("about the asynchronous client")
+
+    class Quick(MongoRepository):
+        _closes_within = 0.05
+
+    asynchronous: Any = AsyncMongoClient
+    close = asynchronous.close
+    closing_clients: list[AsyncMongoClient[Any]] = []
+
+    async def hang(client: AsyncMongoClient[Any]) -> None:
+        closing_clients.append(client)
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(AsyncMongoClient, "close", hang)
+    with anyio.fail_after(10):
+        async with Quick.connect(mongodb_uri, database="shop"):
+            pass
+    (client,) = closing_clients
+    await close(client)
 
 
 def test_every_driver_has_every_operation() -> None:
