@@ -20,16 +20,19 @@ from sagaflow._model.envelope import Envelope
 from sagaflow._model.errors import (
     OrchestratorClosedError,
     SagaflowError,
+    WireError,
 )
 from sagaflow._model.ids import MessageId, SagaId
 from sagaflow._model.policy import Limits, RetryPolicy
 from sagaflow._model.services import svcs
 from sagaflow._model.verdict import Verdict
+from sagaflow._runtime.following import Follower
 from sagaflow._runtime.health import Health
 from sagaflow._runtime.lanes import Lane
 from sagaflow._runtime.operations import Cancellation
 from sagaflow._runtime.pace import Pace
 from sagaflow._runtime.parts import put_together
+from sagaflow._runtime.reports import report_not_on_bus
 from sagaflow._runtime.sagas import checked_sagas
 from sagaflow._runtime.trace import Trace
 from sagaflow._runtime.waiting import goal_of
@@ -197,10 +200,20 @@ class Orchestrator:
         if self._bus_heard is None:
             return
         for event in dict.fromkeys(e for saga in self._sagas for e in saga.table.events):
-            self._bus_heard.subscribe(event, self._receive, envelope=True)
+            try:
+                self._bus_heard.subscribe(event, self._receive, envelope=True)
+            except WireError as exc:  # such events come by handle() only
+                report_not_on_bus(event, exc)
         announce: Callable[[], Awaitable[None]] | None = getattr(self._bus_heard, "announce", None)
         if announce is not None:
             await announce()
+
+    def _leaves(self, *, wait: bool) -> bool:
+        """Tell whether what an operation makes due is left to other processes."""
+        if wait:
+            return False
+        follower = self._parts.follow_up.follower_of_call(self._tasks, wait=False)
+        return follower is Follower.OTHERS
 
     def _unsubscribe(self) -> None:
         unsubscribe = getattr(self._bus_heard, "unsubscribe", None)
@@ -302,7 +315,9 @@ class Orchestrator:
         :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
-        await self._parts.operations.resume(saga_type, correlation_id, "retry")
+        await self._parts.operations.resume(
+            saga_type, correlation_id, "retry", leaves=self._leaves(wait=wait)
+        )
         if wait:
             await self._resume_now(saga_type, correlation_id)
 
@@ -323,7 +338,9 @@ class Orchestrator:
         :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
-        await self._parts.operations.resume(saga_type, correlation_id, "resume")
+        await self._parts.operations.resume(
+            saga_type, correlation_id, "resume", leaves=self._leaves(wait=False)
+        )
 
     async def skip(
         self, saga_type: type[Saga], correlation_id: SagaId, *, wait: bool = True
@@ -346,7 +363,7 @@ class Orchestrator:
         :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
-        await self._parts.operations.skip(saga_type, correlation_id)
+        await self._parts.operations.skip(saga_type, correlation_id, leaves=self._leaves(wait=wait))
         if wait:
             await self._resume_now(saga_type, correlation_id)
 
@@ -380,7 +397,9 @@ class Orchestrator:
         :raises OrchestratorClosedError: if this orchestrator has been closed.
         """
         self._refuse_if_closed()
-        cancellation = await self._parts.operations.cancel(saga_type, correlation_id, state)
+        cancellation = await self._parts.operations.cancel(
+            saga_type, correlation_id, state, leaves=self._leaves(wait=wait)
+        )
         if wait:
             await self._resume_now(saga_type, correlation_id)
         return cancellation

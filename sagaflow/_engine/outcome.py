@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 from attrs import frozen
 
@@ -38,6 +39,11 @@ class OutcomeKind(Enum):
     """There is no such saga and the event starts none."""
     UNCORRELATED = "uncorrelated"
     """The event says nowhere which saga it belongs to."""
+
+
+UNUSED: Final = frozenset({OutcomeKind.UNHANDLED, OutcomeKind.NOT_FOUND, OutcomeKind.UNCORRELATED})
+"""What becomes of an event that a saga has no use for. That of a saga that has ended is none: it
+may be the second delivery of one that was used."""
 
 
 @frozen

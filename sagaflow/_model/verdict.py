@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
+from attrs.validators import instance_of
 
 
 @frozen
@@ -17,11 +18,13 @@ class Accepted:
 class RetryLater:
     """The message could not be dealt with now: it is delivered again.
 
-    :ivar after: how long from now, at least.
+    :ivar after: how long from now, at least; after the retry policy's ``max_age`` the message is
+        put aside all the same.
     :ivar error: why, in words.
+    :raises TypeError: if *after* is no timedelta.
     """
 
-    after: timedelta
+    after: timedelta = field(validator=instance_of(timedelta))
     error: str
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from anyio.abc import TaskGroup
 from attrs import define, field
@@ -11,7 +10,7 @@ from attrs import define, field
 from sagaflow._concurrency.cancellation import failure, raise_all
 from sagaflow._definition.saga import Saga
 from sagaflow._engine.correlation import correlate
-from sagaflow._engine.outcome import Outcome, OutcomeKind
+from sagaflow._engine.outcome import UNUSED, Outcome, OutcomeKind
 from sagaflow._model.envelope import Envelope, current_envelope
 from sagaflow._model.errors import AmbiguousSagaError, SagaflowError, UnknownEventError
 from sagaflow._model.ids import MessageId, SagaId, check_new_id
@@ -22,10 +21,6 @@ from sagaflow._runtime.invoke import Event, stored_headers
 from sagaflow._runtime.process import Process
 from sagaflow._runtime.reports import report_uncorrelated
 from sagaflow._runtime.trace import SILENT, Trace
-
-_UNUSED: Final = frozenset({OutcomeKind.UNHANDLED, OutcomeKind.NOT_FOUND, OutcomeKind.UNCORRELATED})
-"""What becomes of an event that a saga has no use for. That of a saga that has ended is none: it
-may be the second delivery of one that was used."""
 
 
 @define(kw_only=True)
@@ -98,7 +93,7 @@ class Intake:
                     follower=Follower.DELIVERY,
                     keep_failures=True,
                 )
-                if outcome.kind in _UNUSED:
+                if outcome.kind in UNUSED:
                     unused = outcome.kind
                 else:
                     is_used = True

@@ -63,22 +63,26 @@ class Operations:
     outbox: Outbox
     conflict_deadline: timedelta
 
-    async def resume(self, saga_type: type[Saga], correlation_id: SagaId, action: str) -> None:
+    async def resume(
+        self, saga_type: type[Saga], correlation_id: SagaId, action: str, *, leaves: bool
+    ) -> None:
         """Lift a suspension: what failed is tried again, and then what has waited behind it.
 
+        :param leaves: whether what is due after that is left to other processes.
         :raises OperationError: if there is no such saga, or it is not suspended.
         """
         machine = self.process.machine(saga_type)
 
         def change(record: SagaRecord) -> SagaRecord:
             self._check_suspended(saga_type, record, action)
-            return resumed(record, action, machine, self.process.write())
+            return resumed(record, action, machine, self.process.write(leaves=leaves))
 
         await self._change(saga_type, correlation_id, action, change)
 
-    async def skip(self, saga_type: type[Saga], correlation_id: SagaId) -> None:
+    async def skip(self, saga_type: type[Saga], correlation_id: SagaId, *, leaves: bool) -> None:
         """Lift a suspension and leave out what failed.
 
+        :param leaves: whether what is due after that is left to other processes.
         :raises OperationError: if there is no such saga, it is not suspended, or it is on its way
             to a state that its class no longer has.
         :raises UnknownStateError: if it is in such a state.
@@ -96,16 +100,17 @@ class Operations:
                     "back, or cancel the saga"
                 )
             self._known(machine, record)
-            return skipped(record, goal, machine, self.process.write())
+            return skipped(record, goal, machine, self.process.write(leaves=leaves))
 
         await self._change(saga_type, correlation_id, "skip", change)
 
     async def cancel(
-        self, saga_type: type[Saga], correlation_id: SagaId, state: State | None
+        self, saga_type: type[Saga], correlation_id: SagaId, state: State | None, *, leaves: bool
     ) -> Cancellation:
         """Have a saga undo its steps and end; withdraw messages that the bus has not accepted.
 
         :param state: the final state it ends in; the one it is in by default.
+        :param leaves: whether what is due after that is left to other processes.
         :return: what is undone, and what becomes of its messages.
         :raises OperationError: if there is no such saga or state, or it has ended.
         :raises UnknownStateError: if it would end in a state that the class does not know.
@@ -122,7 +127,7 @@ class Operations:
             if record.finished_at is not None:
                 raise self._refused(saga_type, record, "cancel", "it has ended")
             goal = state or self._known(machine, record)
-            return cancelled(record, goal, machine, self.process.write())
+            return cancelled(record, goal, machine, self.process.write(leaves=leaves))
 
         before, after = await self._change(saga_type, correlation_id, "cancel", change)
         return self._told(saga_type, before, after)

@@ -54,6 +54,7 @@ class Parts:
     leases: Leases
     outbox: Outbox
     intake: Intake
+    follow_up: FollowUp
     resuming: Resuming
     operations: Operations
     background: Background
@@ -192,6 +193,7 @@ def put_together(  # noqa: PLR0913 - here the parts meet
         leases=leases,
         outbox=outbox,
         intake=intake,
+        follow_up=follow_up,
         resuming=resuming,
         operations=operations,
         background=in_background,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from sagaflow._engine.outcome import OutcomeKind
-from sagaflow._model.errors import ConcurrencyError, RepositoryError
+from sagaflow._model.errors import ConcurrencyError, RepositoryError, WireError
 from sagaflow._model.ids import SagaId
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.record import SagaRecord, Status
+from sagaflow._model.texts import name_of
 from sagaflow._runtime.invoke import Event
 
 logger = get_logger("sagaflow.delivery")
@@ -21,6 +22,13 @@ def report_uncorrelated(saga: str, event: object) -> None:
         type(event).__name__,
         extra=about(saga, event=type(event).__name__),
     )
+
+
+def report_not_on_bus(event_type: type, error: WireError) -> None:
+    """Log that a class of events does not come by the bus, but by `Orchestrator.handle` only."""
+    name = name_of(event_type)
+    message = "%s comes by handle() only, not by the bus: %s"
+    logger.info(message, name, error, extra=about(event=name))
 
 
 def report_unchanged(saga: str, event: Event, kind: OutcomeKind, record: SagaRecord | None) -> None:

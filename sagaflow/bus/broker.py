@@ -21,8 +21,8 @@ from sagaflow._model.ids import MessageId, SagaId, Unique
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.texts import line_of
-from sagaflow.bus.dispatcher import Dispatcher, current_handling
-from sagaflow.bus.outgoing import envelope_of
+from sagaflow.bus.causation import current_handling, envelope_of
+from sagaflow.bus.dispatcher import Dispatcher
 from sagaflow.bus.subscribing import SubscribingBus
 from sagaflow.bus.transport import DeadLetter, Outgoing, Transport
 from sagaflow.bus.wire import MOST_BYTES, Wire
@@ -59,7 +59,8 @@ class BrokerBus(SubscribingBus):
     :param max_bytes: how large a message may be, with its headers.
     :param clock: where the time comes from.
     :raises BusError: if *service* is no such name.
-    :raises ValueError: if *concurrency* is less than 1, or a time is not positive.
+    :raises ValueError: if *concurrency* is less than 1, a time is not positive, or *unhandled* is
+        none of the two.
     :raises SagaDefinitionError: if two classes share a name, or one cannot travel.
     """
 
@@ -79,6 +80,8 @@ class BrokerBus(SubscribingBus):
     ) -> None:
         super().__init__()
         check_service(service)
+        if unhandled not in {"dead_letter", "accept"}:
+            raise ValueError(f"unhandled must be 'dead_letter' or 'accept', not {unhandled!r}")
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, not {concurrency!r}")
         for name, given in (("handler", handler_timeout), ("shutdown", shutdown_timeout)):
@@ -103,6 +106,7 @@ class BrokerBus(SubscribingBus):
             accepts_unhandled=unhandled == "accept",
         )
         self._new_id = Unique()
+        self._subscriptions.check = self._wire.check_registered
         self._subscriptions.on_change = self._note_change
         self._changed = anyio.Event()
         self._wanted: frozenset[str] = frozenset()
@@ -149,7 +153,7 @@ class BrokerBus(SubscribingBus):
         finally:
             self._is_closed = True
             self._tasks = None
-            with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(self._shutdown_timeout.total_seconds(), shield=True):
                 await self._transport.aclose()
 
     async def publish(
@@ -172,7 +176,8 @@ class BrokerBus(SubscribingBus):
         :param message_id: the id by which receivers recognise duplicates; made up if missing.
         :param headers: what else travels with the message.
         :raises CorrelationError: if an id is of no allowed type.
-        :raises WireError: if the class is not registered, or the message cannot travel.
+        :raises WireError: if the class is not registered, or the message is too large.
+        :raises SerializationError: if a value of the message cannot travel.
         :raises NoHandlerError: if the message is a command of a saga and no service takes it.
         :raises BusError: if the broker cannot be reached, refuses, or does not answer in time; then
             it may have the message or not.

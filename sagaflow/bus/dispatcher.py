@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from datetime import timedelta
 from random import random
-from typing import Any
+from typing import Any, Final
 
 import anyio
 from attrs import define, field
 
 from sagaflow._concurrency.cancellation import failure
+from sagaflow._engine.outcome import UNUSED
 from sagaflow._model.clock import Clock
 from sagaflow._model.envelope import Envelope, current_envelope
 from sagaflow._model.errors import BusError, WireError
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.verdict import ACCEPTED, RetryLater, Undeliverable, Verdict
-from sagaflow.bus.deciding import verdict_on_failure, verdict_on_results
-from sagaflow.bus.outgoing import id_by_place
+from sagaflow.bus.causation import current_handling, id_by_place
+from sagaflow.bus.delivery_verdicts import verdict_on_failure, verdict_on_results
 from sagaflow.bus.replies import reply_of
 from sagaflow.bus.subscriptions import Subscription, Subscriptions
 from sagaflow.bus.transport import Delivery
@@ -30,7 +30,7 @@ logger = get_logger("sagaflow.bus")
 
 
 @define(eq=False)
-class Handling:
+class BrokerHandling:
     """A message that a handler is dealing with, and how many messages it has published.
 
     :ivar published: those without an id of their own.
@@ -47,8 +47,8 @@ class Handling:
         return id_by_place(self.envelope.id, self.service, self.handler, self.published)
 
 
-current_handling: ContextVar[Handling | None] = ContextVar("current_handling", default=None)
-"""What a handler of a broker's bus is dealing with in this task."""
+_UNUSED: Final = frozenset(kind.value for kind in UNUSED)
+"""Reasons which say that no saga has a use for a message; what they mean is a setting."""
 
 
 @define(kw_only=True)
@@ -93,10 +93,11 @@ class Dispatcher:
                 verdicts.append(await self._call(subscription, envelope))
             except BaseException as exc:  # noqa: BLE001 - the delivery is tried again
                 errors.append(failure(exc))
-        if not errors:
-            return self._told(verdict_on_results(verdicts), envelope)
-        error = errors[0] if len(errors) == 1 else ExceptionGroup("several handlers failed", errors)
         now = self.clock.now()
+        if not errors:
+            verdict = verdict_on_results(verdicts, delivery.since, now, self.retry)
+            return self._told(verdict, envelope)
+        error = errors[0] if len(errors) == 1 else ExceptionGroup("several handlers failed", errors)
         verdict = verdict_on_failure(
             error, delivery.attempts, delivery.since, now, self.retry, self.random()
         )
@@ -108,7 +109,7 @@ class Dispatcher:
         :raises BusError: if it takes too long, or returns what is no reply.
         :raises Exception: what the handler raises, or the publication of its reply.
         """
-        handling = Handling(envelope, self.service, subscription.name)
+        handling = BrokerHandling(envelope, self.service, subscription.name)
         envelope_token, token = current_envelope.set(envelope), current_handling.set(handling)
         try:
             with anyio.move_on_after(self.timeout.total_seconds()) as limit:
@@ -148,12 +149,8 @@ class Dispatcher:
                 extra=fields,
             )
         elif isinstance(verdict, Undeliverable):
-            if self.accepts_unhandled and verdict.reason in NOT_TAKEN:
+            if self.accepts_unhandled and verdict.reason in _UNUSED:
                 return ACCEPTED
             message = "%s: %s %r is a dead letter: %s"
             logger.warning(message, self.service, name, envelope.id, verdict.reason, extra=fields)
         return verdict
-
-
-NOT_TAKEN = frozenset({"unhandled", "not_found", "uncorrelated"})
-"""Reasons which say that no saga has a use for a message; what they mean is a setting."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import anyio
@@ -16,7 +15,7 @@ from sagaflow._concurrency.cancellation import failure
 from sagaflow._model.envelope import COMMAND, MESSAGE_KIND, Envelope, current_envelope
 from sagaflow._model.errors import BusError, NoHandlerError
 from sagaflow._model.ids import MessageId, SagaId, Unique
-from sagaflow.bus.outgoing import envelope_of, id_by_place
+from sagaflow.bus.causation import current_handling, envelope_of, id_by_place
 from sagaflow.bus.replies import reply_of
 from sagaflow.bus.subscribing import SubscribingBus
 
@@ -73,9 +72,6 @@ class _Delivery:
             await self.settled.wait()
 
 
-_current: ContextVar[_Delivery | None] = ContextVar("current_delivery", default=None)
-
-
 class MemoryBus(SubscribingBus):
     """Carries messages to handlers in this process.
 
@@ -126,15 +122,20 @@ class MemoryBus(SubscribingBus):
         :raises Exception: what a handler raised; an ExceptionGroup, if several handlers did.
         """
         cause = current_envelope.get()
-        parent = None if cause is None else _current.get()
+        handling = None if cause is None else current_handling.get()
+        parent = handling if isinstance(handling, _Delivery) else None
         is_by_handler = parent is not None and bool(parent.unsettled)
+        if handling is None or (parent is not None and not is_by_handler):
+            new_id: Callable[[], str] = self._new_id
+        else:
+            new_id = handling.id_of_next
         envelope = envelope_of(
             message,
             cause,
             correlation_id=correlation_id,
             message_id=message_id,
             headers=headers,
-            new_id=parent.id_of_next if parent is not None and is_by_handler else self._new_id,
+            new_id=new_id,
         )
         takers = self._subscriptions.takers(type(message))
         if not takers.subscriptions and envelope.headers.get(MESSAGE_KIND) == COMMAND:
@@ -227,7 +228,10 @@ class MemoryBus(SubscribingBus):
         body: object = envelope.body
         errors: list[Exception] = []
         takers = self._subscriptions.takers(type(body))
-        envelope_token, delivery_token = current_envelope.set(envelope), _current.set(delivery)
+        envelope_token, delivery_token = (
+            current_envelope.set(envelope),
+            current_handling.set(delivery),
+        )
         try:
             for subscription in takers.subscriptions:
                 delivery.handler = subscription.name
@@ -244,7 +248,7 @@ class MemoryBus(SubscribingBus):
                 except BaseException as exc:  # noqa: BLE001 - the publisher of the message is told
                     errors.append(failure(exc))
         finally:
-            _current.reset(delivery_token)
+            current_handling.reset(delivery_token)
             current_envelope.reset(envelope_token)
         if len(errors) > 1:
             group = f"several handlers failed on {type(body).__name__}"

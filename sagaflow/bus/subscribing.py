@@ -67,6 +67,7 @@ class SubscribingBus:
             id, headers.
         :return: the handler itself.
         :raises BusError: if *message_type* is no class, or *handler* is no callable.
+        :raises WireError: on a broker, if neither the class nor a subclass is among ``messages=``.
         """
         if handler is None:
             return partial(self._subscriptions.add, message_type, envelope=envelope)

@@ -45,9 +45,11 @@ class Takers:
 class Subscriptions:
     """The subscriptions of one bus.
 
+    :ivar check: called with the class of a new subscription; raises if its messages cannot come.
     :ivar on_change: called after each change.
     """
 
+    check: Callable[[type], object] | None = None
     on_change: Callable[[], None] | None = None
     _all: list[Subscription] = field(factory=list[Subscription], init=False)
     _takers: dict[type, Takers] = field(factory=dict[type, Takers], init=False)
@@ -56,6 +58,7 @@ class Subscriptions:
         """Add a handler for messages of a class and its subclasses; return the handler.
 
         :raises BusError: if *message_type* is no class, or *handler* is no callable.
+        :raises WireError: if no such message can come, since the class is not registered.
         """
         if not isinstance(message_type, type):
             raise BusError(f"subscribe() takes a class of messages first, not {message_type!r}")
@@ -63,6 +66,8 @@ class Subscriptions:
             raise BusError(
                 f"subscribe({message_type.__name__}, ...) takes a handler, not {handler!r}"
             )
+        if self.check is not None:
+            self.check(message_type)
         kind: type[object] = type(handler)
         waits = inspect.iscoroutinefunction(handler) or kind not in _PLAIN
         name = self._new_name(handler)

@@ -185,12 +185,7 @@ class Wire:
         """
         name = self._types.written_name(message_type)
         if name is None:
-            called = name_of(message_type)
-            raise WireError(
-                WireReason.UNKNOWN_TYPE,
-                f"the message class {called} is not registered: pass it with messages=[{called}], "
-                "here and where it is received",
-            )
+            raise _unregistered(message_type)
         return name
 
     def type_of(self, name: str) -> type:
@@ -214,6 +209,14 @@ class Wire:
     def names_for(self, message_type: type) -> tuple[str, ...]:
         """Return the names of a class and of its subclasses, earlier names too, as registered."""
         return tuple(n for n, cls in self._classes.items() if issubclass(cls, message_type))
+
+    def check_registered(self, message_type: type) -> None:
+        """Refuse a class of which no message can come.
+
+        :raises WireError: if neither the class nor a subclass is registered.
+        """
+        if not self.names_for(message_type):
+            raise _unregistered(message_type)
 
     def _check_size(self, headers: Mapping[Any, str | bytes], body: bytes) -> None:
         size = len(body)
@@ -375,3 +378,12 @@ def _kind(reason: str) -> str:
     told = reason.partition(", found ")[0]
     known = told.startswith("expected ") or told in ("required field missing", "unknown field")
     return told if known else "it does not fit its type"
+
+
+def _unregistered(message_type: type) -> WireError:
+    called = name_of(message_type)
+    return WireError(
+        WireReason.UNKNOWN_TYPE,
+        f"the message class {called} is not registered: pass it with messages=[{called}], in the "
+        "program that sends it and in those that receive it",
+    )

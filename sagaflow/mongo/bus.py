@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 from motor.motor_asyncio import AsyncIOMotorDatabase
@@ -16,7 +17,10 @@ from sagaflow._model.policy import RetryPolicy
 from sagaflow.bus.broker import BrokerBus, check_service
 from sagaflow.bus.wire import MOST_BYTES
 from sagaflow.mongo.drivers import driver_for
-from sagaflow.mongo.transport import MongoTransport
+from sagaflow.mongo.queue_transport import MongoTransport
+
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_MOST_BYTES: Final = 4 * 1024 * 1024
 
 
 class MongoBus(BrokerBus):
@@ -52,7 +56,8 @@ class MongoBus(BrokerBus):
     :param operation_timeout: how long one operation on the database may take. A thread of PyMongo's
         ``MongoClient`` waits on: give that client a ``socketTimeoutMS``.
     :raises BusError: if *service* is no such name.
-    :raises ValueError: if *concurrency* is less than 1, or a time is not positive.
+    :raises ValueError: if *concurrency* is less than 1, a time is not positive, *unhandled* is none
+        of the two, *max_bytes* is more than 4 MiB, or *owner* or *prefix* is no name.
     :raises SagaDefinitionError: if two classes share a name, or one cannot travel.
     :raises SagaflowError: if *database* is of none of these drivers.
     """
@@ -85,6 +90,15 @@ class MongoBus(BrokerBus):
         for name, given in times.items():
             if given <= timedelta(0):
                 raise ValueError(f"{name} must be more than nothing, not {given!r}")
+        if owner is not None and not owner:
+            raise ValueError("owner= is the name of this process; leave it out to have one made up")
+        if not _PREFIX.fullmatch(prefix):
+            raise ValueError(f"prefix must be letters, digits, _, - and ., not {prefix!r}")
+        if max_bytes > _MOST_BYTES:
+            raise ValueError(
+                f"max_bytes can be {_MOST_BYTES:,} at most, not {max_bytes:,}: all messages of a "
+                "saga that wait for a service are one document, of 16 MiB at most"
+            )
         clock = clock or SystemClock()
         super().__init__(
             MongoTransport(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from attrs import field, frozen
 
@@ -211,6 +211,28 @@ def read_queue(document: Document) -> Queue:
         )
     except (KeyError, TypeError, ValueError) as exc:
         raise DamagedQueueError(f"{type(exc).__name__}: {exc}") from exc
+
+
+def read_waiting(stored: object) -> Waiting:
+    """Return a message as it stands in a queue or a dead letter.
+
+    :raises DamagedQueueError: if it is none.
+    """
+    try:
+        return _waiting(cast("Mapping[str, Any]", stored))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise DamagedQueueError(f"{type(exc).__name__}: {exc}") from exc
+
+
+def services_of(readers: Document | None) -> list[str]:
+    """Return the services that read messages of a name, as the document of that name says.
+
+    :raises DamagedQueueError: if it says something else.
+    """
+    services: object = {} if readers is None else readers.get("services")
+    if not isinstance(services, dict):
+        raise DamagedQueueError(f"services is a {type(services).__name__}, and no document")
+    return list(cast("Document", services))
 
 
 def _waiting(stored: Mapping[str, Any]) -> Waiting:

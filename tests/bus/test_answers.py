@@ -22,7 +22,7 @@ from sagaflow import (
     initially,
 )
 from sagaflow.bus import Accepted, RetryLater, Undeliverable
-from sagaflow.bus.outgoing import id_by_place
+from sagaflow.bus.causation import id_by_place
 from sagaflow.bus.subscriptions import Subscriptions
 from sagaflow.exceptions import BusError
 from sagaflow.testing import ManualClock

@@ -29,7 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagaflow import SerializationError
-from sagaflow._forms.forms import form_of
+from sagaflow._forms.forms import form_of, json_form_of
 from sagaflow._forms.values import cannot_decode, cannot_encode, decode_dynamic, encode_dynamic
 from sagaflow._model.redaction import Secret
 from tests.codec.types import (
@@ -729,6 +729,12 @@ def test_secret_within_an_alias_is_kept_out_of_errors() -> None:
     it = aliases("type Card = Secret[str]", "type It = dict[str, It | Card]")["It"]
     assert_same(written_and_read(it, {"a": {"b": "c"}}), {"a": {"b": "c"}})
     assert "4111" not in str(refusal(it, {"a": 4111}))
+    for encode in (json_form_of(it).encode, json_form_of(it).decode):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            encode({"a": 4111})
+        assert "4111" not in str(caught.value)
+    number = aliases("from uuid import UUID", "type Number = Secret[UUID]")["Number"]
+    assert json_form_of(number).encode(A_UUID) == str(A_UUID)
 
 
 def test_tag_of_a_union_is_read_by_either_of_its_names() -> None:

@@ -227,6 +227,23 @@ async def test_what_follows_may_be_left_to_the_background(
         assert await log_of(runner) != before
 
 
+@pytest.mark.parametrize("action", ["retry", "resume", "skip", "cancel"])
+async def test_what_a_tool_leaves_to_workers_is_theirs_at_once(
+    action: str, repository: SagaRepository, clock: ManualClock, faults: Faults
+) -> None:
+    """A process without a background would keep them off until its lease ends."""
+    bus = MemoryBus()
+    async with orchestrator(repository, clock, bus=bus, retry=SOON) as runner:
+        await suspended_by_a_note(runner, bus, clock, faults)
+        before = await log_of(runner)
+    tool = orchestrator(repository, clock, bus=bus)
+    waits = {} if action == "resume" else {"wait": False}
+    await getattr(tool, action)(Booking, "b", **waits)
+    assert await log_of(tool) == before
+    free = repository.due("Booking", clock.now(), unclaimed=True)
+    assert [key async for key in free] == ["b"]
+
+
 async def test_operation_that_is_overtaken_once_sees_what_the_other_has_stored(
     repository: SagaRepository, clock: ManualClock
 ) -> None:

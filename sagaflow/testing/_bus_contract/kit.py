@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 
 from sagaflow._model.policy import RetryPolicy
 from sagaflow.bus.broker import BrokerBus
+from sagaflow.testing._promises import test_method_of
 
 ContractT = TypeVar("ContractT", bound="BusTests")
 
@@ -122,20 +123,12 @@ def promise(
 ) -> Callable[[ContractT], None]:
     """Make a test method of a check of buses; it needs neither fixtures nor plugins."""
 
-    def test(self: ContractT) -> None:
-        async def run() -> None:
-            with anyio.fail_after(self.longest):
-                async with self.open() as open_bus:
-                    await check(self, _with_defaults(open_bus))
+    async def run(self: ContractT) -> None:
+        with anyio.fail_after(self.longest):
+            async with self.open() as open_bus:
+                await check(self, _with_defaults(open_bus))
 
-        anyio.run(run, backend=self.runtime)
-
-    # Not functools.wraps: pytest would follow it to the signature of the check.
-    test.__name__ = check.__name__
-    test.__qualname__ = check.__qualname__
-    test.__doc__ = check.__doc__
-    test.__module__ = check.__module__
-    return test
+    return test_method_of(check, run)
 
 
 def _with_defaults(open_bus: OpenBus) -> OpenBus:

@@ -13,6 +13,7 @@ from attrs import define
 
 from sagaflow.abc import SagaRepository
 from sagaflow.testing._clock import ManualClock
+from sagaflow.testing._promises import test_method_of
 
 ContractT = TypeVar("ContractT", bound="Contract")
 
@@ -45,21 +46,13 @@ def promise(
 ) -> Callable[[ContractT], None]:
     """Make a test method of a check of a repository; it needs neither fixtures nor plugins."""
 
-    def test(self: ContractT) -> None:
-        async def run() -> None:
-            self.clock = ManualClock()
-            with anyio.fail_after(_LONGEST):
-                async with self.open(self.clock) as repository:
-                    await check(self, repository)
+    async def run(self: ContractT) -> None:
+        self.clock = ManualClock()
+        with anyio.fail_after(_LONGEST):
+            async with self.open(self.clock) as repository:
+                await check(self, repository)
 
-        anyio.run(run, backend=self.runtime)
-
-    # Not functools.wraps: pytest would follow it to the signature of the check.
-    test.__name__ = check.__name__
-    test.__qualname__ = check.__qualname__
-    test.__doc__ = check.__doc__
-    test.__module__ = check.__module__
-    return test
+    return test_method_of(check, run)
 
 
 @define

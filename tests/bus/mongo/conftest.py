@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
+import pymongo
 import pytest
 
 from tests.reliability.proxy import Proxy
@@ -16,3 +18,11 @@ def bus_proxy(mongodb_uri: str) -> Iterator[Proxy]:
     server = urlsplit(mongodb_uri)
     with Proxy(server.hostname or "", server.port or 27017).running() as proxy:
         yield proxy
+
+
+@pytest.fixture
+def database(
+    mongodb_client: pymongo.MongoClient[dict[str, Any]], database_name: str
+) -> Iterator[Any]:
+    yield mongodb_client[database_name]
+    mongodb_client.drop_database(database_name)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import anyio
-import pymongo
 import pytest
 from attrs import evolve
 
@@ -19,16 +17,13 @@ from sagaflow import (
     MemoryRepository,
     Orchestrator,
     Saga,
-    SagaflowError,
     State,
     during,
     initially,
 )
 from sagaflow.bus import BrokerBus
-from sagaflow.exceptions import BusError, NoHandlerError, WireError
-from sagaflow.mongo import MongoBus
+from sagaflow.exceptions import BusError, NoHandlerError
 from sagaflow.testing._bus_contract.kit import (
-    MESSAGES,
     PATIENT,
     Charge,
     Charged,
@@ -36,26 +31,10 @@ from sagaflow.testing._bus_contract.kit import (
     Refused,
     Seen,
 )
-from tests.reliability.proxy import Fault, Harm, Proxy
+from tests.bus.mongo.support import opened
 
 pytestmark = pytest.mark.anyio
-Client = pymongo.MongoClient[dict[str, Any]]
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def database(mongodb_client: Client, database_name: str) -> Iterator[Any]:
-    yield mongodb_client[database_name]
-    mongodb_client.drop_database(database_name)
-
-
-def opened(database: Any, service: str = "billing", **settings: Any) -> MongoBus:
-    given: dict[str, Any] = {
-        "messages": MESSAGES,
-        "retry": PATIENT,
-        "poll_interval": timedelta(milliseconds=20),
-    }
-    return MongoBus(database, service=service, **{**given, **settings})
 
 
 async def test_message_that_is_pushed_twice_is_handled_once(database: Any) -> None:
@@ -226,63 +205,6 @@ async def test_process_of_another_name_leaves_what_is_held(database: Any) -> Non
     assert seen.items == [Noted("s-2", 2)]
 
 
-DAMAGED: dict[str, dict[str, Any]] = {
-    "nothing": {},
-    "no list": {"messages": 7},
-    "no message": {"messages": [7]},
-    "no body": {"messages": [{"id": "m", "name": "Noted", "headers": []}]},
-    "no headers": {"messages": [{"id": "m", "name": "Noted", "headers": [1], "body": ""}]},
-    "no number": {"claim": "one"},
-    "no ids": {"handled": [7]},
-    "no key": {"key": None},
-    "no instant": {"failing": {"id": "m-0", "attempts": 1, "since": "yesterday"}},
-    "no attempts": {"failing": {"id": "m-0", "attempts": True, "since": LONG_AGO}},
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGED.values(), ids=list(DAMAGED))
-async def test_damaged_queue_stops_no_other(
-    damage: dict[str, Any], database: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    seen = Seen()
-    billing = opened(database, concurrency=1)
-    billing.subscribe(Noted, seen.add)
-    message: dict[str, Any] = {"id": "m-0", "name": "Noted", "headers": [], "body": "{}"}
-    whole: dict[str, Any] = {
-        "_id": "billing\nx",
-        "key": "x",
-        "messages": [message],
-        "handled": [],
-        "pushed": 1,
-        "claim": 0,
-    }
-    found = {"service": "billing", "wake": LONG_AGO, "rest_until": LONG_AGO}
-    document: dict[str, Any] = {**(whole if damage else {"_id": "other"}), **damage, **found}
-    database["sagaflow_bus_queues"].insert_one(document)
-    async with billing:
-        for number in range(3):
-            await billing.publish(Noted(f"s-{number}", number), correlation_id=f"s-{number}")
-        await seen.wait_for(3)
-    told = [record for record in caplog.records if "is damaged" in record.getMessage()]
-    assert len(told) == 1
-    left = database["sagaflow_bus_queues"].find_one({"_id": document["_id"]})
-    assert left.keys() == document.keys(), "it was written to"
-
-
-async def test_damaged_dead_letter_is_shown_and_dropped(database: Any) -> None:
-    database["sagaflow_bus_dead_letters"].insert_many(
-        [
-            {"_id": "billing\none", "service": "billing", "since": LONG_AGO},
-            {"_id": "billing\ntwo", "service": "billing", "since": 7, "message": {"headers": [1]}},
-        ]
-    )
-    async with opened(database) as billing:
-        letters = [letter async for letter in billing.dead_letters()]
-        assert {letter.id for letter in letters} == {"one", "two"}
-        for letter in letters:
-            assert await billing.drop_dead_letter(letter.id)
-
-
 async def test_command_that_nobody_takes_is_told(database: Any) -> None:
     async with opened(database, "shop") as shop:
         with pytest.raises(NoHandlerError, match="nobody handles the command Refused"):
@@ -298,9 +220,9 @@ async def test_queue_that_is_full_is_told_and_taken_later(database: Any) -> None
         await may_go.wait()
         seen.add(message)
 
-    billing = opened(database, max_bytes=8 * 1024 * 1024)
+    billing = opened(database, max_bytes=4 * 1024 * 1024)
     billing.subscribe(Noted, take)
-    large = "s" * (5 * 1024 * 1024)
+    large = "s" * (3 * 1024 * 1024)
     async with billing:
         published = 0
         with pytest.raises(BusError, match="too many messages of this saga wait already"):
@@ -312,40 +234,6 @@ async def test_queue_that_is_full_is_told_and_taken_later(database: Any) -> None
         await billing.publish(Noted(large, published), correlation_id="s-1")
         await seen.wait_for(published + 1)
     assert [found.number for found in seen.items] == list(range(published + 1))
-
-
-def is_down(bus: BrokerBus) -> bool:
-    return bus.down_since is not None
-
-
-async def test_bus_waits_for_a_server_that_is_away(
-    mongodb_uri: str, database_name: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One line says so, and one that it is back; meanwhile whoever publishes is told."""
-    seen = Seen()
-    caplog.set_level(logging.WARNING, logger="sagaflow.bus")
-    reachable = mongodb_uri.partition("//")[2]
-    proxy = Proxy(reachable.partition(":")[0], int(reachable.partition(":")[2].partition("/")[0]))
-    with proxy.running():
-        for command in ("find", "createIndexes", "update", "insert"):
-            proxy.plant(Fault(Harm.HOLD, command, times=1_000_000))
-        uri = f"mongodb://127.0.0.1:{proxy.port}/?retryWrites=false&retryReads=false"
-        with pymongo.MongoClient[dict[str, Any]](uri) as client:
-            billing = opened(client[database_name], operation_timeout=timedelta(milliseconds=200))
-            billing.subscribe(Noted, seen.add)
-            async with billing:
-                assert is_down(billing)
-                with pytest.raises(BusError, match="no answer within"):
-                    await billing.publish(Noted("s-1", 1), correlation_id="s-1")
-                proxy.clear()
-                while is_down(billing):
-                    await anyio.sleep(0.02)
-                await billing.publish(Noted("s-1", 1), correlation_id="s-1")
-                await seen.wait_for(1)
-            client.drop_database(database_name)
-    told = [record.getMessage() for record in caplog.records]
-    assert len([text for text in told if "the bus is down" in text]) == 1
-    assert len([text for text in told if "the bus is back" in text]) == 1
 
 
 class Account(Saga, correlate_by="saga"):
@@ -459,41 +347,3 @@ async def test_closed_orchestrator_gives_its_messages_back(database: Any) -> Non
         with anyio.fail_after(30):
             while await orchestrator.find(Account, "s-1") is None:
                 await anyio.sleep(0.02)
-
-
-@pytest.mark.parametrize("service", ["", "a b", "a.b", "$a", "a\n", "ü", "x" * 65, 7, None])
-def test_name_of_a_service_is_checked(service: Any, database: Any) -> None:
-    with pytest.raises(BusError, match="service= is the name of the program"):
-        opened(database, service)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"concurrency": 0},
-        {"handler_timeout": timedelta(0)},
-        {"shutdown_timeout": timedelta(seconds=-1)},
-        {"lease_duration": timedelta(0)},
-        {"poll_interval": timedelta(0)},
-        {"operation_timeout": timedelta(0)},
-    ],
-    ids=lambda given: next(iter(given)),
-)
-def test_settings_are_checked(settings: dict[str, Any], database: Any) -> None:
-    with pytest.raises(ValueError, match=next(iter(settings))):
-        opened(database, **settings)
-
-
-async def test_bus_is_entered_once(database: Any) -> None:
-    bus = opened(database)
-    async with bus:
-        with pytest.raises(SagaflowError, match="entered once"):
-            await bus.__aenter__()
-    with pytest.raises(SagaflowError, match="entered once"):
-        await bus.__aenter__()
-
-
-async def test_class_that_is_not_registered_is_refused_at_once(database: Any) -> None:
-    async with opened(database, messages=[Noted]) as bus:
-        with pytest.raises(WireError, match="messages="):
-            await bus.publish(Charged("s-1"))

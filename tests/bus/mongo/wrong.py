@@ -11,7 +11,7 @@ from attrs import evolve
 
 from sagaflow._model.verdict import ACCEPTED, RetryLater, Undeliverable, Verdict
 from sagaflow.bus.transport import Delivery, Handle, Outgoing
-from sagaflow.mongo.transport import MongoTransport
+from sagaflow.mongo.queue_transport import MongoTransport
 
 
 class Mistaken(MongoTransport):

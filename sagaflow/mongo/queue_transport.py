@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Generator
+from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,7 +21,7 @@ from sagaflow.bus.wire import Binding
 from sagaflow.mongo.dead_letters import DEAD_LETTER_INDEXES, read_dead_letter
 from sagaflow.mongo.drivers import Driver
 from sagaflow.mongo.errors import TooLargeError, translated
-from sagaflow.mongo.holding import Hold
+from sagaflow.mongo.held_queue import Hold
 from sagaflow.mongo.queues import (
     QUEUE_INDEXES,
     DamagedQueueError,
@@ -35,11 +35,16 @@ from sagaflow.mongo.queues import (
     push,
     queue_id,
     read_queue,
+    read_waiting,
     rest,
+    services_of,
     waiting_of,
 )
 
 logger = get_logger("sagaflow.bus")
+
+DocumentT = TypeVar("DocumentT")
+ReadT = TypeVar("ReadT")
 
 _FIRST_PAUSE: Final = 0.01
 _TRIES: Final = 5
@@ -90,7 +95,7 @@ class MongoTransport(Transport):
             await self._make_indexes()
             for name in sorted(names):
                 known = await self.driver.find_one(self._readers, {"_id": name}, None)
-                if known is not None and self.service in known.get("services", {}):
+                if self.service in _read(services_of, known, f"the readers of {name}"):
                     continue
                 now = self.clock.now()
                 change = {"$set": {f"services.{self.service}": now}}
@@ -103,7 +108,7 @@ class MongoTransport(Transport):
         """Push a message to the queue of its key, for each service that reads its name."""
         with self._bounded(f"publish {message.name} {message.id!r}", writing=True):
             found = await self.driver.find_one(self._readers, {"_id": message.name}, None)
-            services: Document = {} if found is None else found.get("services", {})
+            services = _read(services_of, found, f"the readers of {message.name}")
             waiting = waiting_of(message)
             for service in services:
                 # A message of no saga has a queue of its own: it has no order to keep.
@@ -121,7 +126,14 @@ class MongoTransport(Transport):
             pause = _FIRST_PAUSE
             while not stopping.is_set():
                 self._pushed = anyio.Event() if self._pushed.is_set() else self._pushed
-                taken = await self._start_some(tasks, handle, concurrency, stopping)
+                try:
+                    taken = await self._start_some(tasks, handle, concurrency, stopping)
+                except BusError as exc:
+                    if not self._held:
+                        raise
+                    # Handlers at work are not cancelled since no further message can be had.
+                    logger.info("%s: %s", self.service, exc, extra=about())
+                    taken = False
                 pause = (
                     _FIRST_PAUSE if taken else min(pause * 2, self.poll_interval.total_seconds())
                 )
@@ -154,7 +166,10 @@ class MongoTransport(Transport):
         if document is None:
             return False
         with self._bounded(f"retry the dead letter {letter_id!r}", writing=True):
-            await self._push(self.service, document["key"], document["message"])
+            waiting = _read(read_waiting, document.get("message"), f"dead letter {letter_id!r}")
+            key = document.get("key")
+            key = key if isinstance(key, str) else waiting.id
+            await self._push(self.service, key, document["message"])
             await self.driver.delete_one(self._letters, {"_id": document["_id"]})
         self._pushed.set()
         return True
@@ -219,10 +234,16 @@ class MongoTransport(Transport):
         with self._bounded("look for queues that were left", writing=True):
             query = left_queues(self.service, self.owner, now)
             left: list[Document] = []
-            async with closing(self.driver.find(self._queues, query, None)) as documents:
-                left = [one async for one in documents if one.get("_id") not in self._held]
+            fields = {"claim": 1}
+            async with closing(self.driver.find(self._queues, query, fields)) as documents:
+                left = [one async for one in documents]
             for one in left:
-                condition = {"_id": one["_id"], "claim": one.get("claim")}
+                name, claim = one["_id"], one.get("claim")
+                if not isinstance(name, str) or not isinstance(claim, int):
+                    continue  # it is not ours, and might be read as an operator
+                if name in self._held:
+                    continue
+                condition = {"_id": name, "claim": claim}
                 await self.driver.update_one(self._queues, condition, rest(now))
 
     async def _start_some(
@@ -242,13 +263,13 @@ class MongoTransport(Transport):
             ) as documents:
                 found = [document async for document in documents]
         for document in found:
-            if document["_id"] in self._held or self._is_set_aside(document["_id"], now):
+            name = str(document["_id"])  # another program may have stored anything
+            if name in self._held or self._is_set_aside(name, now):
                 continue
             try:
                 queue = read_queue(document)
             except DamagedQueueError as exc:
-                self._damaged[document["_id"]] = now + _DAMAGED_FOR
-                name = document["_id"]
+                self._damaged[name] = now + _DAMAGED_FOR
                 message = "%s: the queue %r is damaged: %s"
                 logger.error(message, self.service, name, exc, extra=about())  # noqa: TRY400
                 continue
@@ -332,3 +353,14 @@ class MongoTransport(Transport):
             ) from exc
         except RepositoryError as exc:
             raise BusError(str(exc)) from exc
+
+
+def _read(read: Callable[[DocumentT], ReadT], document: DocumentT, called: str) -> ReadT:
+    """Read a part of a document.
+
+    :raises BusError: if it is damaged.
+    """
+    try:
+        return read(document)
+    except DamagedQueueError as exc:
+        raise BusError(f"{called}: the document is damaged: {exc}") from exc

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sagaflow._model.envelope import CAUSATION_ID, TRACE, Envelope
 from sagaflow._model.ids import MessageId, SagaId, check_id
 
 _BYTES_OF_AN_ID: Final = 16
+
+
+class Handling(Protocol):
+    """What a handler is dealing with."""
+
+    def id_of_next(self) -> str:
+        """Return the id of the next message that the handler publishes without one."""
+        ...
+
+
+current_handling: ContextVar[Handling | None] = ContextVar("current_handling", default=None)
+"""What a handler is dealing with in this task, of whatever bus: it may publish on another one."""
 
 
 def envelope_of(

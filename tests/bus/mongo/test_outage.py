@@ -1,0 +1,94 @@
+"""A server that is away, or does not answer for a while."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pymongo
+import pytest
+
+from sagaflow.bus import BrokerBus
+from sagaflow.exceptions import BusError
+from sagaflow.testing._bus_contract.kit import Noted, Seen
+from tests.bus.mongo.support import opened
+from tests.reliability.proxy import Fault, Harm, Proxy
+
+pytestmark = pytest.mark.anyio
+
+
+def is_down(bus: BrokerBus) -> bool:
+    return bus.down_since is not None
+
+
+async def test_bus_waits_for_a_server_that_is_away(
+    mongodb_uri: str, database_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line says so, and one that it is back; meanwhile whoever publishes is told."""
+    seen = Seen()
+    caplog.set_level(logging.WARNING, logger="sagaflow.bus")
+    reachable = mongodb_uri.partition("//")[2]
+    proxy = Proxy(reachable.partition(":")[0], int(reachable.partition(":")[2].partition("/")[0]))
+    with proxy.running():
+        for command in ("find", "createIndexes", "update", "insert"):
+            proxy.plant(Fault(Harm.HOLD, command, times=1_000_000))
+        uri = f"mongodb://127.0.0.1:{proxy.port}/?retryWrites=false&retryReads=false"
+        with pymongo.MongoClient[dict[str, Any]](uri) as client:
+            billing = opened(client[database_name], operation_timeout=timedelta(milliseconds=200))
+            billing.subscribe(Noted, seen.add)
+            async with billing:
+                assert is_down(billing)
+                with pytest.raises(BusError, match="no answer within"):
+                    await billing.publish(Noted("s-1", 1), correlation_id="s-1")
+                proxy.clear()
+                while is_down(billing):
+                    await anyio.sleep(0.02)
+                await billing.publish(Noted("s-1", 1), correlation_id="s-1")
+                await seen.wait_for(1)
+            client.drop_database(database_name)
+    told = [record.getMessage() for record in caplog.records]
+    assert len([text for text in told if "the bus is down" in text]) == 1
+    assert len([text for text in told if "the bus is back" in text]) == 1
+
+
+@contextmanager
+def behind(proxy: Proxy, database: str) -> Generator[Any]:
+    uri = f"mongodb://127.0.0.1:{proxy.port}/?retryWrites=false&retryReads=false"
+    with pymongo.MongoClient[dict[str, Any]](uri) as client:
+        yield client[database]
+        client.drop_database(database)
+
+
+async def test_handler_at_work_is_not_broken_off_when_looking_for_messages_fails(
+    bus_proxy: Proxy, database_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="sagaflow.bus")
+    begun, may_end, seen, broken_off = anyio.Event(), anyio.Event(), Seen(), Seen()
+
+    async def take(message: Noted) -> None:
+        begun.set()
+        try:
+            await may_end.wait()
+        except BaseException:
+            broken_off.add(message)
+            raise
+        seen.add(message)
+
+    with behind(bus_proxy, database_name) as database:
+        billing = opened(database, operation_timeout=timedelta(milliseconds=200))
+        billing.subscribe(Noted, take)
+        with anyio.fail_after(30):
+            async with billing:
+                await billing.publish(Noted("s-1", 1), correlation_id="s-1")
+                await begun.wait()
+                bus_proxy.plant(Fault(Harm.HOLD, "find", times=1_000_000))
+                while "look for messages" not in caplog.text:
+                    await anyio.sleep(0.02)
+                bus_proxy.clear()
+                may_end.set()
+                await seen.wait_for(1)
+        assert broken_off.items == []
