@@ -23,7 +23,7 @@ FLOORS: list[set[str]] = [
     {"_codec", "_engine"},
     {"abc", "diagrams", "inspection", "observing"},
     {"_runtime", "bus", "memory", "otel"},
-    {"mongo", "orchestrator"},
+    {"mongo", "orchestrator", "redis"},
     {"", "testing"},
     {"demo"},
     {"commands"},
@@ -31,13 +31,18 @@ FLOORS: list[set[str]] = [
     {"__main__"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-DRIVERS = {"pymongo", "motor", "secantus", "secantusdb"}
+DRIVERS = {
+    **dict.fromkeys(("pymongo", "motor", "secantus", "secantusdb"), "mongo"),
+    "redis": "redis",
+}
+"""Which room may import a driver."""
+ADAPTERS = set(DRIVERS.values())
 IMPURE = {"anyio", "asyncio", "random", "time"}
 PURE = {"_definition", "_engine", "_forms", "_model", "diagrams", "inspection"}
 KNOWS_ASYNCIO = "_concurrency.cancellation"
 """Of the core only: anyio does not tell what `asyncio.Task.cancel` has asked for."""
 MOST_FLOORS = 12
-MOST_ENTRIES = 24
+MOST_ENTRIES = 25
 """Directly in the package, those for Python and for checkers included."""
 
 
@@ -101,9 +106,9 @@ def faults(modules: Mapping[str, str]) -> Iterator[str]:
                 target = room_of(module_of(imported, modules))
                 if target != room and FLOOR_OF.get(target, len(FLOORS)) >= FLOOR_OF[room]:
                     yield f"{module} imports {imported}, which is not below it"
-            elif root in DRIVERS and room != "mongo":
+            elif root in DRIVERS and room != DRIVERS[root]:
                 yield f"{module} imports a driver, {root}"
-            elif root == "asyncio" and room != "mongo" and module != KNOWS_ASYNCIO:
+            elif root == "asyncio" and room not in ADAPTERS and module != KNOWS_ASYNCIO:
                 yield f"{module} imports asyncio"
             elif root in IMPURE and room in PURE:
                 yield f"{module} is pure but imports {root}"

@@ -22,6 +22,7 @@ import sagaflow.exceptions
 import sagaflow.mongo
 import sagaflow.observing
 import sagaflow.otel
+import sagaflow.redis
 import sagaflow.testing
 from sagaflow import (
     Context,
@@ -59,6 +60,7 @@ MODULES = [
     sagaflow.diagrams,
     sagaflow.exceptions,
     sagaflow.mongo,
+    sagaflow.redis,
     sagaflow.testing,
 ]
 # Of these, only what `__all__` lists is public.
@@ -87,6 +89,7 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow.bus.wire, "Wire WireMessage WireReason Binding"),
     (sagaflow.diagrams, "Diagram Trail Step diagram_of trail_of to_mermaid to_dot to_svg"),
     (sagaflow.mongo, "MongoBus MongoRepository"),
+    (sagaflow.redis, "RedisBus"),
     (sagaflow, "Observer Health"),
     (sagaflow.observing, "Activity ActivityKind Fact Observer Backlog Ended Retrying Suspended"),
     (sagaflow.observing, "StoreFails StoreIsBack"),

@@ -18,6 +18,7 @@ import sagaflow.exceptions
 import sagaflow.mongo
 import sagaflow.observing
 import sagaflow.otel
+import sagaflow.redis
 import sagaflow.testing
 from sagaflow.diagrams import diagram_of, to_svg
 
@@ -31,6 +32,7 @@ MODULES = [
     sagaflow.mongo,
     sagaflow.observing,
     sagaflow.otel,
+    sagaflow.redis,
     sagaflow.testing,
 ]
 
