@@ -31,8 +31,8 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from sagaflow._concurrency.event_loops import PerLoop, running_on_trio
+from sagaflow._concurrency.single_cancellation import cancelled_once
 from sagaflow._model.errors import SagaflowError
-from sagaflow.mongo.single_cancellation import cancelled_once
 
 Document = dict[str, Any]
 Request: TypeAlias = InsertOne[Document] | UpdateOne

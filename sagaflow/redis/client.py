@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 import anyio
 
 from sagaflow._concurrency.asyncio_portal import AsyncioPortal
+from sagaflow._concurrency.single_cancellation import cancelled_once
 from sagaflow._model.errors import BusError
 from sagaflow._model.texts import text_of
 from sagaflow.redis.scripts import Script
 from sagaflow.redis.urls import check_url, options, place
 
-T = TypeVar("T")
 Word: TypeAlias = str | bytes | int
 
 _CONNECTIONS: Final = 32
@@ -73,7 +73,8 @@ class Client:
     async def _execute(self, words: tuple[Word, ...]) -> Any:
         if self._redis is None:
             self._redis = self._make()
-        return await _cancelled_once(self._redis.execute_command, *words)
+        # The client waits when it gives back a connection: a second cancellation would lose that.
+        return await cancelled_once(self._redis.execute_command(*words))
 
     @contextmanager
     def _translated(self, what: str) -> Generator[None]:
@@ -86,26 +87,6 @@ class Client:
             ) from exc
         except (OSError, self._exceptions.RedisError) as exc:
             raise BusError(f"cannot {what}: Redis at {self._place}: {text_of(exc)}") from exc
-
-
-async def _cancelled_once(function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-    """Call a function of the client, which has to be cancelled as asyncio does it: once.
-
-    What anyio cancels is cancelled wherever it waits next, too, and the client waits when it gives
-    back a connection: connections would get lost.
-    """
-    import asyncio  # noqa: PLC0415 - the client's own runtime
-
-    task = asyncio.ensure_future(function(*arguments))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # whoever has cancelled does not want to know
-        raise
 
 
 def _exceptions() -> Any:

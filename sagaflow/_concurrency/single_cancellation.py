@@ -14,9 +14,10 @@ T = TypeVar("T")
 async def cancelled_once(operation: Awaitable[T]) -> T:
     """Await an operation of asyncio, in a task of its own that is cancelled once at most.
 
-    A cancel scope of anyio cancels a task again and again until it has ended. What waits for a
-    condition of asyncio through `asyncio.wait_for` takes the second one badly before Python 3.12:
-    it ends while its inner task still holds the condition's lock, and that stays locked for good.
+    A cancel scope of anyio cancels a task again and again until it has ended. A client that waits
+    while it ends, such as to give back a connection, is broken off there. And before Python 3.12,
+    what waits for a condition of asyncio through `asyncio.wait_for` ends at the second one while
+    its inner task still holds the condition's lock, which then stays locked for good.
     """
     task = asyncio.ensure_future(operation)
     try:

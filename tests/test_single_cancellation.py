@@ -7,7 +7,7 @@ import asyncio
 import anyio
 import pytest
 
-from sagaflow.mongo.single_cancellation import cancelled_once
+from sagaflow._concurrency.single_cancellation import cancelled_once
 
 
 def test_result_and_error_reach_the_caller() -> None:
