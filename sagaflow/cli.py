@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -13,10 +12,10 @@ from typing import IO, Any, Final
 import click
 
 from sagaflow._model.errors import SagaflowError
+from sagaflow.commands.plain_log import plain_log
 from sagaflow.commands.secrets import keeping_secrets, redacted
 
 _INTERRUPTED: Final = 130
-_LOG_LINES: Final = 5
 
 # The module of each command, and what it does in one line: to list them, none is imported.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -31,6 +30,11 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "resume": ("operate", "Put a suspended saga back to work."),
     "skip": ("operate", "Leave out what suspended a saga, and go on."),
     "cancel": ("operate", "Have a saga undo what it has done, and end."),
+    "run": ("run", "Run a worker: sagas and participants, until it is told to stop."),
+    "dead-letters": (
+        "dead_letters",
+        "List, show, retry or drop what a service could not deal with.",
+    ),
     "indexes": ("indexes", "Verify the indexes of a database, or create them."),
 }
 
@@ -57,7 +61,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         module = import_module(f"sagaflow.commands.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(
@@ -79,7 +83,7 @@ class _Commands(click.Group):
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with keeping_secrets(), _plain_errors(), _plain_warnings(), _plain_log():
+        with keeping_secrets(), _plain_errors(), _plain_warnings(), plain_log(_one_line):
             return super().invoke(ctx)
 
 
@@ -136,32 +140,6 @@ def _plain_warnings() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show_line
         yield
-
-
-@contextmanager
-def _plain_log() -> Generator[None]:
-    """Show what sagaflow logs as lines without tracebacks, and not hundreds of them."""
-    lines = _Lines()
-    logger = logging.getLogger("sagaflow")
-    logger.addHandler(lines)
-    try:
-        yield
-    finally:
-        logger.removeHandler(lines)
-        if lines.count > _LOG_LINES:
-            click.echo(f"and {lines.count - _LOG_LINES:,} messages more", err=True)
-
-
-class _Lines(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.count = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.count += 1
-        if self.count <= _LOG_LINES:
-            text = _one_line(record.getMessage())
-            click.echo(f"{record.levelname.lower()}: {text}", err=True)
 
 
 def _one_line(text: str) -> str:

@@ -67,6 +67,7 @@ def test_every_logger_is_one_of_the_packages() -> None:
         'logger = get_logger("sagaflow.bus")',
         'logger = get_logger("sagaflow.delivery")',
         'logger = get_logger("sagaflow.outbox")',
+        'logger = get_logger("sagaflow.worker")',
     }
 
 

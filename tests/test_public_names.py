@@ -24,6 +24,7 @@ import sagaflow.observing
 import sagaflow.otel
 import sagaflow.redis
 import sagaflow.testing
+import sagaflow.worker
 from sagaflow import (
     Context,
     Envelope,
@@ -64,7 +65,13 @@ MODULES = [
     sagaflow.testing,
 ]
 # Of these, only what `__all__` lists is public.
-PARTLY_PUBLIC = [sagaflow.abc, sagaflow.bus.wire, sagaflow.observing, sagaflow.otel]
+PARTLY_PUBLIC = [
+    sagaflow.abc,
+    sagaflow.bus.wire,
+    sagaflow.observing,
+    sagaflow.otel,
+    sagaflow.worker,
+]
 ALL_MODULES = [*MODULES, *PARTLY_PUBLIC]
 
 
@@ -94,6 +101,7 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow.observing, "Activity ActivityKind Fact Observer Backlog Ended Retrying Suspended"),
     (sagaflow.observing, "StoreFails StoreIsBack"),
     (sagaflow.otel, "OpenTelemetryObserver"),
+    (sagaflow.worker, "Worker"),
     (sagaflow.testing, "ManualClock SagaTest AsyncSagaTest Participant RepositoryContract"),
     (sagaflow.testing, "BusContract"),
     (sagaflow.testing, "containing in_any_order"),

@@ -20,6 +20,7 @@ import sagaflow.observing
 import sagaflow.otel
 import sagaflow.redis
 import sagaflow.testing
+import sagaflow.worker
 from sagaflow.diagrams import diagram_of, to_svg
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -34,6 +35,7 @@ MODULES = [
     sagaflow.otel,
     sagaflow.redis,
     sagaflow.testing,
+    sagaflow.worker,
 ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime, timedelta
 from random import random
 from types import TracebackType
-from typing import Final, Literal, Self, cast
+from typing import Any, Final, Literal, Self, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from sagaflow._concurrency.cancellation import failure
 from sagaflow._engine.backoff import bound
 from sagaflow._model.clock import Clock, SystemClock
-from sagaflow._model.envelope import COMMAND, MESSAGE_KIND, current_envelope
+from sagaflow._model.envelope import COMMAND, MESSAGE_KIND, Envelope, current_envelope
 from sagaflow._model.errors import BusError, NoHandlerError, SagaflowError
 from sagaflow._model.ids import MessageId, SagaId, Unique
 from sagaflow._model.log import about, get_logger
@@ -42,7 +42,8 @@ class BrokerBus(SubscribingBus):
     handed out again if it was not: handlers recognise by its id what they have done.
 
     Use it as an async context manager, around that of the `Orchestrator`: it is connected before
-    the orchestrator starts, and drained after the orchestrator has closed.
+    the orchestrator starts, and closed after the orchestrator has closed. A process that is asked
+    to end calls `drain` first.
 
     :param transport: the broker.
     :param service: the name of the program, the same in each of its processes: letters, digits,
@@ -112,6 +113,8 @@ class BrokerBus(SubscribingBus):
         self._wanted: frozenset[str] = frozenset()
         self._announced: frozenset[str] = frozenset()
         self._stopping = anyio.Event()
+        self._taken = anyio.Event()
+        self._taking: anyio.CancelScope | None = None
         self._down_since: datetime | None = None
         self._tasks: TaskGroup | None = None
         self._is_closed = False
@@ -131,7 +134,8 @@ class BrokerBus(SubscribingBus):
             raise SagaflowError("a bus is entered once: make another one")
         await self.announce()
         self._tasks = await anyio.create_task_group().__aenter__()
-        self._tasks.start_soon(self._run, name=f"bus of {self._service}")
+        self._taking = anyio.CancelScope()
+        self._tasks.start_soon(self._run, self._taking, name=f"bus of {self._service}")
         return self
 
     async def __aexit__(
@@ -216,6 +220,23 @@ class BrokerBus(SubscribingBus):
         except BusError as exc:
             self._note_outage(exc)
 
+    async def drain(self) -> None:
+        """Take no more messages, and wait for the handlers of those that were taken.
+
+        Called before the orchestrator closes, so that the bus hands it nothing any more, while both
+        still publish. What its handlers have not ended after *shutdown_timeout* is given back.
+
+        :raises SagaflowError: outside of the bus's ``async with`` block.
+        """
+        if self._taking is None or self._tasks is None:
+            raise SagaflowError("a bus is drained within its `async with` block")
+        self._stopping.set()
+        self._changed.set()
+        with anyio.move_on_after(self._shutdown_timeout.total_seconds()):
+            await self._taken.wait()
+        self._taking.cancel()
+        await self._taken.wait()
+
     def dead_letters(self) -> AsyncIterator[DeadLetter]:
         """Yield the dead letters of this service, the oldest first.
 
@@ -229,6 +250,13 @@ class BrokerBus(SubscribingBus):
         :raises BusError: if the broker cannot be reached.
         """
         return await self._transport.find_dead_letter(letter_id)
+
+    def read_dead_letter(self, letter: DeadLetter) -> Envelope[Any]:
+        """Return the message that a dead letter holds.
+
+        :raises WireError: if it cannot be read, which may be why it is a dead letter.
+        """
+        return self._wire.decode(letter.headers, letter.body)
 
     async def retry_dead_letter(self, letter_id: str) -> bool:
         """Have a dead letter handled again, as if it had just come, and tell whether it was there.
@@ -269,9 +297,15 @@ class BrokerBus(SubscribingBus):
             await self._transport.subscribe(names)
             self._announced |= names
 
-    async def _run(self) -> None:
+    async def _run(self, scope: anyio.CancelScope) -> None:
+        try:
+            with scope:
+                await self._take()
+        finally:
+            self._taken.set()
+
+    async def _take(self) -> None:
         """Take messages until the bus is closed, whatever becomes of the connection meanwhile."""
-        assert self._tasks is not None  # noqa: S101 - it runs in them
         attempt = 0
         while not self._stopping.is_set():
             try:

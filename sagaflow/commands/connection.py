@@ -39,7 +39,7 @@ def ask(
         async with MongoRepository.connect(uri, database=database, **impatient(uri)) as repository:
             return await question(repository)
 
-    with _progress(waiting):
+    with showing_progress(waiting):
         return anyio.run(connect)
 
 
@@ -93,7 +93,7 @@ async def load(
 
 
 @contextmanager
-def _progress(waiting: str) -> Generator[None]:
+def showing_progress(waiting: str) -> Generator[None]:
     """Show a progress bar within the block, on a terminal only; the output stays as it is."""
     console = Console(stderr=True, highlight=False)
     with Progress(

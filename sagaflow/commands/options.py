@@ -59,6 +59,26 @@ def stored(*, required: bool = True) -> Callable[[FunctionT], FunctionT]:
     return add
 
 
+def on_bus(function: FunctionT) -> FunctionT:
+    """Add the options that say on which bus, and as which service."""
+    function = click.option(
+        "--service",
+        metavar="NAME",
+        envvar="SAGAFLOW_SERVICE",
+        required=True,
+        help="The name of the program on the bus.  [env: SAGAFLOW_SERVICE]",
+    )(function)
+    return click.option(
+        "--bus",
+        metavar="URL",
+        envvar="SAGAFLOW_BUS",
+        default="mongodb",
+        callback=hidden,
+        help="mongodb, for a bus in the database; or the URL of a broker, such as nats://HOST.  "
+        "[env: SAGAFLOW_BUS; default: mongodb]",
+    )(function)
+
+
 def one_saga(function: FunctionT) -> FunctionT:
     """Add the arguments and options that name one stored saga."""
     function = id_type(function)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 from urllib.parse import unquote_plus
 
 _SECRET_OPTION: Final = re.compile(r"password|token|secret|authmechanismproperties", re.IGNORECASE)
+_OF_ONE_SERVER: Final = re.compile(r",(?=\w+://)")
+"""Brokers take several URLs, with a comma between them."""
+_TOKENS: Final = frozenset({"nats", "tls"})
+"""Schemes in which a name without a password is itself what gives access."""
 _HIDDEN: Final = "***"
 _SHORT: Final = 4
 
@@ -35,13 +39,23 @@ def hide(uri: str | None) -> None:
 
 def redacted(text: str) -> str:
     """Return *text* without any of the secrets."""
-    for secret in sorted(_known.get() or (), key=len, reverse=True):
-        # A very short secret is a part of many words, and is only hidden where it stands by itself.
-        pattern = re.escape(secret)
-        if len(secret) < _SHORT:
-            pattern = rf"(?<!\w){pattern}(?!\w)"
-        text = re.sub(pattern, _HIDDEN, text)
-    return text
+    return redactor()(text)
+
+
+def redactor() -> Callable[[str], str]:
+    """Return what leaves the secrets out of a text, as known now; also in threads of a driver."""
+    secrets = sorted(_known.get() or (), key=len, reverse=True)
+
+    def hidden(text: str) -> str:
+        for secret in secrets:
+            # A very short one is a part of many words, and is only hidden where it stands alone.
+            pattern = re.escape(secret)
+            if len(secret) < _SHORT:
+                pattern = rf"(?<!\w){pattern}(?!\w)"
+            text = re.sub(pattern, _HIDDEN, text)
+        return text
+
+    return hidden
 
 
 def secrets_of(uri: str) -> set[str]:
@@ -51,11 +65,16 @@ def secrets_of(uri: str) -> set[str]:
 
 
 def _secrets(uri: str) -> Iterator[str]:
-    location, _, options = uri.partition("://")[2].partition("?")
-    credentials, at, _ = location.rpartition("@")
-    if at:
-        yield credentials.partition(":")[2]
-    for option in re.split("[&;]", options):
-        name, _, value = option.partition("=")
-        if _SECRET_OPTION.search(name):
-            yield value
+    for server in _OF_ONE_SERVER.split(uri):
+        scheme, _, rest = server.partition("://")
+        location, _, options = rest.partition("?")
+        credentials, at, _ = location.rpartition("@")
+        if at:
+            user, colon, password = credentials.partition(":")
+            yield password
+            if not colon and scheme in _TOKENS:
+                yield user
+        for option in re.split("[&;]", options):
+            name, _, value = option.partition("=")
+            if _SECRET_OPTION.search(name):
+                yield value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any, cast
@@ -44,6 +44,26 @@ def load_sagas(target: str) -> tuple[type[Saga], ...]:
     if not sagas:
         raise SagaflowError(f"{module} has no saga class: name the module that defines it")
     return sagas
+
+
+def load_application(
+    target: str,
+) -> tuple[tuple[type[Saga], ...], Callable[..., object] | None]:
+    """Import what a worker is to run: the sagas, or the factory that says what they are.
+
+    :param target: ``MODULE`` for every saga in it, ``MODULE:CLASS`` for one, or ``MODULE:FACTORY``.
+    :raises SagaflowError: if it cannot be imported, or is none of these.
+    """
+    module, name = _split(target)
+    found = _load(module, name) if name else None
+    if not name or _is_saga(found):
+        return load_sagas(target), None
+    if isinstance(found, type) or not callable(found):
+        raise SagaflowError(
+            f"{target} is neither a saga class with transitions nor a function that sets a "
+            "worker up"
+        )
+    return (), found
 
 
 def load_messages(target: str | None) -> Iterable[type] | Mapping[str, type]:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import anyio
 from attrs import frozen
 
+from sagaflow._concurrency.groups import cause_of
 from sagaflow._model.errors import SagaflowError
 from sagaflow.abc import SagaRepository
 from sagaflow.demo.books import Books, Ledger
@@ -22,7 +23,7 @@ from sagaflow.demo.reconcile import Equation, StoredOrder, reconcile
 from sagaflow.demo.record import begin, resume
 from sagaflow.demo.server import Server, serving
 from sagaflow.demo.settings import Settings, Watcher
-from sagaflow.demo.shop import Shop, cause_of
+from sagaflow.demo.shop import Shop
 from sagaflow.memory import MemoryRepository
 from sagaflow.mongo import MongoRepository
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final, cast
+from typing import Final
 
 import anyio
 from attrs import frozen
 
 from sagaflow._concurrency.generators import closing
-from sagaflow._model.errors import SagaflowError
 from sagaflow.abc import SagaRepository
 from sagaflow.bus.memory import MemoryBus
 from sagaflow.demo.books import Ledger
@@ -89,22 +88,3 @@ class Shop:
             message_id = f"{order.order_id}:placed"  # also if it is placed once more
             await self._orchestrator.handle(event, message_id=message_id)
             placed(order)
-
-
-def cause_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception that tells what happened.
-
-    Several tasks fail for the same reason. An error that nobody foresaw keeps its whole group.
-    """
-    leaves = list(_leaves(group))
-    interrupts = [leaf for leaf in leaves if isinstance(leaf, KeyboardInterrupt)]
-    unforeseen = [leaf for leaf in leaves if not isinstance(leaf, SagaflowError)]
-    return next(iter(interrupts or (unforeseen and [group]) or leaves))
-
-
-def _leaves(exception: BaseException) -> Iterator[BaseException]:
-    if isinstance(exception, BaseExceptionGroup):
-        for inner in cast("BaseExceptionGroup[BaseException]", exception).exceptions:
-            yield from _leaves(inner)
-    else:
-        yield exception

@@ -18,10 +18,11 @@ from typing import Any, BinaryIO, TextIO
 import anyio
 from attrs import asdict, frozen
 
+from sagaflow._concurrency.groups import cause_of
 from sagaflow._model.errors import SagaflowError
 from sagaflow.demo.books import Ledger
 from sagaflow.demo.plan import Order, plan
-from sagaflow.demo.shop import Shop, cause_of
+from sagaflow.demo.shop import Shop
 from sagaflow.mongo import MongoRepository
 
 Tell = Callable[[str, object], None]

@@ -86,8 +86,14 @@ class MongoRepository(SagaRepository):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(clock=clock)
+        self._database = database
         self._driver = driver_for(database)
         self._collections: PerLoop[dict[str, Writes]] = PerLoop(dict[str, Writes])
+
+    @property
+    def database(self) -> AsyncIOMotorDatabase[Any] | AsyncDatabase[Any] | Database[Any]:
+        """The database, such as for a `MongoBus` that uses the same connections."""
+        return self._database
 
     @classmethod
     @asynccontextmanager

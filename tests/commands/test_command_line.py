@@ -77,6 +77,10 @@ def test_what_is_not_said_is_asked_for(arguments: tuple[str, ...]) -> None:
         ("mongodb://user:p%40ss@h:1,g:2/db", {"p%40ss", "p@ss"}),
         ("mongodb://h/?tlsCertificateKeyFilePassword=pw&w=1", {"pw"}),
         ("mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:abc", {"AWS_SESSION_TOKEN:abc"}),
+        ("nats://t0ken@h:4222", {"t0ken"}),
+        ("nats://user:pw@h:4222,nats://user:other@g:4222", {"pw", "other"}),
+        ("redis://:pw@h/0", {"pw"}),
+        ("amqp://guest:pw@h/%2F", {"pw"}),
         ("no uri", set[str]()),
     ],
 )

@@ -1,0 +1,95 @@
+"""One of several worker processes: ``python -m sagaflow.commands.running.child FILE``.
+
+Its parent writes the name of the process and the settings to its standard input, reads how the
+process is from its standard output, and lends it its own output as another file. When the parent
+ends, for whatever reason, the input is closed, and so the process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from threading import Thread
+from typing import Final
+
+import anyio
+
+from sagaflow._model.errors import SagaflowError
+from sagaflow._model.log import about, get_logger
+from sagaflow.commands.running.process import logged, run_worker
+from sagaflow.commands.running.serving import Serving
+from sagaflow.commands.running.settings import Settings
+from sagaflow.commands.running.stopping import end_now
+from sagaflow.commands.secrets import keeping_secrets
+
+logger = get_logger("sagaflow.worker")
+
+WRONG: Final = 2
+"""The exit status of a process that cannot be set up."""
+_EVERY: Final = 1.0
+"""How often the parent is told, in seconds."""
+
+
+def main(output: int) -> int:
+    """Do what the parent says; return the exit status.
+
+    :param output: the file that is the output of the parent.
+    """
+    reports = os.dup(1)
+    os.dup2(output, 1)
+    os.close(output)
+    owner, line = _line(), _line()
+    if not line.endswith(b"\n"):
+        return 1  # the parent has ended while it wrote
+    Thread(target=_end_with_parent, daemon=True).start()
+    settings = Settings.of_json(line)
+
+    @asynccontextmanager
+    async def telling(serving: Serving) -> AsyncGenerator[None]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_tell, serving, reports)
+            yield
+            tasks.cancel_scope.cancel()
+
+    name = owner.decode().strip()
+    with keeping_secrets(), logged(settings, name):
+        try:
+            run_worker(settings, name, telling)
+        except SagaflowError as exc:
+            logger.error("%s", exc, extra=about())  # noqa: TRY400 - it is one line
+            return WRONG
+        except Exception:
+            logger.exception("%s has failed", name, extra=about())
+            return 1
+    return 0
+
+
+async def _tell(serving: Serving, reports: int) -> None:
+    """Tell the parent how the worker is, every second, and soon when it begins or ends."""
+    while True:
+        said = await serving.progress.report()
+        os.write(reports, said.to_json().encode() + b"\n")
+        with anyio.move_on_after(_EVERY):
+            await serving.progress.wait_for_change()
+
+
+def _line() -> bytes:
+    """Return a line of the input, and read nothing beyond: the rest is for the thread."""
+    line = b""
+    while not line.endswith(b"\n"):
+        more = os.read(0, 1)
+        if not more:
+            break
+        line += more
+    return line
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)  # the parent says nothing more
+    end_now(1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(int(sys.argv[1])))
