@@ -176,7 +176,7 @@ def raises(worker: Worker) -> None:
 
 
 async def late(worker: Worker) -> None:
-    worker.bus.subscribe(Charge, print)
+    worker.bus.unsubscribe(print)
     worker.messages = MESSAGES
 
 
