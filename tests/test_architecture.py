@@ -23,7 +23,7 @@ FLOORS: list[set[str]] = [
     {"_codec", "_engine"},
     {"abc", "diagrams", "inspection", "observing"},
     {"_runtime", "bus", "memory", "otel"},
-    {"mongo", "orchestrator", "redis", "worker"},
+    {"mongo", "orchestrator", "rabbitmq", "redis", "worker"},
     {"", "testing"},
     {"demo"},
     {"commands"},
@@ -33,6 +33,7 @@ FLOORS: list[set[str]] = [
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 DRIVERS = {
     **dict.fromkeys(("pymongo", "motor", "secantus", "secantusdb"), "mongo"),
+    "pika": "rabbitmq",
     "redis": "redis",
 }
 """Which room may import a driver."""

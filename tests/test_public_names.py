@@ -22,6 +22,7 @@ import sagaflow.exceptions
 import sagaflow.mongo
 import sagaflow.observing
 import sagaflow.otel
+import sagaflow.rabbitmq
 import sagaflow.redis
 import sagaflow.testing
 import sagaflow.worker
@@ -61,6 +62,7 @@ MODULES = [
     sagaflow.diagrams,
     sagaflow.exceptions,
     sagaflow.mongo,
+    sagaflow.rabbitmq,
     sagaflow.redis,
     sagaflow.testing,
 ]
@@ -96,6 +98,7 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow.bus.wire, "Wire WireMessage WireReason Binding"),
     (sagaflow.diagrams, "Diagram Trail Step diagram_of trail_of to_mermaid to_dot to_svg"),
     (sagaflow.mongo, "MongoBus MongoRepository"),
+    (sagaflow.rabbitmq, "RabbitBus"),
     (sagaflow.redis, "RedisBus"),
     (sagaflow, "Observer Health"),
     (sagaflow.observing, "Activity ActivityKind Fact Observer Backlog Ended Retrying Suspended"),

@@ -18,6 +18,7 @@ import sagaflow.exceptions
 import sagaflow.mongo
 import sagaflow.observing
 import sagaflow.otel
+import sagaflow.rabbitmq
 import sagaflow.redis
 import sagaflow.testing
 import sagaflow.worker
@@ -33,6 +34,7 @@ MODULES = [
     sagaflow.mongo,
     sagaflow.observing,
     sagaflow.otel,
+    sagaflow.rabbitmq,
     sagaflow.redis,
     sagaflow.testing,
     sagaflow.worker,
