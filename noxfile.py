@@ -37,7 +37,7 @@ RESULTS = ROOT / ".nox" / "results"
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 SUPPORTED = nox.project.python_versions(PYPROJECT)
-EXTRAS = ("cli", "embedded", "otel", "rabbitmq", "redis", "trio")
+EXTRAS = ("cli", "embedded", "nats", "otel", "rabbitmq", "redis", "trio")
 PACKAGES = ("sagaflow", "_sagaflow_pytest")
 LOWEST_COVERAGE = 95
 # What takes most of the time and differs least from version to version runs on the newest one:

@@ -20,6 +20,7 @@ import sagaflow.bus.wire
 import sagaflow.diagrams
 import sagaflow.exceptions
 import sagaflow.mongo
+import sagaflow.nats
 import sagaflow.observing
 import sagaflow.otel
 import sagaflow.rabbitmq
@@ -62,6 +63,7 @@ MODULES = [
     sagaflow.diagrams,
     sagaflow.exceptions,
     sagaflow.mongo,
+    sagaflow.nats,
     sagaflow.rabbitmq,
     sagaflow.redis,
     sagaflow.testing,
@@ -98,6 +100,7 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow.bus.wire, "Wire WireMessage WireReason Binding"),
     (sagaflow.diagrams, "Diagram Trail Step diagram_of trail_of to_mermaid to_dot to_svg"),
     (sagaflow.mongo, "MongoBus MongoRepository"),
+    (sagaflow.nats, "NatsBus"),
     (sagaflow.rabbitmq, "RabbitBus"),
     (sagaflow.redis, "RedisBus"),
     (sagaflow, "Observer Health"),

@@ -16,6 +16,7 @@ import sagaflow.bus.wire
 import sagaflow.diagrams
 import sagaflow.exceptions
 import sagaflow.mongo
+import sagaflow.nats
 import sagaflow.observing
 import sagaflow.otel
 import sagaflow.rabbitmq
@@ -32,6 +33,7 @@ MODULES = [
     sagaflow.bus.wire,
     sagaflow.diagrams,
     sagaflow.mongo,
+    sagaflow.nats,
     sagaflow.observing,
     sagaflow.otel,
     sagaflow.rabbitmq,
