@@ -41,17 +41,12 @@ def test_sagas_of_a_module_and_a_participant_in_another_process(workers: Workers
     assert not any("ERROR" in line for line in (*orders.lines, *payments.lines))
 
 
-def test_factory_says_what_is_run(workers: Workers) -> None:
-    worker = workers.at_work("working:everything", "--owner", "w")
-    workers.place("o-1")
-    assert workers.charged("o-1") == "w"
-    assert worker.stop() == 0
-
-
 def test_what_a_factory_opens_is_closed_at_the_end(workers: Workers) -> None:
-    worker = workers.at_work("working:entered")
+    worker = workers.at_work("working:entered", "--owner", "w")
     assert worker.process.stdout is not None
     assert worker.process.stdout.readline() == "opened\n"
+    workers.place("o-1")
+    assert workers.charged("o-1") == "w"
     assert worker.stop() == 0
     assert worker.process.stdout.read() == "closed\n"
     workers.written("till closed")
@@ -71,19 +66,14 @@ def test_ctrl_c_has_what_has_begun_end_and_takes_nothing_more(workers: Workers) 
     assert [queue["key"] for queue in queues.find({"messages": {"$ne": []}})] == ["o-2"]
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
-)
-def test_a_second_signal_ends_it_at_once(
-    workers: Workers, number: signal.Signals, status: int
-) -> None:
+def test_a_second_ctrl_c_ends_it_at_once(workers: Workers) -> None:
     worker = workers.at_work("working:slow", "--shutdown-timeout", "1h", service="payments")
     workers.send(Charge("o-1"))
     workers.written("begun o-1")
-    worker.tell(number)
+    worker.tell(signal.SIGINT)
     worker.until("takes no more messages")
-    worker.tell(number)
-    assert worker.end() == status
+    worker.tell(signal.SIGINT)
+    assert worker.end() == 130
 
 
 def test_a_database_that_is_away_is_waited_for() -> None:
@@ -122,9 +112,8 @@ def test_a_worker_that_waits_for_its_database_can_be_stopped_and_tells_no_secret
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lends names")
 def test_two_workers_of_one_name_do_not_run_at_the_same_time(workers: Workers) -> None:
     first = workers.at_work("working:Order", "--owner", "w")
-    second = workers.begin("working:Order", "--owner", "w")
-    assert second.end() == 2
-    (line,) = second.lines
+    where = ("--mongodb", workers.uri, "--database", workers.database)
+    line = refused(invoke(*RUN, *where, "--owner", "w"))
     assert line.startswith("error: a worker of the name 'w' runs on this machine already")
     assert first.stop() == 0
 
@@ -140,10 +129,11 @@ def test_the_log_in_json(workers: Workers) -> None:
     assert (indexes["level"], indexes["saga"]) == ("warning", "Order")
 
 
-def test_an_error_in_json(workers: Workers) -> None:
-    worker = workers.begin("working:raises", "--log-json")
-    assert worker.end() == 2
-    (line,) = worker.lines
+def test_an_error_in_json(mongodb_uri: str, database_name: str) -> None:
+    where = ("--mongodb", mongodb_uri, "--database", database_name)
+    result = invoke("run", f"{APP}:raises", "--service", "orders", *where, "--log-json")
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
     assert "ValueError: no till" in json.loads(line)["message"]
 
 
@@ -193,6 +183,20 @@ class TestSeveralProcesses:
         worker.tell(signal.SIGTERM)
         assert worker.end() == 143
         descendants_end(found)
+
+    def test_what_could_be_set_up_before_is_tried_again_with_growing_pauses(
+        self, workers: Workers
+    ) -> None:
+        worker = workers.begin("working:once", "--processes", "2")
+        worker.until(AT_WORK)
+        worker.until(AT_WORK)
+        before = children(worker.process.pid)
+        os.kill(min(before), signal.SIGKILL)
+        worker.until("has ended by itself (SIGKILL), and is started again in 0.1 s")
+        worker.until("ValueError: no till")
+        worker.until("has ended by itself (status 2), and is started again in 0.2 s")
+        assert max(before) in children(worker.process.pid)
+        assert worker.stop() == 0
 
     def test_what_cannot_be_set_up_is_not_tried_again(self, workers: Workers) -> None:
         worker = workers.begin("working:raises", "--processes", "2")

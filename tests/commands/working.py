@@ -94,11 +94,12 @@ def payments(worker: Worker) -> None:
 async def everything(worker: Worker) -> None:
     """The saga and its participant in one process."""
     await anyio.lowlevel.checkpoint()
+    everything_of(worker)
+
+
+def everything_of(worker: Worker) -> None:
     worker.sagas = [Order]
-    payments_of_sagas(worker)
 
-
-def payments_of_sagas(worker: Worker) -> None:
     @worker.bus.subscribe(Charge)
     def pay(command: Charge) -> Charged:
         return Charged(command.order_id, worker.owner)
@@ -138,9 +139,8 @@ class Killing(Observer):
 
 
 def killing(worker: Worker) -> None:
-    worker.sagas = [Order]
     worker.observers.append(Killing())
-    payments_of_sagas(worker)
+    everything_of(worker)
 
 
 class Till:
@@ -150,17 +150,23 @@ class Till:
 @asynccontextmanager
 async def entered(worker: Worker) -> AsyncGenerator[None]:
     """A factory with something to open and to close."""
-    worker.sagas = [Order]
+    everything_of(worker)
 
     def close() -> None:
         is_first("till closed")
 
     services: Any = worker.services  # its own types are incomplete
     services.register_value(Till, Till(), on_registry_close=close)
-    payments_of_sagas(worker)
     print("opened", flush=True)
     yield
     print("closed", flush=True)
+
+
+def once(worker: Worker) -> None:
+    """What each process can set up once."""
+    if not is_first(worker.owner):
+        raise ValueError("no till")
+    everything_of(worker)
 
 
 def yields(worker: Worker) -> Iterator[None]:
@@ -176,7 +182,7 @@ def raises(worker: Worker) -> None:
 
 
 async def late(worker: Worker) -> None:
-    worker.bus.unsubscribe(print)
+    everything_of(worker)
     worker.messages = MESSAGES
 
 

@@ -13,15 +13,18 @@ from sagaflow.mongo import MongoBus, MongoRepository
 
 MONGODB: Final = "mongodb"
 """The bus that needs no server beside the database of the sagas."""
-_KINDS: Final[Mapping[str, tuple[str, str]]] = {
+KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "nats": ("nats", "NatsBus"),
     "tls": ("nats", "NatsBus"),
+    "ws": ("nats", "NatsBus"),
+    "wss": ("nats", "NatsBus"),
     "redis": ("redis", "RedisBus"),
     "rediss": ("redis", "RedisBus"),
+    "unix": ("redis", "RedisBus"),
     "amqp": ("rabbitmq", "RabbitBus"),
     "amqps": ("rabbitmq", "RabbitBus"),
 }
-"""The extra, which has the name of the package in sagaflow, and the class in it."""
+"""By the scheme: the extra, which has the name of its package in sagaflow, and the class in it."""
 
 MakeBus = Callable[..., BrokerBus]
 """Makes a bus with the keyword settings that all buses have."""
@@ -54,10 +57,10 @@ def bus_at(bus: str, repository: MongoRepository | None) -> MakeBus:
 
 def _kind_of(bus: str) -> Any:
     scheme, separator, rest = bus.partition("://")
-    known = _KINDS.get(scheme.lower()) if separator and rest.strip("/") else None
+    known = KINDS.get(scheme.lower()) if separator and rest.strip("/") else None
     if known is None:
         given = f"{scheme}://..." if separator else "what was given"
-        schemes = ", ".join(f"{name}://HOST" for name in _KINDS)
+        schemes = ", ".join(f"{name}://HOST" for name in KINDS)
         raise BusError(f"{given} is no bus: --bus is {MONGODB}, or a URL: {schemes}")
     package, name = known
     try:

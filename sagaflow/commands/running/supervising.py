@@ -45,7 +45,7 @@ def supervise(settings: Settings, processes: int, health: Address | None) -> Non
     """
 
     async def main() -> None:
-        crew = _Crew([_Member(settings, f"{settings.owner}-{n + 1}") for n in range(processes)])
+        crew = _Crew([Member(settings, f"{settings.owner}-{n + 1}") for n in range(processes)])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop_on_signal, crew.stop, crew.end)
             async with answering(health, crew.report):
@@ -62,7 +62,7 @@ def supervise(settings: Settings, processes: int, health: Address | None) -> Non
 
 
 @define
-class _Member:
+class Member:
     """A worker process, which is another one each time it is started.
 
     :ivar owner: its name, the same each time.
@@ -133,7 +133,7 @@ class _Member:
 class _Crew:
     """The processes of one worker."""
 
-    members: list[_Member]
+    members: list[Member]
     _stopping: anyio.Event = field(factory=anyio.Event, init=False)
 
     async def run(self) -> None:
@@ -164,7 +164,7 @@ class _Crew:
             member.signal(signal.SIGKILL)
         end_now(status)
 
-    async def _keep(self, member: _Member) -> None:
+    async def _keep(self, member: Member) -> None:
         attempt = 0
         while not self._stopping.is_set():
             began = anyio.current_time()
