@@ -15,6 +15,7 @@ from sagaflow._model.policy import RetryPolicy
 from sagaflow.bus.broker import BrokerBus, check_service
 from sagaflow.bus.transport import Transport
 from sagaflow.bus.wire import MOST_BYTES
+from sagaflow.nats.monitoring import check_monitoring
 from sagaflow.nats.names import Names, check_owner, check_prefix
 from sagaflow.nats.uris import servers_of
 
@@ -56,7 +57,11 @@ class NatsBus(BrokerBus):
     :param duplicate_window: for how long the server recognises a message that is published twice.
     :param credentials: the file with the user's credentials (JWT and key).
     :param tls: how the connection is encrypted, for ``tls://``.
-    :raises BusError: if *uri*, *service*, *prefix* or *owner* is none, or the client is missing.
+    :param monitoring: where the server can be asked about itself, such as
+        ``http://localhost:8222``. The bus then warns once if the server confirms what it has not
+        written to disk; it cannot learn that otherwise.
+    :raises BusError: if *uri*, *service*, *prefix*, *owner* or *monitoring* is none, or the client
+        is missing.
     :raises ValueError: if *concurrency* is less than 1, a time is not positive, *replicas* is not
         1, 3 or 5, or *unhandled* is none of the two.
     :raises SagaDefinitionError: if two classes share a name, or one cannot travel.
@@ -84,11 +89,14 @@ class NatsBus(BrokerBus):
         duplicate_window: timedelta = timedelta(minutes=2),
         credentials: str | PathLike[str] | None = None,
         tls: ssl.SSLContext | None = None,
+        monitoring: str | None = None,
     ) -> None:
         check_service(service)
         check_prefix(prefix)
         if owner is not None:
             check_owner(owner)
+        if monitoring is not None:
+            check_monitoring(monitoring)
         times = {
             "lease_duration": lease_duration,
             "operation_timeout": operation_timeout,
@@ -113,6 +121,7 @@ class NatsBus(BrokerBus):
             duplicate_window=duplicate_window,
             credentials=None if credentials is None else fspath(credentials),
             tls=tls,
+            monitoring=monitoring,
         )
         super().__init__(
             transport,
@@ -141,6 +150,7 @@ def _transport(  # noqa: PLR0913
     duplicate_window: timedelta,
     credentials: str | None,
     tls: ssl.SSLContext | None,
+    monitoring: str | None,
 ) -> Transport:
     """Return the transport; it is imported here, since the client may not be installed.
 
@@ -167,6 +177,7 @@ def _transport(  # noqa: PLR0913
         owner=owner,
         clock=clock,
         lease=lease,
+        monitoring=monitoring,
         settings=StreamSettings(
             replicas=replicas, max_age=max_age, duplicate_window=duplicate_window
         ),

@@ -33,6 +33,7 @@ from sagaflow.nats.letters import (
 )
 from sagaflow.nats.link import Link, Stored
 from sagaflow.nats.members import Members
+from sagaflow.nats.monitoring import warn_of_late_writes
 from sagaflow.nats.names import Names, letter_id_of
 from sagaflow.nats.owning import Owning
 from sagaflow.nats.registry import Registry
@@ -47,6 +48,7 @@ class NatsTransport(Transport):
 
     :ivar owner: the name of this process.
     :ivar lease: how long a lane stays this process's own without a word from it.
+    :ivar monitoring: where the server tells of itself; None if that is not to be asked.
     """
 
     link: Link
@@ -55,6 +57,7 @@ class NatsTransport(Transport):
     clock: Clock
     lease: timedelta
     settings: StreamSettings
+    monitoring: str | None
     _portal: AsyncioPortal = field(factory=AsyncioPortal, init=False)
     _registry: Registry = field(init=False)
     _has_streams: bool = field(default=False, init=False)
@@ -141,6 +144,8 @@ class NatsTransport(Transport):
         if not self._has_streams:
             await make_streams(self.link, self.names, self.settings)
             self._has_streams = True
+            if self.monitoring is not None:
+                await warn_of_late_writes(self.monitoring)
 
     async def _subscribe(self, names: Collection[str]) -> None:
         await self._make_streams()
