@@ -132,7 +132,12 @@ class BrokerBus(SubscribingBus):
     async def __aenter__(self) -> Self:
         if self._tasks is not None or self._is_closed:
             raise SagaflowError("a bus is entered once: make another one")
-        await self.announce()
+        try:
+            await self.announce()
+        except BaseException:  # a cancellation: nobody leaves what was not entered
+            with anyio.CancelScope(shield=True):
+                await self._transport.aclose()
+            raise
         self._tasks = await anyio.create_task_group().__aenter__()
         self._taking = anyio.CancelScope()
         self._tasks.start_soon(self._run, self._taking, name=f"bus of {self._service}")

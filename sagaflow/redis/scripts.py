@@ -239,17 +239,6 @@ while room > 0 do
   end
 end
 
-local function parts(id)
-  local ms, number = string.match(id, '(%d+)-(%d+)')
-  return tonumber(ms), tonumber(number)
-end
-
-local function is_behind(id, other)
-  local ms, number = parts(id)
-  local other_ms, other_number = parts(other)
-  return ms > other_ms or (ms == other_ms and number > other_number)
-end
-
 -- A message without a key has no order to keep: its lane is its own.
 local function lane_for(entry)
   local fields = entry[2]
@@ -264,15 +253,10 @@ end
 local last = redis.call('GET', base .. 'last') or '0-0'
 
 local function read(entry)
-  local lane, id = lane_for(entry), entry[1]
-  local key = lane_of(lane)
-  local is_new = is_behind(id, last)
-  last = id
-  if redis.call('EXISTS', key) == 0 then
-    redis.call('RPUSH', key, id)
+  local lane = lane_for(entry)
+  last = entry[1]
+  if redis.call('RPUSH', lane_of(lane), last) == 1 then
     take(lane, entry)
-  elseif is_new or not redis.call('LPOS', key, id) then
-    redis.call('RPUSH', key, id)
   end
 end
 
@@ -286,7 +270,8 @@ while room > 0 and budget > 0 and not is_empty do
     if not string.find(found.err, 'NOGROUP', 1, true) then
       return found
     end
-    -- Somebody has removed it, or the stream: all that is there is read again.
+    -- Somebody has removed it, or the stream. All that is there is read again; what stands in its
+    -- lane already does so twice then, and is gone when its second turn comes.
     redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')
   else
     for _, entry in ipairs(found[1][2]) do

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from sagaflow.bus import Undeliverable
 from sagaflow.exceptions import BusError
 from sagaflow.redis import RedisBus
 from sagaflow.redis.client import Client
-from sagaflow.redis.scripts import TURN, Script
+from sagaflow.redis.scripts import Script
 from sagaflow.testing._bus_contract.kit import (
     MESSAGES,
     PATIENT,
@@ -29,6 +31,7 @@ from sagaflow.testing._bus_contract.kit import (
 )
 from tests.bus.redis.servers import RedisServer, Way, free_port, running
 
+session: Any = import_module("sagaflow.redis.session")  # tests and mistakes replace its scripts
 pytestmark = pytest.mark.anyio
 HOUR = timedelta(hours=1)
 
@@ -178,7 +181,7 @@ async def test_process_that_is_started_again_goes_on_at_once(opened: Opened) -> 
     await subscribed(opened)
     await abandon(opened, owner="billing-1", lease=HOUR)
     seen = Seen()
-    other = opened(owner="billing-11")
+    other = opened(owner="billing")
     other.subscribe(Noted, seen.add)
     async with other:
         await seen.stays_at(0)
@@ -199,7 +202,7 @@ async def abandon(opened: Opened, *, owner: str, lease: timedelta) -> None:
         if taken.is_set():
             raise BusError("the process is dead")
         answer = await Client.run(client, what, script, *arguments)
-        if script is TURN and answer[4]:
+        if script is session.TURN and answer[4]:
             taken.set()
         return answer
 
@@ -207,12 +210,15 @@ async def abandon(opened: Opened, *, owner: str, lease: timedelta) -> None:
     dying: Any = bus
     dying._transport.client.run = run
     bus.subscribe(Noted, hang)
-    with anyio.CancelScope() as scope:
-        async with bus:
-            await taken.wait()
-            scope.cancel()
-            await anyio.lowlevel.checkpoint()
-    await client.aclose()
+    try:
+        with anyio.CancelScope() as scope:
+            async with bus:
+                await taken.wait()
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await client.aclose()
 
 
 async def hang(message: Noted) -> None:
@@ -278,25 +284,33 @@ async def test_messages_whose_answer_was_lost_are_handed_out_again(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once, and not when a lease ends: the session goes on."""
-    await subscribed(opened)
-    seen, lost = Seen(), Seen()
+    seen, lost, begun, may_end = Seen(), Seen(), anyio.Event(), anyio.Event()
     run = Client.run
 
     async def lose(self: Client, what: str, script: Script, *arguments: Any) -> Any:
         answer = await run(self, what, script, *arguments)
-        if script is TURN and answer[4] and len(lost.items) < 2:
+        if script is session.TURN and answer[4] and begun.is_set() and len(lost.items) < 2:
             lost.add(answer[4])
             raise BusError("the answer was lost")
         return answer
 
-    async with opened("shop") as shop:
-        await noted(shop, 1, 2, 3)
-        await noted(shop, 1, saga="s-2")
+    async def take(message: Noted) -> None:
+        if message.saga == "slow":
+            begun.set()
+            await may_end.wait()
+        else:
+            seen.add(message)
+
     monkeypatch.setattr(Client, "run", lose)
     billing = opened(lease_duration=HOUR)
-    billing.subscribe(Noted, seen.add)
-    async with billing:
+    billing.subscribe(Noted, take)
+    async with billing, opened("shop") as shop:
+        await noted(shop, 1, saga="slow")
+        await begun.wait()
+        await noted(shop, 1, 2, 3)
+        await noted(shop, 1, saga="s-2")
         await seen.stays_at(4)
+        may_end.set()
     assert [found.number for found in seen.items if found.saga == "s-1"] == [1, 2, 3]
     assert len(lost.items) == 2
 
@@ -311,7 +325,11 @@ async def test_outcome_whose_answer_was_lost_is_told_again(
 
     async def lose(self: Client, what: str, script: Script, *arguments: Any) -> Any:
         answer = await run(self, what, script, *arguments)
-        if script is TURN and b"accept" in [str(one).encode() for one in arguments] and not lost:
+        if (
+            script is session.TURN
+            and b"accept" in [str(one).encode() for one in arguments]
+            and not lost
+        ):
             lost.append(answer[4])
             raise BusError("the answer was lost")
         return answer
@@ -328,6 +346,65 @@ async def test_outcome_whose_answer_was_lost_is_told_again(
     assert len(lost) == 1
     assert lost[0][0][1] != b"", "the second message was handed out with the answer"
     assert redis_client.xlen(opened.key("stream")) == 0
+
+
+async def test_outcome_that_is_told_again_does_not_disturb_who_has_the_message_now(
+    opened: Opened, redis_client: Any
+) -> None:
+    """It was to be retried, which was written; the answer was lost, and another has taken it."""
+    await subscribed(opened)
+    async with opened("shop") as shop:
+        await noted(shop, 1)
+    client = Client(opened.url, timeout=timedelta(seconds=5))
+    try:
+        await _tell_again(opened, client, redis_client)
+    finally:
+        await client.aclose()
+
+
+async def _tell_again(opened: Opened, client: Client, redis_client: Any) -> None:
+    base, lease = opened.key(""), 3_600_000
+
+    async def turn(name: str, room: int, *outcome: Any) -> list[Any]:
+        words = (base, "billing", f"{name}/{'0' * 32}", lease, room, 0, -1, *outcome)
+        answer = await client.run("take", session.TURN, *words)
+        taken: list[Any] = answer[4]
+        return taken
+
+    for name in ("first", "second", "third"):
+        await client.run("open", session.OPEN, base, f"{name}/{'0' * 32}", name, lease)
+    ((lane, entry, _, _),) = await turn("first", 1)
+    retry = ("retry", lane, entry, 1, 1, 1_700_000_000_000, "")
+    assert await turn("first", 0, *retry) == []
+    while not (taken := await turn("second", 1)):
+        await anyio.sleep(0.001)
+    assert taken[0][3] == b"1 1700000000000"
+    assert await turn("first", 0, *retry) == []
+    await anyio.sleep(0.01)
+    assert await turn("third", 1) == [], "the second has it"
+    assert await turn("first", 0, "accept", lane, entry, "", "", "", "") == []
+    assert redis_client.xlen(opened.key("stream")) == 1
+    assert await turn("second", 0, "accept", lane, entry, "", "", "", "") == []
+    assert redis_client.xlen(opened.key("stream")) == 0
+
+
+async def test_publication_that_was_refused_half_way_can_be_tried_again(
+    opened: Opened, redis_client: Any
+) -> None:
+    """The services that lack the message get it then."""
+    await subscribed(opened, "audit", "billing")
+    for service in ("audit", "billing"):
+        redis_client.rename(opened.key("stream", service), f"{opened.prefix}:aside")
+        redis_client.set(opened.key("stream", service), "of another kind")
+        async with opened("shop") as shop:
+            with pytest.raises(BusError, match="WRONGTYPE"):
+                await noted(shop, 1)
+            redis_client.rename(f"{opened.prefix}:aside", opened.key("stream", service))
+            await noted(shop, 1)
+        assert redis_client.xlen(opened.key("stream", service)) >= 1
+        redis_client.delete(*redis_client.keys(f"{opened.prefix}:published:*"))
+        for one in ("audit", "billing"):
+            redis_client.xtrim(opened.key("stream", one), maxlen=0)
 
 
 async def test_handler_goes_on_while_the_server_is_started_again(
@@ -384,6 +461,7 @@ async def test_count_of_failures_outlives_the_process(opened: Opened) -> None:
     async with after:
         await failed.wait_for(tries + 1)
         while not (letters := [letter async for letter in after.dead_letters()]):
+            assert len(failed.items) == tries + 1, "it was tried once more"
             await anyio.sleep(0.01)
     assert letters[0].attempts == tries + 1
     assert len(failed.items) == tries + 1
@@ -446,6 +524,34 @@ async def test_stream_that_was_removed_is_made_again(
         await seen.stays_at(3)
     assert {found.number for found in seen.items} == {1, 3, 4}
     assert "is no longer in the stream, and is passed over" in caplog.text
+
+
+async def test_entry_that_was_removed_is_passed_over(
+    opened: Opened, redis_client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which is said; those behind it are handled."""
+    seen, begun, may_end = Seen(), anyio.Event(), anyio.Event()
+
+    async def take(message: Noted) -> None:
+        begun.set()
+        await may_end.wait()
+        seen.add(message)
+
+    await subscribed(opened)
+    async with opened("shop") as shop:
+        await noted(shop, 1, 2, 3)
+    billing = opened()
+    billing.subscribe(Noted, take)
+    async with billing:
+        await begun.wait()
+        while redis_client.llen(opened.key("lane:key:s-1")) < 3:
+            await anyio.sleep(0.01)
+        entry = redis_client.xrange(opened.key("stream"))[1][0]
+        redis_client.xdel(opened.key("stream"), entry)
+        may_end.set()
+        await seen.stays_at(2)
+    assert [found.number for found in seen.items] == [1, 3]
+    assert f"the message {entry} is no longer in the stream, and is passed over" in caplog.text
 
 
 async def test_server_without_memory_refuses_messages_and_lets_go_of_them(
@@ -590,3 +696,21 @@ async def test_connections_survive_handlers_that_are_cancelled(prefix: str, redi
                 with anyio.move_on_after(0.005):
                     await shop.ping()
         await shop.ping()
+
+
+async def test_bus_that_is_cancelled_while_it_is_entered_leaves_no_connection(
+    prefix: str, redis_way: Way
+) -> None:
+    """What is left open is warned of when it is collected."""
+    billing = Opened(f"redis://127.0.0.1:{redis_way.port}", prefix)()
+    billing.subscribe(Noted, print)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):  # one connection each, of which the bus then uses one
+            tasks.start_soon(billing.ping)
+    with redis_way.silenced():
+        with anyio.move_on_after(0.1) as scope:
+            async with billing:
+                pass
+    assert scope.cancelled_caught
+    del billing
+    gc.collect()
