@@ -62,7 +62,6 @@ class Link:
         self._parameters = parameters
         self._connection: Any = None
         self._ended = asyncio.Event()
-        self._was_opened = False
         self.blocked = ""
 
     @property
@@ -76,36 +75,30 @@ class Link:
         :raises AmqpError: if that is refused.
         """
         loop = asyncio.get_running_loop()
-        opened: asyncio.Future[None] = loop.create_future()
+        opened: asyncio.Future[Any] = loop.create_future()
+        ended = asyncio.Event()
+
+        def on_done(found: Any) -> None:
+            ended.set()
+            if not isinstance(found, adapter.AsyncioConnection):
+                _fail(opened, said_by(found))
+            elif opened.done():  # nobody waits for it any more
+                found.close()
+            else:
+                opened.set_result(found)
+
         adapter: Any = import_module("pika.adapters.asyncio_connection")
-
-        def on_open(_: Any) -> None:
-            self._was_opened = True
-            _answer(opened, None)
-
-        def on_error(_: Any, error: BaseException) -> None:
-            self._ended.set()
-            _fail(opened, said_by(error))
-
-        def on_close(_: Any, __: Any) -> None:
-            self._ended.set()
-
-        connection: Any = adapter.AsyncioConnection(
-            self._parameters,
-            on_open_callback=on_open,
-            on_open_error_callback=on_error,
-            on_close_callback=on_close,
-            custom_ioloop=loop,
-        )
-        self._connection = connection
-        connection.add_on_connection_blocked_callback(self._on_blocked)
-        connection.add_on_connection_unblocked_callback(self._on_unblocked)
+        attempt = adapter.AsyncioConnection.create_connection([self._parameters], on_done, loop)
         try:
-            await opened
+            self._connection = await opened
         except asyncio.CancelledError:
-            self.cut()
-            await asyncio.wait([asyncio.ensure_future(self._ended.wait())], timeout=_GOODBYE)
+            if not ended.is_set():
+                _abort(attempt)
+                await asyncio.wait([asyncio.ensure_future(ended.wait())], timeout=_GOODBYE)
             raise
+        self._connection.add_on_close_callback(self._on_close)
+        self._connection.add_on_connection_blocked_callback(self._on_blocked)
+        self._connection.add_on_connection_unblocked_callback(self._on_unblocked)
 
     @property
     def server(self) -> Mapping[str, Any]:
@@ -141,7 +134,7 @@ class Link:
             return
         if not connection.is_closing:
             connection.close()
-        if self._was_opened and not connection.is_closed:
+        if not connection.is_closed:
             # There is no public way to leave a server that has ceased to answer.
             lost: Any = import_module("pika.exceptions").StreamLostError
             connection._terminate_stream(lost("left"))  # noqa: SLF001
@@ -160,6 +153,9 @@ class Link:
                 self.cut()
             else:
                 return
+
+    def _on_close(self, _: Any, __: Any) -> None:
+        self._ended.set()
 
     def _on_blocked(self, _: Any, frame: Any) -> None:
         self.blocked = text_of(frame.method.reason, 200) or "no reason given"
@@ -328,8 +324,21 @@ class Channel:
             self.on_close(error)
 
 
-def said_by(error: BaseException) -> AmqpError:
+def _abort(attempt: Any) -> None:
+    """Give up an attempt to connect."""
+    try:
+        attempt.abort()
+    except AssertionError:
+        # pika does not expect that AMQP's part of it has begun; then that is what has to end.
+        begun = attempt._connector._amqp_conn  # noqa: SLF001
+        if not begun.is_closing:
+            begun.close()
+
+
+def said_by(error: Any) -> AmqpError:
     """Return what an error of pika says, in one line and without its class names."""
+    if not isinstance(error, BaseException):  # pika also reports a class, such as of a time-out
+        return AmqpError("the connection was given up")
     code: int = getattr(error, "reply_code", 0)
     text: str = getattr(error, "reply_text", "")
     if text:

@@ -139,6 +139,6 @@ def _parameters(uri: object, name: str, timeout: float) -> Any:
     found.connection_attempts = 1
     found.retry_delay = 0
     found.socket_timeout = timeout
-    found.stack_timeout = timeout
+    found.stack_timeout = 2 * timeout  # not at the same moment as our own limit
     found.client_properties = {"connection_name": name}
     return found

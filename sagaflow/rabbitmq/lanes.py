@@ -151,7 +151,7 @@ class Session:
         failure = memory.failures.get(content.id)
         while True:
             if failure is not None:
-                with anyio.move_on_at(failure.until):
+                with anyio.CancelScope(deadline=failure.until):
                     await self._ending.wait()
             if self._ending.is_set():
                 return False

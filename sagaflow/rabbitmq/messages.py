@@ -15,8 +15,8 @@ from sagaflow._model.verdict import Undeliverable
 from sagaflow.bus.transport import DeadLetter, Outgoing
 from sagaflow.bus.wire import Binding
 
-KEY: Final = "sagaflow_key"
-"""The header with the key; a message without one has its correlation id."""
+PARTITION_KEY: Final = "partitionkey"
+"""The attribute of CloudEvents with the key; a message without one has its correlation id."""
 
 _CONTENT_TYPE: Final = Binding.AMQP.content_type
 _OWN: Final = "sagaflow_"
@@ -42,7 +42,7 @@ class Content:
     @property
     def key(self) -> str | None:
         """The key by which the message has its order."""
-        return self.headers.get(KEY) or self.attribute("correlationid")
+        return self.attribute(PARTITION_KEY) or self.attribute("correlationid")
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ def content_of(message: Outgoing) -> Content:
     """
     headers = {name: text for name, text in message.headers.items() if name != _CONTENT_TYPE}
     if message.key is not None:
-        headers[KEY] = message.key
+        headers[Binding.AMQP.value + PARTITION_KEY] = message.key
     if sum(_size(name, text) for name, text in headers.items()) > _MOST_IN_HEADERS:
         raise BusError(
             f"the headers of {message.name} {message.id[:100]!r} have more than "
@@ -113,9 +113,7 @@ def letter_of(content: Content, verdict: Undeliverable, attempts: int, now: date
 def without_fate(content: Content) -> Content:
     """Return a message that was put aside as it came at first."""
     kept = {
-        name: text
-        for name, text in content.headers.items()
-        if name == KEY or not name.startswith((_OWN, "x-"))
+        name: text for name, text in content.headers.items() if not name.startswith((_OWN, "x-"))
     }
     return Content(content.id, kept, content.body, content.content_type)
 
