@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 _SECRET_OPTION: Final = re.compile(r"password|token|secret|authmechanismproperties", re.IGNORECASE)
 _OF_ONE_SERVER: Final = re.compile(r",(?=\w+://)")
 """Brokers take several URLs, with a comma between them."""
-_TOKENS: Final = frozenset({"nats", "tls", "ws", "wss"})
+_TOKENS: Final = frozenset({"nats", "tls"})
 """Schemes in which a name without a password is itself what gives access."""
 _HIDDEN: Final = "***"
 _SHORT: Final = 4

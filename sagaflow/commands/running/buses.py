@@ -16,8 +16,6 @@ MONGODB: Final = "mongodb"
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "nats": ("nats", "NatsBus"),
     "tls": ("nats", "NatsBus"),
-    "ws": ("nats", "NatsBus"),
-    "wss": ("nats", "NatsBus"),
     "redis": ("redis", "RedisBus"),
     "rediss": ("redis", "RedisBus"),
     "unix": ("redis", "RedisBus"),
@@ -31,7 +29,7 @@ MakeBus = Callable[..., BrokerBus]
 
 
 def check_bus(bus: str) -> None:
-    """Refuse what stands for no bus, and one whose package is missing.
+    """Refuse what stands for no bus.
 
     :raises BusError: if it does; its text repeats no more than the scheme.
     """
@@ -44,7 +42,7 @@ def bus_at(bus: str, repository: MongoRepository | None) -> MakeBus:
 
     :param bus: ``mongodb``, or a URL.
     :param repository: the database, for a bus over MongoDB.
-    :raises BusError: if there is no such bus, its package is missing, or it needs a database.
+    :raises BusError: if there is no such bus, or it needs a database.
     """
     if bus != MONGODB:
         return partial(_kind_of(bus), bus)
@@ -63,11 +61,5 @@ def _kind_of(bus: str) -> Any:
         schemes = ", ".join(f"{name}://HOST" for name in KINDS)
         raise BusError(f"{given} is no bus: --bus is {MONGODB}, or a URL: {schemes}")
     package, name = known
-    try:
-        kind: Any = getattr(import_module(f"sagaflow.{package}"), name)
-    except ImportError as exc:
-        raise BusError(
-            f"a bus at {scheme}:// needs what is not installed ({exc}): "
-            f"pip install 'sagaflow[{package}]'"
-        ) from exc
+    kind: Any = getattr(import_module(f"sagaflow.{package}"), name)
     return kind
