@@ -387,7 +387,8 @@ class Bus(Protocol):
     one, and one that has subscribed its coroutine method ``announce()``, which returns once others
     can publish to it. A bus may also have a method
     ``delivers_at_once(message_type, correlation_id)``, which tells whether `publish` would wait for
-    nothing now: then no task is started to send a message.
+    nothing now: then no task is started to send a message. And it may have an attribute
+    ``down_since``: since when its broker cannot be reached, which `Orchestrator.health` tells.
     """
 
     def subscribe(

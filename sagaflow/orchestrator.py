@@ -119,6 +119,7 @@ class Orchestrator:
         if owner == "":
             raise ValueError("owner must be the name of this process, not an empty one")
         self._sagas = checked_sagas(sagas)
+        self._bus = bus
         self._bus_heard = bus if listen else None
         self._works_in_background = background
         self._shutdown_timeout = shutdown_timeout
@@ -418,6 +419,7 @@ class Orchestrator:
             store_reachable=backlogs is not None,
             outage_since=self._parts.outages.since,
             bus_silent_since=self._parts.outbox.silent_since(),
+            bus_down_since=getattr(self._bus, "down_since", None),
             damaged=sum(backlog.damaged for backlog in backlogs or ()),
             newer=sum(backlog.newer for backlog in backlogs or ()),
         )

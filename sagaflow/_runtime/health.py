@@ -21,6 +21,8 @@ class Health:
     :ivar outage_since: since when the store is known to fail; None if it does not.
     :ivar bus_silent_since: since when the bus has neither accepted nor refused any message of some
         class, if that is longer than half of ``send_timeout=``; else None.
+    :ivar bus_down_since: since when the broker of the bus cannot be reached for taking messages;
+        None if it can, or if the bus does not tell.
     :ivar damaged: how many documents this process leaves alone, since they cannot be read;
         ``sagaflow ls --damaged`` lists them.
     :ivar newer: how many due sagas this process leaves to other code, which has stored them with a
@@ -33,6 +35,7 @@ class Health:
     store_reachable: bool
     outage_since: datetime | None
     bus_silent_since: datetime | None = None
+    bus_down_since: datetime | None = None
     damaged: int = 0
     newer: int = 0
 
@@ -46,6 +49,7 @@ class Health:
             self.store_reachable
             and self.workers_alive is not False
             and self.bus_silent_since is None
+            and self.bus_down_since is None
         )
 
     @property
@@ -60,6 +64,7 @@ class Health:
             (not self.store_reachable, "the store does not answer"),
             (self.workers_alive is False, "the background has not done its rounds for long"),
             (self.bus_silent_since is not None, "the bus does not answer"),
+            (self.bus_down_since is not None, "the bus is down"),
             (self.damaged > 0, damaged),
             (self.newer > 0, newer),
         )

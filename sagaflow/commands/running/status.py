@@ -77,12 +77,9 @@ class Progress:
         return found
 
     async def _asked(self) -> Report:
-        live, ready, problems = True, True, list[str]()
         if self.orchestrator is not None:
             health = await self.orchestrator.health(within=_WITHIN)
-            live, ready = health.workers_alive is not False, health.ok
-            problems += health.warnings
+            return Report(health.workers_alive is not False, health.ok, health.warnings)
         if self.bus is not None and self.bus.down_since is not None:
-            ready = False
-            problems.append("the bus is down")
-        return Report(live, ready, tuple(problems))
+            return Report(live=True, ready=False, problems=("the bus is down",))
+        return Report(live=True, ready=True)

@@ -12,6 +12,7 @@ import anyio
 import pymongo
 import pytest
 
+from sagaflow import MemoryRepository, Orchestrator, Saga, State, initially
 from sagaflow.bus import BrokerBus
 from sagaflow.exceptions import BusError
 from sagaflow.testing._bus_contract.kit import Noted, Seen
@@ -19,6 +20,12 @@ from tests.bus.mongo.support import opened
 from tests.reliability.proxy import Fault, Harm, Proxy
 
 pytestmark = pytest.mark.anyio
+
+
+class Watch(Saga, correlate_by="saga"):
+    watched = State(final=True)
+
+    begin = initially.on(Noted).goto(watched)
 
 
 def is_down(bus: BrokerBus) -> bool:
@@ -42,11 +49,16 @@ async def test_bus_waits_for_a_server_that_is_away(
             billing.subscribe(Noted, seen.add)
             async with billing:
                 assert is_down(billing)
+                told_by = Orchestrator([Watch], MemoryRepository(), bus=billing, listen=False)
+                health = await told_by.health()
+                assert (health.bus_down_since, health.ok) == (billing.down_since, False)
+                assert health.warnings == ("the bus is down",)
                 with pytest.raises(BusError, match="no answer within"):
                     await billing.publish(Noted("s-1", 1), correlation_id="s-1")
                 proxy.clear()
                 while is_down(billing):
                     await anyio.sleep(0.02)
+                assert (await told_by.health()).ok
                 await billing.publish(Noted("s-1", 1), correlation_id="s-1")
                 await seen.wait_for(1)
             client.drop_database(database_name)
