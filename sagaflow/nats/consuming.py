@@ -76,6 +76,7 @@ class Consuming:
         incoming = await self.portal.call(self.owning.link.listen, *subjects)
         async with anyio.create_task_group() as self._tasks, anyio.create_task_group() as taking:
             taking.start_soon(self._take, incoming)
+            taking.start_soon(self._watch)
             async with anyio.create_task_group() as sharing:
                 sharing.start_soon(self._share)
                 await self.stopping.wait()
@@ -96,9 +97,6 @@ class Consuming:
         beat = self.members.patience / 5
         while True:
             self._wake = anyio.Event()
-            for lane in list(self._lanes.values()):
-                if anyio.current_time() > lane.until:
-                    self._lose(lane, "the server was not heard of")
             if not self.stopping.is_set():
                 await self._own_share()
                 await self._tell("here")
@@ -129,6 +127,14 @@ class Consuming:
             if await self.portal.call(self.owning.make, number, consumer):
                 self._lanes[number] = lane
                 self._tasks.start_soon(self._work, lane, name=f"lane {number}")
+
+    async def _watch(self) -> None:
+        """Give up lanes when the server was not heard of for too long; this waits for no answer."""
+        while True:
+            await anyio.sleep(self.members.patience / 10)
+            for lane in list(self._lanes.values()):
+                if anyio.current_time() > lane.until:
+                    self._lose(lane, "the server was not heard of")
 
     def _lose(self, lane: Lane, why: str) -> None:
         if not lane.is_lost and not lane.ending.is_set():

@@ -286,12 +286,13 @@ class Link:
 
     async def _end_all(self) -> None:
         """Let nobody wait for an answer on a connection that is closed."""
-        now = asyncio.get_running_loop().time()
-        for limit in self._limits:
-            limit.reschedule(now)
         inboxes, self._inboxes = self._inboxes, []
         for inbox in inboxes:
             inbox.close()
+        now = asyncio.get_running_loop().time()
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(now)
 
 
 def _stored(found: RawStreamMsg) -> Stored:

@@ -61,6 +61,7 @@ class NatsTransport(Transport):
     _portal: AsyncioPortal = field(factory=AsyncioPortal, init=False)
     _registry: Registry = field(init=False)
     _has_streams: bool = field(default=False, init=False)
+    _has_asked: bool = field(default=False, init=False)
 
     binding = Binding.NATS
 
@@ -144,7 +145,8 @@ class NatsTransport(Transport):
         if not self._has_streams:
             await make_streams(self.link, self.names, self.settings)
             self._has_streams = True
-            if self.monitoring is not None:
+            if self.monitoring is not None and not self._has_asked:
+                self._has_asked = True
                 await warn_of_late_writes(self.monitoring)
 
     async def _subscribe(self, names: Collection[str]) -> None:

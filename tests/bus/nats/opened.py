@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,26 +15,34 @@ import nats
 from sagaflow._concurrency.asyncio_portal import AsyncioPortal
 
 
-async def remove_streams(port: int, prefix: str) -> None:
-    """Remove the streams whose names begin with a prefix."""
-    client = await nats.connect(f"nats://127.0.0.1:{port}")
+async def ask(port: int, question: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Have a client do something with JetStream, on whatever runtime the test runs."""
+
+    async def on_asyncio() -> Any:
+        client = await nats.connect(f"nats://127.0.0.1:{port}")
+        try:
+            return await question(client.jetstream())
+        finally:
+            await client.close()
+
+    portal = AsyncioPortal()
     try:
-        context = client.jetstream()
-        found: Any = await context.streams_info()
-        for one in found:
-            if one.config.name.startswith((prefix, f"KV_{prefix}")):
-                await context.delete_stream(one.config.name)
+        return await portal.call(on_asyncio)
     finally:
-        await client.close()
+        await portal.aclose()
 
 
 @asynccontextmanager
 async def emptied(port: int, prefix: str) -> AsyncGenerator[None]:
     """Remove the streams of a test at its end."""
-    portal = AsyncioPortal()
+
+    async def remove(context: Any) -> None:
+        for one in await context.streams_info():
+            if one.config.name.startswith((prefix, f"KV_{prefix}")):
+                await context.delete_stream(one.config.name)
+
     try:
         yield
     finally:
         with anyio.CancelScope(shield=True):
-            await portal.call(remove_streams, port, prefix)
-            await portal.aclose()
+            await ask(port, remove)

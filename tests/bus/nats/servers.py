@@ -46,6 +46,8 @@ class Server:
 
     path: Path
     port: int
+    monitoring: int | None = None
+    sync: str = "sync_interval: always"
     running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -59,7 +61,8 @@ class Server:
         config = self.path / "nats.conf"
         config.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
-            f'jetstream {{ store_dir: "{self.path}/store", sync_interval: always }}\n'
+            + (f"http: 127.0.0.1:{self.monitoring}\n" if self.monitoring else "")
+            + f'jetstream {{ store_dir: "{self.path}/store"\n{self.sync}\n}}\n'
         )
         with (self.path / "nats.log").open("a") as log:
             self.running = subprocess.Popen([found, "-c", str(config)], stdout=log, stderr=log)
