@@ -95,12 +95,11 @@ async def orders(database: Any, owner: str) -> None:
         await anyio.sleep_forever()
 
 
-async def payments(database: Any, owner: str) -> None:
-    """Answer the commands, and keep the books."""
+async def enter_line(database: Any, envelope: Envelope[Charge]) -> None:
+    """Write a command into the books, once."""
     books = database.get_collection("books", write_concern=pymongo.WriteConcern("majority", j=True))
-    bus = bus_of(database, "payments", owner)
 
-    def enter(envelope: Envelope[Charge]) -> None:
+    def enter() -> None:
         command = envelope.body
         before = books.count_documents({"order": command.order_id})
         line = {"order": command.order_id, "number": command.number, "before": before}
@@ -109,9 +108,16 @@ async def payments(database: Any, owner: str) -> None:
         except DuplicateKeyError:
             return  # this command has come before
 
+    await to_thread.run_sync(enter)
+
+
+async def payments(database: Any, owner: str) -> None:
+    """Answer the commands, and keep the books."""
+    bus = bus_of(database, "payments", owner)
+
     @bus.subscribe(Charge, envelope=True)
     async def charge(envelope: Envelope[Charge]) -> Charged:
-        await to_thread.run_sync(enter, envelope)
+        await enter_line(database, envelope)
         return Charged(envelope.body.order_id, envelope.body.number)
 
     async with bus:
