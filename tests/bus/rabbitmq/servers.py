@@ -50,7 +50,7 @@ class RabbitServer:
         return f"amqp://guest:guest@{_HOST}:{self.port}/"
 
     def start(self) -> None:
-        assert PROGRAM is not None and NAMES is not None, MISSING  # noqa: PT018
+        assert PROGRAM is not None and NAMES is not None, MISSING
         self.path.mkdir(exist_ok=True)
         (self.path / "plugins").write_text("[].")
         settings = {
