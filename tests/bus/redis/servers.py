@@ -46,7 +46,7 @@ class RedisServer:
     _running: subprocess.Popen[bytes] | None = None
 
     @property
-    def url(self) -> str:
+    def uri(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:

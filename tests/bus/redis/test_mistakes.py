@@ -159,7 +159,7 @@ def test_mistake_in_a_script_is_found(
     wrong = Script(right.replace(mistake.right, mistake.wrong))
     monkeypatch.setattr(where, mistake.script, wrong)
     given = {
-        "opened": Opened(redis_server.url, prefix),
+        "opened": Opened(redis_server.uri, prefix),
         "monkeypatch": monkeypatch,
         "caplog": caplog,
         "fields": {f"field-{number}": "x" for number in range(5_000)},

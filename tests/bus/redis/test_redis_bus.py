@@ -52,7 +52,7 @@ class Opened:
 
 @pytest.fixture
 def opened(redis_server: RedisServer, prefix: str) -> Opened:
-    return Opened(redis_server.url, prefix)
+    return Opened(redis_server.uri, prefix)
 
 
 async def subscribed(opened: Opened, *services: str) -> None:
@@ -419,7 +419,7 @@ async def test_handler_goes_on_while_the_server_is_started_again(
         seen.add(message)
 
     with running(tmp_path / "redis") as server:
-        opened = Opened(server.url, prefix)
+        opened = Opened(server.uri, prefix)
         billing = opened(lease_duration=timedelta(seconds=30))
         billing.subscribe(Noted, take)
         async with billing:
@@ -635,7 +635,7 @@ def careless_server(tmp_path: Path) -> Iterator[RedisServer]:
 async def test_settings_that_lose_messages_are_warned_of_once(
     careless_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    opened = Opened(careless_server.url, prefix)
+    opened = Opened(careless_server.uri, prefix)
     billing = opened()
     billing.subscribe(Noted, print)
     async with billing:

@@ -1,4 +1,6 @@
-"""Two services for the proof by killing, each a program: ``python -m tests.bus.mongo.services``.
+"""Two services for the proof by killing, each a program: ``python -m tests.bus.killing.services``.
+
+Sagas and books are in MongoDB, whatever carries the messages.
 
 Orders send three commands each; payments keep books: a line for each command, by its id, that says
 how many lines of its order were there before.
@@ -27,6 +29,7 @@ from sagaflow import (
     during,
     initially,
 )
+from sagaflow.bus import BrokerBus
 from sagaflow.mongo import MongoBus, MongoRepository
 
 EACH: Final = 3
@@ -71,35 +74,62 @@ class Order(Saga, correlate_by="order_id"):
         return self.charged if self.answers == EACH else self.charging
 
 
-def bus_of(database: Any, service: str, owner: str) -> MongoBus:
-    return MongoBus(
+def mongo_bus(_: str, database: Any, **settings: Any) -> BrokerBus:
+    return MongoBus(database, poll_interval=timedelta(milliseconds=20), **settings)
+
+
+def nats_bus(uri: str, _: Any, **settings: Any) -> BrokerBus:
+    from sagaflow.nats import NatsBus  # noqa: PLC0415 - an extra
+
+    return NatsBus(uri, **settings)
+
+
+def rabbit_bus(uri: str, _: Any, **settings: Any) -> BrokerBus:
+    from sagaflow.rabbitmq import RabbitBus  # noqa: PLC0415 - an extra
+
+    return RabbitBus(uri, balance_interval=timedelta(milliseconds=200), **settings)
+
+
+def redis_bus(uri: str, _: Any, **settings: Any) -> BrokerBus:
+    from sagaflow.redis import RedisBus  # noqa: PLC0415 - an extra
+
+    return RedisBus(uri, **settings)
+
+
+BUSES: Final[dict[str, Callable[..., BrokerBus]]] = {
+    "mongodb": mongo_bus,
+    "nats": nats_bus,
+    "rabbitmq": rabbit_bus,
+    "redis": redis_bus,
+}
+
+
+def bus_of(kind: str, uri: str, database: Any, service: str, owner: str) -> BrokerBus:
+    return BUSES[kind](
+        uri,
         database,
         service=service,
         messages=MESSAGES,
         owner=owner,
         retry=RETRY,
-        poll_interval=timedelta(milliseconds=20),
         operation_timeout=timedelta(seconds=5),
     )
 
 
-async def orders(database: Any, owner: str) -> None:
+async def orders(bus: BrokerBus, database: Any, owner: str) -> None:
     """Run the sagas."""
     repository = MongoRepository(database)
     await repository.create_indexes(Order)
-    async with (
-        bus_of(database, "orders", owner) as bus,
-        Orchestrator([Order], repository, bus=bus, owner=owner, retry=RETRY),
-    ):
+    async with bus, Orchestrator([Order], repository, bus=bus, owner=owner, retry=RETRY):
         print(AT_WORK, flush=True)
         await anyio.sleep_forever()
 
 
-async def enter_line(database: Any, envelope: Envelope[Charge]) -> None:
-    """Write a command into the books, once."""
+async def payments(bus: BrokerBus, database: Any, _: str) -> None:
+    """Answer the commands, and keep the books."""
     books = database.get_collection("books", write_concern=pymongo.WriteConcern("majority", j=True))
 
-    def enter() -> None:
+    def enter(envelope: Envelope[Charge]) -> None:
         command = envelope.body
         before = books.count_documents({"order": command.order_id})
         line = {"order": command.order_id, "number": command.number, "before": before}
@@ -108,16 +138,9 @@ async def enter_line(database: Any, envelope: Envelope[Charge]) -> None:
         except DuplicateKeyError:
             return  # this command has come before
 
-    await to_thread.run_sync(enter)
-
-
-async def payments(database: Any, owner: str) -> None:
-    """Answer the commands, and keep the books."""
-    bus = bus_of(database, "payments", owner)
-
     @bus.subscribe(Charge, envelope=True)
     async def charge(envelope: Envelope[Charge]) -> Charged:
-        await enter_line(database, envelope)
+        await to_thread.run_sync(enter, envelope)
         return Charged(envelope.body.order_id, envelope.body.number)
 
     async with bus:
@@ -125,15 +148,25 @@ async def payments(database: Any, owner: str) -> None:
         await anyio.sleep_forever()
 
 
-ROLES: Final[dict[str, Callable[[Any, str], Awaitable[None]]]] = {
+ROLES: Final[dict[str, Callable[[BrokerBus, Any, str], Awaitable[None]]]] = {
     "orders": orders,
     "payments": payments,
 }
 
 
-def main(role: str, uri: str, owner: str, runtime: str) -> None:
-    with pymongo.MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=2_000) as client:
-        anyio.run(ROLES[role], client["shop"], owner, backend=runtime)
+def main(kind: str, database: str, broker: str, role: str, owner: str, runtime: str) -> None:
+    """Run one of the two services.
+
+    :param kind: the bus, by a name in `BUSES`.
+    """
+    with pymongo.MongoClient[dict[str, Any]](database, serverSelectionTimeoutMS=2_000) as client:
+
+        async def run() -> None:
+            await ROLES[role](
+                bus_of(kind, broker, client["shop"], role, owner), client["shop"], owner
+            )
+
+        anyio.run(run, backend=runtime)
 
 
 if __name__ == "__main__":
