@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from sagaflow.rabbitmq.amqp import LOCKED, AmqpError, Channel
+from sagaflow.rabbitmq.amqp import LOCKED, AmqpError, Channel, Link
 from sagaflow.rabbitmq.client import RabbitClient
 from sagaflow.rabbitmq.messages import Content, read_content
 from sagaflow.rabbitmq.names import QUORUM
@@ -64,29 +64,36 @@ class DeadLetters:
     async def _taken(self) -> AsyncGenerator[tuple[Channel, list[_Letter]]]:
         """Take all letters, and give back at the end those that were not acknowledged."""
         async with self._lock:
-            holder = await self._locked()
+            link, queue = await self.client.link(), self.client.names.dead
+            holder = await self._locked(link)
+            channel: Channel | None = None
             try:
-                link, queue = await self.client.link(), self.client.names.dead
                 await holder.declare_queue(queue, QUORUM)
                 count, _ = await holder.count(queue)
                 channel = await link.channel()
                 letters: list[_Letter] = []
-                try:
-                    if count:
-                        await _take(channel, queue, min(count, _MOST), letters)
-                    yield channel, letters
-                finally:
-                    await channel.close()
-                    await self._wait_for_return(holder, queue)
+                if count:
+                    await take_letters(channel, queue, min(count, _MOST), letters)
+                yield channel, letters
             finally:
-                if holder.is_open:
-                    await holder.delete_queue(self.client.names.lock)
-                    await holder.close()
+                await self._give_back(link, holder, channel)
 
-    async def _locked(self) -> Channel:
+    async def _give_back(self, link: Link, holder: Channel, channel: Channel | None) -> None:
+        """Give the letters back and let others read, at the latest by ending the connection."""
+        try:
+            async with asyncio.timeout(self.client.patience):
+                if channel is not None:
+                    await channel.close()
+                    await self._wait_for_return(holder, self.client.names.dead)
+                await holder.delete_queue(self.client.names.lock)
+                await holder.close()
+        except (TimeoutError, AmqpError):
+            link.cut()
+
+    async def _locked(self, link: Link) -> Channel:
         """Wait until nobody else reads, and return the channel that keeps others from it."""
         while True:
-            channel = await (await self.client.link()).channel()
+            channel = await link.channel()
             try:
                 await channel.lock(self.client.names.lock)
             except AmqpError as exc:
@@ -105,7 +112,8 @@ class DeadLetters:
             await asyncio.sleep(_AGAIN)
 
 
-async def _take(channel: Channel, queue: str, count: int, letters: list[_Letter]) -> None:
+async def take_letters(channel: Channel, queue: str, count: int, letters: list[_Letter]) -> None:
+    """Have so many letters delivered."""
     complete = asyncio.Event()
 
     def deliver(tag: int, properties: Any, body: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from attrs import evolve
 
 from sagaflow.bus import BrokerBus, DeadLetter
 from sagaflow.exceptions import BusError, NoHandlerError
-from sagaflow.rabbitmq import RabbitBus
+from sagaflow.rabbitmq import RabbitBus, letters
 from sagaflow.rabbitmq.names import SLOTS, pattern, routing_key, slot_of
 from sagaflow.testing._bus_contract.kit import (
     MESSAGES,
@@ -395,6 +396,27 @@ async def fill(bus: BrokerBus, number: int) -> None:
     for one in range(number):
         await bus.publish(Noted("s-1", one), correlation_id="s-1", message_id=f"m-{one}")
     await letters_of(bus, number)
+
+
+async def test_reader_that_gives_up_keeps_no_other_from_reading(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = evolve(PATIENT, max_age=timedelta(microseconds=1))
+    patient = opened(retry=at_once)
+    hasty = opened(operation_timeout=timedelta(seconds=1))
+    async with patient, hasty:
+        await fill(patient, 3)
+        take = letters.take_letters
+
+        async def hang(*given: Any) -> None:
+            await take(*given)
+            await asyncio.sleep(3600)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(letters, "take_letters", hang)
+            with pytest.raises(BusError, match="cannot list the dead letters"):
+                await letters_of(hasty, 3)
+        assert [letter.id for letter in await letters_of(patient, 3)] == ["m-0", "m-1", "m-2"]
 
 
 async def test_dead_letter_is_sent_again_to_its_service_alone(opened: Open) -> None:
