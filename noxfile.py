@@ -45,6 +45,7 @@ LOWEST_COVERAGE = 95
 # and what waits for the intervals of the workers.
 PROOFS = (
     "tests/benchmarks",
+    "tests/bus/killing",
     "tests/chaos",
     "tests/demo",
     "tests/exploring",
@@ -54,6 +55,8 @@ PROOFS = (
     "tests/simulation",
 )
 PROGRAMS = ("tests/commands", "tests/examples")
+# The newest Python has the newest clients, the oldest one the oldest.
+BROKERS = ("tests/bus/nats", "tests/bus/rabbitmq", "tests/bus/redis")
 # The newest Python runs with every store, the others with two: each driver has two Pythons.
 STORES = "trio-memory,asyncio-pymongo-async"
 OLDEST_STORES = "asyncio-motor,trio-pymongo-threads"
@@ -239,7 +242,7 @@ def tests(session: nox.Session) -> None:
         _run_tests(session, name, "-m", "not soak and not uncounted", measured=True)
         _run_tests(session, f"{name}-uncounted", "-m", "not soak and uncounted")
     else:
-        _run_tests(session, name, *_without(*PROOFS, *PROGRAMS), stores=STORES)
+        _run_tests(session, name, *_without(*PROOFS, *PROGRAMS, *BROKERS), stores=STORES)
 
 
 @nox.session(python=OLDEST, requires=["build"])

@@ -313,6 +313,7 @@ class BrokerBus(SubscribingBus):
         """Take messages until the bus is closed, whatever becomes of the connection meanwhile."""
         attempt = 0
         while not self._stopping.is_set():
+            began = anyio.current_time()
             try:
                 await self._wait_for_subscription()
                 await self._announce()
@@ -325,9 +326,10 @@ class BrokerBus(SubscribingBus):
                         stopping=self._stopping,
                     )
                     tasks.cancel_scope.cancel()
-                attempt = 0
             except BaseException as caught:  # noqa: BLE001 - the broker is tried again
                 self._note_outage(failure(caught))
+                if anyio.current_time() - began > _LONGEST_PAUSE.total_seconds():
+                    attempt = 0  # it was well meanwhile
                 pause = bound(_FIRST_PAUSE, _LONGEST_PAUSE, attempt) * (1 + random()) / 2  # noqa: S311
                 attempt += 1
                 with anyio.move_on_after(pause.total_seconds()):

@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item
         for item in items
         if isinstance(item, pytest.Function)
-        and "proxy" in item.fixturenames
+        and {"proxy", "store"} <= set(item.fixturenames)
         and item.callspec.params["store"] in WITHOUT_SERVER
     ]
     if wireless:

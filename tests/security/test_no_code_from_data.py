@@ -38,12 +38,17 @@ ALLOWED = {
     ("_model.value", "compile"),
     ("cli", "importlib"),  # its own commands, each imported when it is used
     ("cli", "import_module"),
+    ("commands.running.buses", "importlib"),  # the client of a scheme in its own table
+    ("commands.running.buses", "import_module"),
+    ("commands.running.supervising", "subprocess"),  # this interpreter, with a module of its own
     ("commands.targets", "importlib"),  # the module that the user of a command names
     ("commands.targets", "import_module"),
     ("demo.example", "exec_module"),
     ("demo.example", "importlib.util"),  # the example that comes with the package
     ("demo.run", "importlib.util"),  # whether an optional package is there
     ("mongo.embedded", "importlib.util"),
+    ("rabbitmq.amqp", "importlib"),  # the client, named in the code, imported when used
+    ("rabbitmq.amqp", "import_module"),
     ("demo.crash", "subprocess"),  # this interpreter, with arguments of its own
     ("mongo.embedded", "subprocess"),
 }
