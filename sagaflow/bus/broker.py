@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime, timedelta
 from random import random
@@ -21,6 +20,7 @@ from sagaflow._model.ids import MessageId, SagaId, Unique
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.texts import line_of
+from sagaflow.bus.bus_settings import check_service, check_times
 from sagaflow.bus.causation import current_handling, envelope_of
 from sagaflow.bus.dispatcher import Dispatcher
 from sagaflow.bus.subscribing import SubscribingBus
@@ -29,7 +29,6 @@ from sagaflow.bus.wire import MOST_BYTES, Wire
 
 logger = get_logger("sagaflow.bus")
 
-_SERVICE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FIRST_PAUSE: Final = timedelta(milliseconds=100)
 _LONGEST_PAUSE: Final = timedelta(seconds=5)
 
@@ -85,9 +84,7 @@ class BrokerBus(SubscribingBus):
             raise ValueError(f"unhandled must be 'dead_letter' or 'accept', not {unhandled!r}")
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, not {concurrency!r}")
-        for name, given in (("handler", handler_timeout), ("shutdown", shutdown_timeout)):
-            if given <= timedelta(0):
-                raise ValueError(f"{name}_timeout must be more than nothing, not {given!r}")
+        check_times(handler_timeout=handler_timeout, shutdown_timeout=shutdown_timeout)
         self._transport = transport
         self._service = service
         self._concurrency = concurrency
@@ -362,19 +359,6 @@ class BrokerBus(SubscribingBus):
         if self._down_since is not None:
             self._down_since = None
             logger.warning("%s: the bus is back", self._service, extra=about())
-
-
-def check_service(service: object) -> None:
-    """Refuse what is no name of a service.
-
-    :raises BusError: if it has other characters than letters, digits, ``_`` and ``-``, none at
-        all, or more than 64.
-    """
-    if not isinstance(service, str) or not _SERVICE.fullmatch(service):
-        raise BusError(
-            "service= is the name of the program: letters, digits, _ and -, at most 64 of them, "
-            f"not {service!r}"
-        )
 
 
 def text_of_id(value: SagaId) -> str:

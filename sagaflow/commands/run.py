@@ -9,7 +9,7 @@ import click
 
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.log import about, get_logger
-from sagaflow.bus.broker import check_service
+from sagaflow.bus.bus_settings import check_service
 from sagaflow.commands.options import as_span, on_bus, stored
 from sagaflow.commands.plain_log import leave_log_alone
 from sagaflow.commands.running.buses import MONGODB, check_bus

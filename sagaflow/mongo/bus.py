@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal
-from uuid import uuid4
 
 from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.database import Database
 
 from sagaflow._model.clock import Clock, SystemClock
+from sagaflow._model.errors import BusError
 from sagaflow._model.policy import RetryPolicy
-from sagaflow.bus.broker import BrokerBus, check_service
+from sagaflow.bus.broker import BrokerBus
+from sagaflow.bus.bus_settings import check_service, check_times, owner_of
 from sagaflow.bus.wire import MOST_BYTES
 from sagaflow.mongo.drivers import driver_for
 from sagaflow.mongo.queue_transport import MongoTransport
@@ -55,9 +56,9 @@ class MongoBus(BrokerBus):
     :param poll_interval: how often it looks for messages of other processes where there were none.
     :param operation_timeout: how long one operation on the database may take. A thread of PyMongo's
         ``MongoClient`` waits on: give that client a ``socketTimeoutMS``.
-    :raises BusError: if *service* is no such name.
+    :raises BusError: if *service*, *owner* or *prefix* is no such name.
     :raises ValueError: if *concurrency* is less than 1, a time is not positive, *unhandled* is none
-        of the two, *max_bytes* is more than 4 MiB, or *owner* or *prefix* is no name.
+        of the two, or *max_bytes* is more than 4 MiB.
     :raises SagaDefinitionError: if two classes share a name, or one cannot travel.
     :raises SagaflowError: if *database* is of none of these drivers.
     """
@@ -82,18 +83,16 @@ class MongoBus(BrokerBus):
         operation_timeout: timedelta = timedelta(seconds=10),
     ) -> None:
         check_service(service)
-        times = {
-            "lease_duration": lease_duration,
-            "poll_interval": poll_interval,
-            "operation_timeout": operation_timeout,
-        }
-        for name, given in times.items():
-            if given <= timedelta(0):
-                raise ValueError(f"{name} must be more than nothing, not {given!r}")
-        if owner is not None and not owner:
-            raise ValueError("owner= is the name of this process; leave it out to have one made up")
+        check_times(
+            lease_duration=lease_duration,
+            poll_interval=poll_interval,
+            operation_timeout=operation_timeout,
+        )
         if not _PREFIX.fullmatch(prefix):
-            raise ValueError(f"prefix must be letters, digits, _, - and ., not {prefix!r}")
+            raise BusError(
+                "prefix= is what the names of the collections begin with: letters, digits, _, - "
+                f"and ., at most 64 of them, not {prefix!r}"
+            )
         if max_bytes > _MOST_BYTES:
             raise ValueError(
                 f"max_bytes can be {_MOST_BYTES:,} at most, not {max_bytes:,}: all messages of a "
@@ -105,7 +104,7 @@ class MongoBus(BrokerBus):
                 driver=driver_for(database, abandons_writes=True),
                 service=service,
                 prefix=prefix,
-                owner=owner or uuid4().hex,
+                owner=owner_of(owner),
                 clock=clock,
                 lease=lease_duration,
                 poll_interval=poll_interval,

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from os import PathLike, fspath
 from typing import Literal
-from uuid import uuid4
 
 from sagaflow._model.clock import Clock, SystemClock
 from sagaflow._model.errors import BusError
 from sagaflow._model.policy import RetryPolicy
-from sagaflow.bus.broker import BrokerBus, check_service
+from sagaflow.bus.broker import BrokerBus
+from sagaflow.bus.bus_settings import check_service, check_times, owner_of
 from sagaflow.bus.transport import Transport
 from sagaflow.bus.wire import MOST_BYTES
 from sagaflow.nats.monitoring import check_monitoring
-from sagaflow.nats.names import Names, check_owner, check_prefix
+from sagaflow.nats.names import Names, check_prefix
 from sagaflow.nats.uris import servers_of
 
 
@@ -93,26 +93,21 @@ class NatsBus(BrokerBus):
     ) -> None:
         check_service(service)
         check_prefix(prefix)
-        if owner is not None:
-            check_owner(owner)
         if monitoring is not None:
             check_monitoring(monitoring)
-        times = {
-            "lease_duration": lease_duration,
-            "operation_timeout": operation_timeout,
-            "max_age": max_age,
-            "duplicate_window": duplicate_window,
-        }
-        for name, given in times.items():
-            if given is not None and given <= timedelta(0):
-                raise ValueError(f"{name} must be more than nothing, not {given!r}")
+        check_times(
+            lease_duration=lease_duration,
+            operation_timeout=operation_timeout,
+            max_age=max_age,
+            duplicate_window=duplicate_window,
+        )
         if replicas not in {1, 3, 5}:
             raise ValueError(f"replicas must be 1, 3 or 5, not {replicas!r}")
         clock = clock or SystemClock()
         transport = _transport(
             servers=servers_of(uri),
             names=Names(prefix, service),
-            owner=uuid4().hex if owner is None else owner,
+            owner=owner_of(owner),
             clock=clock,
             lease=lease_duration,
             timeout=operation_timeout,

@@ -112,18 +112,6 @@ def check_prefix(prefix: str) -> None:
         )
 
 
-def check_owner(owner: str) -> None:
-    """Refuse a name of a process that a consumer cannot carry.
-
-    :raises BusError: if it is empty, has more than 200 characters or some that cannot be printed.
-    """
-    if not 0 < len(owner) <= _MOST or not owner.isprintable():
-        raise BusError(
-            f"owner= is the name of this process, 1 to {_MOST} printable characters, not "
-            f"{owner!r}; leave it out to have one made up"
-        )
-
-
 def lane_of(key: str) -> int:
     """Return the lane of the messages of a key. Programs in other languages compute it, too."""
     return crc32(key.encode("utf-8", "surrogatepass")) % LANES

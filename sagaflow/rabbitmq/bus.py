@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal
 from urllib.parse import parse_qs, urlsplit
-from uuid import uuid4
 
 from sagaflow._model.clock import Clock, SystemClock
 from sagaflow._model.errors import BusError
 from sagaflow._model.policy import RetryPolicy
-from sagaflow.bus.broker import BrokerBus, check_service
+from sagaflow.bus.broker import BrokerBus
+from sagaflow.bus.bus_settings import check_service, check_times, owner_of
 from sagaflow.bus.wire import MOST_BYTES
 from sagaflow.rabbitmq.amqp import load_pika
 from sagaflow.rabbitmq.client import RabbitClient
@@ -85,13 +85,10 @@ class RabbitBus(BrokerBus):
         check_prefix(prefix)
         if partitions not in _NUMBERS:
             raise ValueError(f"partitions must be a power of 2 up to {SLOTS}, not {partitions!r}")
-        times = {"balance_interval": balance_interval, "operation_timeout": operation_timeout}
-        for name, given in times.items():
-            if given <= timedelta(0):
-                raise ValueError(f"{name} must be more than nothing, not {given!r}")
+        check_times(balance_interval=balance_interval, operation_timeout=operation_timeout)
         clock = clock or SystemClock()
         seconds = operation_timeout.total_seconds()
-        parameters = _parameters(uri, f"sagaflow {service} {owner or uuid4().hex}", seconds)
+        parameters = _parameters(uri, f"sagaflow {service} {owner_of(owner)}", seconds)
         super().__init__(
             RabbitTransport(
                 client=RabbitClient(parameters, Names(prefix, service), partitions, seconds),

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final, Literal
-from uuid import uuid4
 
 from sagaflow._model.clock import Clock, SystemClock
 from sagaflow._model.errors import BusError
 from sagaflow._model.policy import RetryPolicy
-from sagaflow.bus.broker import BrokerBus, check_service
+from sagaflow.bus.broker import BrokerBus
+from sagaflow.bus.bus_settings import check_service, check_times, owner_of
 from sagaflow.bus.wire import MOST_BYTES
 from sagaflow.redis.client import Client
 from sagaflow.redis.transport import RedisTransport
@@ -54,7 +54,8 @@ class RedisBus(BrokerBus):
         recognised, and not delivered again. The server keeps some hundred bytes for each message
         meanwhile.
     :param operation_timeout: how long one operation on the server may take.
-    :raises BusError: if *service*, *url* or *prefix* is of no use, or the extra is missing.
+    :raises BusError: if *service*, *url*, *prefix* or *owner* is of no use, or the extra is
+        missing.
     :raises ValueError: if *concurrency* is less than 1, or a time is not positive.
     :raises SagaDefinitionError: if two classes share a name, or one cannot travel.
     """
@@ -84,21 +85,18 @@ class RedisBus(BrokerBus):
                 "prefix= is what the keys on the server begin with: letters, digits, _, ., : and "
                 f"-, at most 64 of them, not {prefix!r}"
             )
-        times = {
-            "lease_duration": lease_duration,
-            "duplicate_window": duplicate_window,
-            "operation_timeout": operation_timeout,
-        }
-        for name, given in times.items():
-            if given <= timedelta(0):
-                raise ValueError(f"{name} must be more than nothing, not {given!r}")
+        check_times(
+            lease_duration=lease_duration,
+            duplicate_window=duplicate_window,
+            operation_timeout=operation_timeout,
+        )
         clock = clock or SystemClock()
         super().__init__(
             RedisTransport(
                 client=Client(url, timeout=operation_timeout),
                 service=service,
                 prefix=prefix,
-                owner=owner or uuid4().hex,
+                owner=owner_of(owner),
                 clock=clock,
                 lease=lease_duration,
                 remembered=duplicate_window,

@@ -31,16 +31,22 @@ def test_name_of_a_service_is_checked(service: Any, database: Any) -> None:
         {"poll_interval": timedelta(0)},
         {"operation_timeout": timedelta(0)},
         {"unhandled": "drop"},
-        {"owner": ""},
-        {"prefix": ""},
-        {"prefix": "$bus"},
-        {"prefix": "a b"},
         {"max_bytes": 4 * 1024 * 1024 + 1},
     ],
     ids=str,
 )
 def test_settings_are_checked(settings: dict[str, Any], database: Any) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
+        opened(database, **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"owner": ""}, {"owner": "a\n"}, {"prefix": ""}, {"prefix": "$bus"}, {"prefix": "a b"}],
+    ids=str,
+)
+def test_names_are_checked(settings: dict[str, Any], database: Any) -> None:
+    with pytest.raises(BusError, match=next(iter(settings))):
         opened(database, **settings)
 
 
