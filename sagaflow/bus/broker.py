@@ -287,7 +287,8 @@ class BrokerBus(SubscribingBus):
 
     def _note_change(self) -> None:
         self._wanted = self._names()
-        self._changed.set()
+        if self._tasks is not None:  # before, nobody waits, and there may be no event loop yet
+            self._changed.set()
 
     async def _announce(self) -> None:
         """Tell the broker which messages this service takes, if it was not told yet.
