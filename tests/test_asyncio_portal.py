@@ -85,6 +85,28 @@ def test_cancelled_call_ends_when_the_function_has_ended(runtime: Runtime) -> No
     anyio.run(main, backend=runtime)
 
 
+def test_function_is_cancelled_once(runtime: Runtime) -> None:
+    """A client of asyncio waits while it cleans up, and knows of no cancel scopes."""
+
+    async def main() -> None:
+        portal, said = AsyncioPortal(), list[str]()
+
+        async def wait() -> None:
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                said.append("cleaned up")
+
+        with anyio.move_on_after(0.05):
+            await portal.call(wait)
+        assert said == ["cleaned up"]
+        await portal.aclose()
+
+    anyio.run(main, backend=runtime)
+
+
 def test_closing_ends_the_thread_and_what_runs_in_it(runtime: Runtime) -> None:
     async def main() -> None:
         before, portal = set(threading.enumerate()), AsyncioPortal()

@@ -11,6 +11,7 @@ from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from sagaflow._concurrency.event_loops import running_on_trio
+from sagaflow._concurrency.single_cancellation import cancelled_once
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -30,13 +31,15 @@ class AsyncioPortal:
     async def call(self, function: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
         """Run a coroutine function on asyncio, and return what it returns.
 
-        A call that is cancelled cancels the function, and ends when the function has ended.
+        A call that is cancelled cancels the function, and ends when the function has ended. The
+        function is cancelled once, as what was written for asyncio expects: a client that waits
+        while it closes a connection, or gives one back, is not broken off there.
 
         :raises RuntimeError: on trio, if the portal was closed meanwhile.
         """
         if running_on_trio():
             return await self._call_from_trio(function, *args)
-        return await function(*args)
+        return await cancelled_once(function(*args))
 
     async def _call_from_trio(self, function: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
         from trio.lowlevel import current_trio_token  # noqa: PLC0415 - it is running, so it is there
@@ -45,7 +48,7 @@ class AsyncioPortal:
 
         async def run() -> T:
             try:
-                return await function(*args)
+                return await cancelled_once(function(*args))
             finally:
                 token.run_sync_soon(ended.set)
 

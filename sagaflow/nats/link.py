@@ -260,6 +260,10 @@ class Link:
         async def note(error: Exception) -> None:
             refusals.append(error)
 
+        async def ended() -> None:
+            if self._client is client:  # and not one that was never connected
+                self._end_all()
+
         try:
             # A lost connection is not made anew by the client: what it had in its buffers, such as
             # acknowledgements, would be lost without anybody being told.
@@ -272,7 +276,7 @@ class Link:
                 connect_timeout=max(1, round(self.timeout.total_seconds())),
                 ping_interval=_PING,
                 error_cb=note,
-                closed_cb=self._end_all,
+                closed_cb=ended,
                 **options,
             )
         except BaseException as exc:
@@ -284,7 +288,7 @@ class Link:
             raise BusError(f"NATS at {hosts(self.servers)} cannot be reached: {said}") from exc
         return client
 
-    async def _end_all(self) -> None:
+    def _end_all(self) -> None:
         """Let nobody wait for an answer on a connection that is closed."""
         inboxes, self._inboxes = self._inboxes, []
         for inbox in inboxes:

@@ -9,7 +9,6 @@ from typing import Any, Final, TypeAlias
 
 from attrs import define, field, frozen
 
-from sagaflow._concurrency.single_cancellation import cancelled_once
 from sagaflow._model.log import about, get_logger
 from sagaflow.rabbitmq.amqp import LOCKED, OTHER, AmqpError, Channel, Link, load_pika
 from sagaflow.rabbitmq.messages import Content, delivery_count, read_content
@@ -95,7 +94,7 @@ class RabbitClient:
         async with self._lock:
             if self._publishing is None or not self._publishing.is_open:
                 link = Link(self.parameters)
-                await cancelled_once(link.open())
+                await link.open()
                 self._check(link)
                 self._publishing = link
             return self._publishing
@@ -161,7 +160,7 @@ class RabbitClient:
         await self.prepare(names)
         self._arrivals.clear()
         link = Link(self.parameters)
-        await cancelled_once(link.open())
+        await link.open()
         self._taking = link
         self._watch = await link.channel()
         await (await link.channel()).consume(self.names.members, 1, _ignore)

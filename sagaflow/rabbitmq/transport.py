@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator
+from collections.abc import AsyncGenerator, Collection, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from math import ceil
@@ -14,7 +14,6 @@ from anyio.abc import TaskGroup, TaskStatus
 from attrs import define, field
 
 from sagaflow._concurrency.asyncio_portal import AsyncioPortal
-from sagaflow._concurrency.single_cancellation import cancelled_once
 from sagaflow._model.clock import Clock
 from sagaflow._model.errors import BusError
 from sagaflow._model.log import about, get_logger
@@ -129,12 +128,12 @@ class RabbitTransport(Transport):
 
         with self._bounded(f"retry the dead letter {letter_id[:100]!r}"):
             await self._portal.call(self.client.prepare, ())
-            return await self._portal.call(self._take_out, letter_id, again)
+            return await self._portal.call(self._letters.take_out, letter_id, again)
 
     async def drop_dead_letter(self, letter_id: str) -> bool:
         """Remove a dead letter for good."""
         with self._bounded(f"drop the dead letter {letter_id[:100]!r}"):
-            return await self._portal.call(self._take_out, letter_id, None)
+            return await self._portal.call(self._letters.take_out, letter_id, None)
 
     async def ping(self) -> None:
         """Open a channel and close it."""
@@ -164,16 +163,8 @@ class RabbitTransport(Transport):
 
     async def _read_letters(self) -> list[DeadLetter]:
         with self._bounded("list the dead letters"):
-            found = await self._portal.call(self._read_once)
+            found = await self._portal.call(self._letters.read)
         return sorted((read_letter(one, self._service) for one in found), key=lambda one: one.since)
-
-    async def _read_once(self) -> list[Content]:
-        return await cancelled_once(self._letters.read())
-
-    async def _take_out(
-        self, letter_id: str, before: Callable[[Content], Awaitable[object]] | None
-    ) -> bool:
-        return await cancelled_once(self._letters.take_out(letter_id, before))
 
     async def _pull(self) -> None:
         """Hand what arrives to the sessions of the partitions."""

@@ -10,7 +10,6 @@ from typing import Any, Final, TypeAlias
 import anyio
 
 from sagaflow._concurrency.asyncio_portal import AsyncioPortal
-from sagaflow._concurrency.single_cancellation import cancelled_once
 from sagaflow._model.errors import BusError
 from sagaflow._model.texts import text_of
 from sagaflow.redis.scripts import Script
@@ -73,8 +72,7 @@ class Client:
     async def _execute(self, words: tuple[Word, ...]) -> Any:
         if self._redis is None:
             self._redis = self._make()
-        # The client waits when it gives back a connection: a second cancellation would lose that.
-        return await cancelled_once(self._redis.execute_command(*words))
+        return await self._redis.execute_command(*words)
 
     @contextmanager
     def _translated(self, what: str) -> Generator[None]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import subprocess
@@ -226,6 +227,20 @@ async def test_connection_that_is_cut_loses_nothing_and_keeps_the_order(
                     await seen.wait_for(len(seen.items) + 1)
     firsts = list(dict.fromkeys(found.number for found in seen.items))
     assert firsts == list(range(30))
+
+
+async def test_attempt_to_connect_that_is_given_up_leaves_no_connection_open(
+    open_bus: OpenNats, own_port: int
+) -> None:
+    """The client waits while it closes; a second cancellation would break that off."""
+    with Proxy(own_port).running() as proxy, proxy.silent():
+        shop = open_bus("shop", uri=f"nats://127.0.0.1:{proxy.port}")
+        for seconds in (0.05, 0.1, 0.15):
+            with anyio.move_on_after(seconds) as scope:
+                await shop.ping()
+            assert scope.cancelled_caught
+        await shop._transport.aclose()
+        gc.collect()  # what was left open is told then, and fails the test
 
 
 async def test_late_writes_are_warned_of(
@@ -566,19 +581,21 @@ async def test_attempts_of_a_message_are_remembered_by_the_next_process(open_bus
         await shop.publish(Noted("s-1", 1), correlation_id="s-1")
     seen = Seen()
 
-    async def consumed(verdict: Verdict, until: int) -> None:
-        stopping = anyio.Event()
+    async def consumed(*verdicts: Verdict) -> None:
+        stopping, left = anyio.Event(), list(verdicts)
 
         async def handle(delivery: Delivery) -> Verdict:
             seen.add(delivery)
-            if len(seen.items) >= until:
+            verdict = left.pop(0)
+            if not left:
                 stopping.set()
             return verdict
 
         await transport.consume(handle, concurrency=1, stopping=stopping)
 
-    await consumed(RetryLater(timedelta(milliseconds=1), "not yet"), 2)
-    await consumed(ACCEPTED, 3)
+    soon, later = timedelta(milliseconds=1), timedelta(hours=1)
+    await consumed(RetryLater(soon, "not yet"), RetryLater(later, "not yet"))
+    await consumed(ACCEPTED)
     assert [found.attempts for found in seen.items] == [0, 1, 2]
     assert len({found.since for found in seen.items}) == 1
     assert seen.items[0].since <= datetime.now(UTC)
