@@ -40,20 +40,6 @@ SUPPORTED = nox.project.python_versions(PYPROJECT)
 EXTRAS = ("cli", "embedded", "nats", "otel", "rabbitmq", "redis", "trio")
 PACKAGES = ("sagaflow", "_sagaflow_pytest")
 LOWEST_COVERAGE = 95
-# What the tests' own child processes run is not counted: these run there.
-IN_CHILDREN = frozenset(
-    f"sagaflow/commands/running/{name}.py"
-    for name in ("child", "owners", "process", "serving", "status", "stopping", "supervising")
-)
-# Paths of a broker that fails in ways which its tests do not bring about yet.
-LOWER_COVERAGE = {
-    "sagaflow/nats/": 85,
-    "sagaflow/rabbitmq/": 85,
-    "sagaflow/redis/": 90,
-    "sagaflow/mongo/queue_transport.py": 93,
-    "sagaflow/commands/run.py": 90,
-    "sagaflow/commands/running/": 93,
-}
 # What takes most of the time and differs least from version to version runs on the newest one:
 # child processes that are killed, terminals, thousands of simulated seeds and explored histories,
 # and what waits for the intervals of the workers.
@@ -334,16 +320,6 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "json", "--quiet", f"-o{report}", env=env)
     files = json.loads(report.read_text())["files"]
     covered = {name: file["summary"]["percent_covered"] for name, file in files.items()}
-    low = [
-        f"{name}: {share:.1f} %"
-        for name, share in covered.items()
-        if name not in IN_CHILDREN and share < _least_coverage(name)
-    ]
+    low = [f"{name}: {share:.1f} %" for name, share in covered.items() if share < LOWEST_COVERAGE]
     if low:
-        session.error(f"covered too little: {', '.join(low)}")
-
-
-def _least_coverage(name: str) -> int:
-    """Return how much of a file has to be covered, in percent."""
-    lower = (least for path, least in LOWER_COVERAGE.items() if name.startswith(path))
-    return next(lower, LOWEST_COVERAGE)
+        session.error(f"covered less than {LOWEST_COVERAGE} %: {', '.join(low)}")

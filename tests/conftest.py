@@ -20,6 +20,7 @@ import pytest
 from sagaflow import SagaRepository
 from sagaflow.mongo import EmbeddedServer
 from sagaflow.testing import ManualClock
+from tests.counting import leave_children_uncounted
 from tests.mongo.watching import WATCH
 from tests.stores import WITHOUT_SERVER, opened
 
@@ -40,11 +41,12 @@ STORES = tuple(pair for pair in _ALL_STORES if "-".join(pair) in _CHOSEN) or _AL
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare what the child processes of the tests inherit.
 
-    The coverage of the workers of a parallel run is measured, but not that of what they start. A
-    shell has what it runs in the background ignore Ctrl-C, which tests send to their children.
+    The coverage of the workers of a parallel run is measured, but not that of what they start,
+    unless a test says so with `counted`. A shell has what it runs in the background ignore Ctrl-C,
+    which tests send to their children.
     """
     if hasattr(config, "workerinput"):
-        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+        leave_children_uncounted()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

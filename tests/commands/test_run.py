@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from tests.commands.workers import (
     until_found,
 )
 from tests.commands.working import Charge
+from tests.counting import counted
 
 APP = "tests.commands.working"
 IN_TIME = "serverSelectionTimeoutMS=200"
@@ -118,6 +121,14 @@ def test_two_workers_of_one_name_do_not_run_at_the_same_time(workers: Workers) -
     assert first.stop() == 0
 
 
+def test_a_fault_at_the_end_is_told_with_its_traceback(workers: Workers) -> None:
+    worker = workers.at_work("working:cannot_close", "--owner", "w")
+    assert worker.stop() == 1
+    log = "\n".join(worker.lines)
+    assert "w has failed" in log
+    assert "ZeroDivisionError: the till is off" in log
+
+
 def test_the_log_in_json(workers: Workers) -> None:
     worker = workers.at_work("working:Order", "--log-json", "--owner", "w")
     assert worker.stop() == 0
@@ -169,6 +180,40 @@ class TestSeveralProcesses:
         worker.process.kill()
         descendants_end(found)
 
+    def test_one_that_starts_is_not_ready(self, workers: Workers) -> None:
+        health = free_port()
+        options = ("--processes", "2", "--owner", "w", "--health", f"127.0.0.1:{health}")
+        worker = workers.begin("working:Order", *options)
+        worker.until("health is answered")
+        problems = ["w-1: it is starting", "w-2: it is starting"]
+        assert asked(health, "/ready") == (503, {"ready": False, "problems": problems})
+        worker.until(AT_WORK)
+        worker.until(AT_WORK)
+        assert worker.stop() == 0
+
+    def test_a_fault_at_the_end_is_told_with_its_traceback(self, workers: Workers) -> None:
+        worker = workers.begin("working:cannot_close", "--processes", "2", "--owner", "w")
+        worker.until(AT_WORK)
+        worker.until(AT_WORK)
+        worker.stop()
+        log = "\n".join(worker.lines)
+        for owner in ("w-1", "w-2"):
+            assert f"{owner} has failed" in log
+        assert "ZeroDivisionError: the till is off" in log
+
+    def test_one_without_anybody_who_has_started_it_ends(self) -> None:
+        with Path(os.devnull).open("w") as output:
+            ended = subprocess.run(
+                [sys.executable, "-m", "sagaflow.commands.running.child", str(output.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(output.fileno(),),
+                env=counted(),
+                timeout=60,
+                check=False,
+            )
+        assert ended.returncode == 1
+
     def test_a_second_signal_ends_all_at_once(self, workers: Workers) -> None:
         worker = workers.begin(
             "working:slow", "--processes", "2", "--shutdown-timeout", "1h", service="payments"
@@ -191,8 +236,8 @@ class TestSeveralProcesses:
         worker.until(AT_WORK)
         worker.until(AT_WORK)
         before = children(worker.process.pid)
-        os.kill(min(before), signal.SIGKILL)
-        worker.until("has ended by itself (SIGKILL), and is started again in 0.1 s")
+        os.kill(min(before), 60)  # it has no name
+        worker.until("has ended by itself (signal 60), and is started again in 0.1 s")
         worker.until("ValueError: no till")
         worker.until("has ended by itself (status 2), and is started again in 0.2 s")
         assert max(before) in children(worker.process.pid)

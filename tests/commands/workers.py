@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from attrs import define, field
 
 from sagaflow.mongo import MongoBus
 from tests.commands.working import MESSAGES, Placed
+from tests.counting import counted
 
 ROOT = Path(__file__).parents[2]
 AT_WORK = "is at work"
@@ -82,7 +82,7 @@ class Workers:
             stderr=subprocess.PIPE,
             text=True,
             env={
-                **os.environ,
+                **counted(),
                 "SAGAFLOW_MONGODB_URI": self.uri,
                 "SAGAFLOW_DATABASE": self.database,
                 "SAGAFLOW_SERVICE": service,

@@ -162,6 +162,14 @@ async def entered(worker: Worker) -> AsyncGenerator[None]:
     print("closed", flush=True)
 
 
+@asynccontextmanager
+async def cannot_close(worker: Worker) -> AsyncGenerator[None]:
+    """A factory with a mistake in what it does at the end."""
+    everything_of(worker)
+    yield
+    raise ZeroDivisionError("the till is off")
+
+
 def once(worker: Worker) -> None:
     """What each process can set up once."""
     if not is_first(worker.owner):
