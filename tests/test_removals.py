@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
 from attrs import define
 
-from sagaflow import MemoryRepository, ServerUnavailableError
-from sagaflow._codec.documents import encode_record
+from sagaflow import MemoryRepository, RetryPolicy, ServerUnavailableError
+from sagaflow._codec.documents import Bookkeeping, encode_record
 from sagaflow._model.ids import saga_key
 from sagaflow._model.record import evolve
+from sagaflow._runtime.lanes import Lane
+from sagaflow._runtime.noting import Noting
 from sagaflow._runtime.outages import Outages
+from sagaflow._runtime.progress import Progress
 from sagaflow._runtime.removals import Removal, Removals
 from sagaflow._runtime.store import Store
 from sagaflow._runtime.transitions import Transitions
@@ -122,3 +126,50 @@ async def test_messages_that_others_have_removed_are_not_put_back_by_a_saga_that
     document = await repository.load_document("Notes", "n", message_id=None)
     assert document is not None
     assert document["outbox"] == []
+
+
+@pytest.mark.parametrize("earlier", ["removal", "note"])
+async def test_saga_is_not_due_any_more_when_two_notes_of_it_would_overtake_each_other(
+    earlier: str, anyio_backend: str
+) -> None:
+    """One of them says that more is being sent; stored last, it would leave the saga due."""
+
+    async def be_overtaken(note: Bookkeeping) -> None:
+        if "lease" in note.set:
+            await anyio.wait_all_tasks_blocked()
+        for _ in range(5):  # so that the other begins before this is stored
+            await anyio.lowlevel.checkpoint()
+
+    process, stored = process_at(), MemoryRepository()
+    store = Store(process=process, repository=Interrupted(stored, note=be_overtaken))
+    outages = Outages(clock=process.clock)
+    removals = Removals(process, store, outages)
+    noting = Noting(
+        process=process,
+        store=store,
+        outages=outages,
+        retry=RetryPolicy(),
+        progress=Progress(process.clock),
+        removals=removals,
+    )
+    before = record(1, 2)
+    await stored.insert_document("Notes", encode_record(before))
+    lane = Lane({}, (saga_key("Notes", "n"), before.incarnation), before, last=2, accepted=1)
+
+    async def remove() -> None:
+        await removals.settle(Notes, "n")
+
+    async def note() -> None:
+        lane.accepted = 2
+        await noting.note(Notes, lane, None)
+
+    async with anyio.create_task_group() as tasks:
+        assert noting.leave(Notes, lane, tasks, goes_on=True)
+        for do in (remove, note) if earlier == "removal" else (note, remove):
+            tasks.start_soon(do)
+            await anyio.lowlevel.checkpoint()
+    document = await stored.load_document("Notes", "n", message_id=None)
+    assert document is not None
+    assert document["outbox"] == []
+    assert document.keys().isdisjoint({"wake", "lease"})
+    assert removals.of(Notes, before) == ()

@@ -102,7 +102,33 @@ class Noting:
         self, saga_type: type[Saga], lane: Lane, failing: Failing | None, *, goes_on: bool
     ) -> SagaRecord | None:
         """Note it once; return the saga as it is stored if another write came first."""
-        record, process, store = lane.latest, self.process, self.store
+        record, store = lane.latest, self.store
+        try:
+            async with self.removals.alone(saga_type, record.correlation_id):
+                after = await self._note_now(saga_type, lane, failing, goes_on=goes_on)
+            if after is not None:
+                store.on_stored(saga_type, after)
+                if failing is not None and is_too_old(
+                    failing, self.process.clock.now(), self.retry
+                ):
+                    await self._suspend(saga_type, lane, after, failing)
+                return None
+            if goes_on:
+                return None  # what others have stored is looked at when all is sent
+            newer = await store.load(saga_type, record.correlation_id, None)
+        except RepositoryError as exc:
+            self._report_unnoted(saga_type, record, lane.unnoted, exc)
+            return None
+        return None if newer is None or newer.incarnation != record.incarnation else newer
+
+    async def _note_now(
+        self, saga_type: type[Saga], lane: Lane, failing: Failing | None, *, goes_on: bool
+    ) -> SagaRecord | None:
+        """Store it, while nothing else is noted of the saga; return the saga as it is after that.
+
+        :return: None if others have changed it: then the messages were removed, and no more.
+        """
+        record, process = lane.latest, self.process
         waiting = self.removals.of(saga_type, record)
         accepted = tuple(dict.fromkeys((*lane.accepted_ids(), *waiting)))
         lease = process.own_lease() if goes_on else None
@@ -112,24 +138,12 @@ class Noting:
         lane.unnoted = accepted
         if failing is not None and after.outbox:
             self.progress.refuse(lane.life, after.outbox[0], failing)
-        try:
-            noted = await store.bookkeep(
-                saga_type, record, sent=accepted, sending=failing, wake=wake, lease=lease
-            )
-            self.removals.forget(saga_type, record, accepted)
-            lane.unnoted = ()
-            if noted:
-                store.on_stored(saga_type, after)
-                if failing is not None and is_too_old(failing, process.clock.now(), self.retry):
-                    await self._suspend(saga_type, lane, after, failing)
-                return None
-            if goes_on:
-                return None  # what others have stored is looked at when all is sent
-            newer = await store.load(saga_type, record.correlation_id, None)
-        except RepositoryError as exc:
-            self._report_unnoted(saga_type, record, accepted, exc)
-            return None
-        return None if newer is None or newer.incarnation != record.incarnation else newer
+        noted = await self.store.bookkeep(
+            saga_type, record, sent=accepted, sending=failing, wake=wake, lease=lease
+        )
+        self.removals.forget(saga_type, record, accepted)
+        lane.unnoted = ()
+        return after if noted else None
 
     def _take_over(self, lane: Lane, newer: SagaRecord) -> None:
         """Send what others have stored while this lane was sending, as its lease says."""

@@ -6,7 +6,8 @@ comes within a moment, they are removed by writes of their own, for many sagas a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -78,6 +79,7 @@ class Removals:
     at_once: int = field(default=64, kw_only=True)
     on_newer: OnNewer = field(default=_nothing, kw_only=True)
     _waiting: dict[SagaKey, Removal] = field(factory=dict[SagaKey, Removal], init=False)
+    _under_way: dict[SagaKey, anyio.Event] = field(factory=dict[SagaKey, anyio.Event], init=False)
     _is_watched: bool = field(default=False, init=False)
 
     def add(self, removal: Removal) -> None:
@@ -115,6 +117,25 @@ class Removals:
             known.accepted = tuple(left)
         else:
             del self._waiting[key]
+
+    @asynccontextmanager
+    async def alone(
+        self, saga_type: type[Saga], correlation_id: SagaId
+    ) -> AsyncGenerator[None, None]:
+        """Wait until nothing else is noted of what a saga has sent, and keep others waiting.
+
+        Two notes of one version are told apart by nothing in the store: if the earlier one, which
+        says that more is being sent, came last, the saga would stay due with nothing to do.
+        """
+        key = saga_key(saga_type.table.saga, correlation_id)
+        while (other := self._under_way.get(key)) is not None:
+            await other.wait()
+        ended = self._under_way[key] = anyio.Event()
+        try:
+            yield
+        finally:
+            del self._under_way[key]
+            ended.set()
 
     async def settle(self, saga_type: type[Saga], correlation_id: SagaId | None) -> None:
         """Remove at once the accepted messages of one saga or of a class.
@@ -164,9 +185,16 @@ class Removals:
 
         What fails here is left to the sweep, which removes the messages without sending them again.
         """
+        newer: SagaRecord | None = None
+        async with self.alone(removal.saga_type, removal.record.correlation_id):
+            if self._waiting.get(removal.key) is removal:  # and no other write has come by
+                newer = await self._remove_now(removal)
+        if newer is not None:
+            await self.on_newer(removal.saga_type, newer, removal.tasks)
+
+    async def _remove_now(self, removal: Removal) -> SagaRecord | None:
+        """Remove messages from one saga; return it as others have stored it meanwhile, if so."""
         saga_type, record, accepted = removal.saga_type, removal.record, removal.accepted
-        if self._waiting.get(removal.key) is not removal:
-            return  # another write has come by
         goes_on, additions = removal.goes_on, removal.additions
         left = tuple(message for message in record.outbox if message.id not in accepted)
         wake = earliest(evolve(record, outbox=left), self._process.machine(saga_type))
@@ -200,8 +228,7 @@ class Removals:
             # lane that sends, the messages are removed.
             if done or not (goes_on or is_cancelled or removal.additions > additions):
                 self.forget(saga_type, record, accepted)
-        if newer is not None:
-            await self.on_newer(saga_type, newer, removal.tasks)
+        return newer
 
     def _is_outdated(self, saga_type: type[Saga], record: SagaRecord) -> bool:
         """Tell whether this process itself has written the saga since, and sends for it."""
