@@ -24,6 +24,7 @@ __all__ = [
     "Activity",
     "ActivityKind",
     "Backlog",
+    "BusCondition",
     "Ended",
     "Fact",
     "Observer",
@@ -176,7 +177,23 @@ class Backlog:
     newer: int = 0
 
 
-Fact: TypeAlias = Retrying | Suspended | Ended | StoreFails | StoreIsBack | Backlog
+@frozen(kw_only=True)
+class BusCondition:
+    """How the bus of an orchestrator is, as this process sees it; told every 15 seconds.
+
+    :ivar bus: the name of the service, for a bus that has one; otherwise that of its class.
+    :ivar down_for: for how long its broker cannot be reached for taking messages; zero if it can,
+        or if the bus does not tell.
+    :ivar silent_for: for how long it has neither accepted nor refused any message of some class, if
+        that lasts for half of ``send_timeout=`` or one was given up; otherwise zero.
+    """
+
+    bus: str
+    down_for: timedelta
+    silent_for: timedelta
+
+
+Fact: TypeAlias = Retrying | Suspended | Ended | StoreFails | StoreIsBack | Backlog | BusCondition
 """Something that has happened, or how things are."""
 
 _NOTHING: Final = nullcontext()

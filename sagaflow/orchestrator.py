@@ -162,6 +162,8 @@ class Orchestrator:
             raise
         self._background_scope = anyio.CancelScope()
         self._tasks.start_soon(self._parts.leases.run, name="sagaflow leases")
+        if self._observers is not None and self._bus is not None:
+            self._tasks.start_soon(self._parts.bus_watch.tell, self._observers)
         if self._works_in_background:
             self._parts.store.on_stored = self._parts.background.note
             self._tasks.start_soon(self._run_background, name="sagaflow workers")
@@ -418,8 +420,8 @@ class Orchestrator:
             late=max((backlog.late for backlog in backlogs or ()), default=None),
             store_reachable=backlogs is not None,
             outage_since=self._parts.outages.since,
-            bus_silent_since=self._parts.outbox.silent_since(),
-            bus_down_since=getattr(self._bus, "down_since", None),
+            bus_silent_since=self._parts.bus_watch.silent_since(),
+            bus_down_since=self._parts.bus_watch.down_since(),
             damaged=sum(backlog.damaged for backlog in backlogs or ()),
             newer=sum(backlog.newer for backlog in backlogs or ()),
         )

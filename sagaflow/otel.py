@@ -10,9 +10,9 @@ import traceback
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from attrs import define
+from attrs import define, field
 from opentelemetry import context, metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
@@ -25,6 +25,7 @@ from sagaflow.observing import (
     Activity,
     ActivityKind,
     Backlog,
+    BusCondition,
     Ended,
     Fact,
     Observer,
@@ -38,7 +39,9 @@ __all__ = ["OpenTelemetryObserver"]
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _KEPT: Final = 60.0
-"""Seconds after which the last known backlog is no longer shown."""
+"""Seconds after which what was told last is no longer shown."""
+
+FactT = TypeVar("FactT")
 
 _own: ContextVar[bool] = ContextVar("within_a_span_of_sagaflow", default=False)
 
@@ -125,14 +128,19 @@ class OpenTelemetryObserver(Observer):
 
 
 @define
-class _Seen:
-    """The last known backlog of a saga class.
+class _Recent(Generic[FactT]):
+    """What was told last of each saga class, or of each bus, unless that is long ago."""
 
-    :ivar at: when it was told, in seconds of the monotonic clock.
-    """
+    _told: dict[str, tuple[float, FactT]] = field(factory=dict[str, tuple[float, FactT]])
 
-    backlog: Backlog
-    at: float
+    def keep(self, name: str, fact: FactT) -> None:
+        """Keep what is told of the class or bus of that name, in place of what was told before."""
+        self._told[name] = (time.monotonic(), fact)
+
+    def facts(self) -> list[FactT]:
+        """Return what was told within the last minute."""
+        now = time.monotonic()
+        return [fact for at, fact in list(self._told.values()) if now - at <= _KEPT]
 
 
 class _Metrics:
@@ -140,7 +148,8 @@ class _Metrics:
 
     def __init__(self, provider: MeterProvider | None) -> None:
         meter = metrics.get_meter("sagaflow", meter_provider=provider)
-        self._seen: dict[str, _Seen] = {}
+        self._backlogs: _Recent[Backlog] = _Recent()
+        self._buses: _Recent[BusCondition] = _Recent()
         self._events = meter.create_counter(
             "sagaflow.events", "{event}", "Events that sagas have taken, by outcome"
         )
@@ -185,6 +194,12 @@ class _Metrics:
         meter.create_observable_gauge(
             "sagaflow.outbox.oldest", [self._outbox_oldest], "s", "How old the oldest message is"
         )
+        meter.create_observable_gauge(
+            "sagaflow.bus.down", [self._bus_down], "s", "How long the broker cannot be reached"
+        )
+        meter.create_observable_gauge(
+            "sagaflow.bus.silent", [self._bus_silent], "s", "How long the bus gives no answer"
+        )
 
     def record(self, activity: Activity, seconds: float) -> None:
         """Count an activity that has ended."""
@@ -224,27 +239,35 @@ class _Metrics:
             case StoreIsBack():
                 pass
             case Backlog():
-                self._seen[fact.saga] = _Seen(fact, time.monotonic())
+                self._backlogs.keep(fact.saga, fact)
+            case BusCondition():
+                self._buses.keep(fact.bus, fact)
 
     def _overdue(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [_observation(b, b.due) for b in self._recent()]
+        return [_observation(b, b.due) for b in self._backlogs.facts()]
 
     def _suspended(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [_observation(b, b.suspended) for b in self._recent()]
+        return [_observation(b, b.suspended) for b in self._backlogs.facts()]
 
     def _overdue_age(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [_observation(b, b.late.total_seconds()) for b in self._recent()]
+        return [_observation(b, b.late.total_seconds()) for b in self._backlogs.facts()]
 
     def _outbox_oldest(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [_observation(b, b.outbox_age.total_seconds()) for b in self._recent()]
+        return [_observation(b, b.outbox_age.total_seconds()) for b in self._backlogs.facts()]
 
-    def _recent(self) -> list[Backlog]:
-        now = time.monotonic()
-        return [seen.backlog for seen in list(self._seen.values()) if now - seen.at <= _KEPT]
+    def _bus_down(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [_of_bus(b, b.down_for.total_seconds()) for b in self._buses.facts()]
+
+    def _bus_silent(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [_of_bus(b, b.silent_for.total_seconds()) for b in self._buses.facts()]
 
 
 def _observation(backlog: Backlog, value: float) -> Observation:
     return Observation(value, {"sagaflow.saga": backlog.saga})
+
+
+def _of_bus(condition: BusCondition, value: float) -> Observation:
+    return Observation(value, {"sagaflow.bus": condition.bus})
 
 
 def _parent(activity: Activity) -> Context:

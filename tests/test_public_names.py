@@ -105,7 +105,7 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow.redis, "RedisBus"),
     (sagaflow, "Observer Health"),
     (sagaflow.observing, "Activity ActivityKind Fact Observer Backlog Ended Retrying Suspended"),
-    (sagaflow.observing, "StoreFails StoreIsBack"),
+    (sagaflow.observing, "BusCondition StoreFails StoreIsBack"),
     (sagaflow.otel, "OpenTelemetryObserver"),
     (sagaflow.worker, "Worker"),
     (sagaflow.testing, "ManualClock SagaTest AsyncSagaTest Participant RepositoryContract"),

@@ -16,6 +16,7 @@ from sagaflow._model.policy import Limits, RetryPolicy
 from sagaflow._model.services import svcs
 from sagaflow._runtime.background import Background
 from sagaflow._runtime.backlogs import Backlogs
+from sagaflow._runtime.bus_watch import BusWatch
 from sagaflow._runtime.delivery import Delivery
 from sagaflow._runtime.due import DueWork
 from sagaflow._runtime.following import FollowUp
@@ -59,6 +60,7 @@ class Parts:
     operations: Operations
     background: Background
     backlogs: Backlogs
+    bus_watch: BusWatch
     waiting: Waiting
 
 
@@ -198,5 +200,6 @@ def put_together(  # noqa: PLR0913 - here the parts meet
         operations=operations,
         background=in_background,
         backlogs=backlogs,
+        bus_watch=BusWatch(bus=bus, process=process, outbox=outbox),
         waiting=Waiting(process, store),
     )

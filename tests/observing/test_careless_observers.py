@@ -26,6 +26,7 @@ from sagaflow.observing import (
     Activity,
     ActivityKind,
     Backlog,
+    BusCondition,
     Ended,
     Fact,
     Observers,
@@ -209,6 +210,7 @@ FACTS: list[Fact] = [
     StoreFails(error=None),  # type: ignore[arg-type]
     StoreIsBack(),
     Backlog(saga="Order", due=1, late=timedelta(1), outbox_age=timedelta(1)),
+    BusCondition(bus="orders", down_for=timedelta(1), silent_for=timedelta(1)),
 ]
 
 

@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from sagaflow import MemoryRepository, Orchestrator, RetryPolicy, SagaRepository
 from sagaflow.exceptions import ServerUnavailableError
-from sagaflow.observing import Backlog, StoreFails, StoreIsBack
+from sagaflow.observing import Backlog, BusCondition, StoreFails, StoreIsBack
 from sagaflow.otel import OpenTelemetryObserver
 from sagaflow.testing import ManualClock
 from tests.observing.shop import Order, Paid, Pay, Placed, Rated, SoldOut, shop
@@ -392,6 +392,24 @@ async def test_backlog_is_shown_until_it_is_old(monkeypatch: pytest.MonkeyPatch)
     later: Any = 1e12
     monkeypatch.setattr("sagaflow.otel.time.monotonic", lambda: later)
     assert telemetry.counts("sagaflow.overdue", "saga") == {}
+
+
+async def test_condition_of_buses_is_shown_until_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    telemetry = Telemetry()
+    observer = telemetry.observer()
+    assert telemetry.counts("sagaflow.bus.down", "bus") == {}
+    for bus, down, silent in (("orders", 9, 0), ("payments", 0, 1), ("payments", 0, 2)):
+        observer.note(
+            BusCondition(
+                bus=bus, down_for=timedelta(seconds=down), silent_for=timedelta(seconds=silent)
+            )
+        )
+    assert telemetry.counts("sagaflow.bus.down", "bus") == {("orders",): 9, ("payments",): 0}
+    assert telemetry.counts("sagaflow.bus.silent", "bus") == {("orders",): 0, ("payments",): 2}
+    assert telemetry.counts("sagaflow.overdue", "saga") == {}
+    later: Any = 1e12
+    monkeypatch.setattr("sagaflow.otel.time.monotonic", lambda: later)
+    assert telemetry.counts("sagaflow.bus.down", "bus") == {}
 
 
 async def test_without_a_provider_nothing_is_emitted_and_nothing_is_added(

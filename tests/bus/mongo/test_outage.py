@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -15,8 +15,11 @@ import pytest
 from sagaflow import MemoryRepository, Orchestrator, Saga, State, initially
 from sagaflow.bus import BrokerBus
 from sagaflow.exceptions import BusError
+from sagaflow.observing import BusCondition
+from sagaflow.testing import ManualClock
 from sagaflow.testing._bus_contract.kit import Noted, Seen
 from tests.bus.mongo.support import opened
+from tests.observing.shop import Told
 from tests.reliability.proxy import Fault, Harm, Proxy
 
 pytestmark = pytest.mark.anyio
@@ -30,6 +33,22 @@ class Watch(Saga, correlate_by="saga"):
 
 def is_down(bus: BrokerBus) -> bool:
     return bus.down_since is not None
+
+
+async def conditions(bus: BrokerBus, at: datetime) -> list[BusCondition]:
+    """Return what observers are told of a bus at that instant."""
+    told, clock = Told(), ManualClock(at)
+    async with Orchestrator(
+        [Watch],
+        MemoryRepository(),
+        bus=bus,
+        listen=False,
+        background=False,
+        observers=told,
+        clock=clock,
+    ):
+        await anyio.wait_all_tasks_blocked()
+    return [fact for fact in told.facts if isinstance(fact, BusCondition)]
 
 
 async def test_bus_waits_for_a_server_that_is_away(
@@ -53,12 +72,18 @@ async def test_bus_waits_for_a_server_that_is_away(
                 health = await told_by.health()
                 assert (health.bus_down_since, health.ok) == (billing.down_since, False)
                 assert health.warnings == ("the bus is down",)
+                assert health.bus_down_since is not None
+                later, away = health.bus_down_since + timedelta(seconds=7), timedelta(seconds=7)
+                assert await conditions(billing, later) == [
+                    BusCondition(bus="billing", down_for=away, silent_for=timedelta(0))
+                ]
                 with pytest.raises(BusError, match="no answer within"):
                     await billing.publish(Noted("s-1", 1), correlation_id="s-1")
                 proxy.clear()
                 while is_down(billing):
                     await anyio.sleep(0.02)
                 assert (await told_by.health()).ok
+                assert [one.down_for for one in await conditions(billing, later)] == [timedelta(0)]
                 await billing.publish(Noted("s-1", 1), correlation_id="s-1")
                 await seen.wait_for(1)
             client.drop_database(database_name)
