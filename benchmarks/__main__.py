@@ -15,8 +15,10 @@ from attrs import asdict, evolve
 from rich.console import Console
 
 from benchmarks import chart, earlier, output
+from benchmarks.buses.servers import SERVERS
+from benchmarks.contests import FULL_SIZES, QUICK, Contest
 from benchmarks.machine import machine, server_version, versions
-from benchmarks.plan import FULL_SIZES, QUICK, SUITES, Contest, plan
+from benchmarks.plan import SUITES, plan
 from benchmarks.results import Results, load, save
 from benchmarks.runner import hold
 from benchmarks.targets import judged
@@ -27,6 +29,16 @@ _QUICK_RUNS: Final = 2
 _RESULTS: Final = "results.json"
 _CHART: Final = "benchmarks.svg"
 _WIDTH: Final = 150
+
+
+def _brokers(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for one in given:
+        name, uri = one.partition("=")[::2]
+        if name not in SERVERS or not uri:
+            raise click.BadParameter(f"it is NAME=URI, with a name of {', '.join(SERVERS)}.")
+        found[name] = uri
+    return found
 
 
 @click.group()
@@ -46,11 +58,20 @@ def main() -> None:
 @click.option("--mongodb", metavar="URI", help="A server to use instead of the embedded one.")
 @click.option("--postgres", metavar="URI", help="A PostgreSQL server, for DBOS.")
 @click.option(
+    "--broker",
+    "brokers",
+    multiple=True,
+    metavar="NAME=URI",
+    callback=_brokers,
+    help=f"A broker to use, for the suite `buses`; repeatable. Names: {', '.join(SERVERS)}. Others "
+    "are started, or looked for at their usual place.",
+)
+@click.option(
     "--against",
     metavar="COMMIT",
     default=earlier.DEFAULT,
     show_default=True,
-    help="The commit that the suite `work` compares with.",
+    help="The commit that the suites `work` and `buses` compare with.",
 )
 @click.option(
     "--results",
@@ -68,6 +89,7 @@ def run(  # noqa: PLR0913 - one for each option
     idle: int | None,
     mongodb: str | None,
     postgres: str | None,
+    brokers: Mapping[str, str],
     against: str,
     folder: Path,
 ) -> None:
@@ -95,6 +117,7 @@ def run(  # noqa: PLR0913 - one for each option
                 uri=mongodb,
                 report=lambda line: print(line, file=sys.stderr),
                 earlier=environment,
+                brokers=brokers,
             )
             results = evolve(
                 results,

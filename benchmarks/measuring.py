@@ -76,15 +76,16 @@ async def in_flight(
     warm_up: int,
 ) -> Timing:
     """Time *work* on all but the first *warm_up* items, by *number* tasks."""
-    await _share(number, work, items[:warm_up])
+    await share(number, work, items[:warm_up])
     with timed() as timing:
-        await _share(number, work, items[warm_up:])
+        await share(number, work, items[warm_up:])
     return timing
 
 
-async def _share(
+async def share(
     number: int, work: Callable[[WorkT], Awaitable[None]], items: Iterable[WorkT]
 ) -> None:
+    """Do *work* on all items, by *number* tasks."""
     waiting = iter(items)
 
     async def take() -> None:

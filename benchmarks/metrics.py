@@ -35,6 +35,17 @@ METRICS: dict[str, Metric] = {
     "memory": Metric("memory", "KiB/saga"),
     "process": Metric("process", "MiB"),
     "recovery": Metric("until all sent", "s"),
+    "orders_one": Metric("1 worker, orders", "/s"),
+    "orders_two": Metric("2 workers, orders", "/s"),
+    "message_one": Metric("1 worker, CPU", "µs/message"),
+    "message_two": Metric("2 workers, CPU", "µs/message"),
+    "handled_one": Metric("1 worker, messages", "/s"),
+    "handled_two": Metric("2 workers, messages", "/s"),
+    "gain": Metric("2 workers over 1", "×"),
+    "message_wall": Metric("wall time", "µs/message"),
+    "message_cpu": Metric("CPU", "µs/message"),
+    "beside": Metric("stored by the worker that sends it", "ms"),
+    "apart": Metric("stored by another process", "ms"),
     "redelivered": Metric("sent more than once", ""),
 }
 

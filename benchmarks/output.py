@@ -16,6 +16,9 @@ PEERS: Final = "benchmarks"
 """The place of what is measured beside peers."""
 WORK: Final = "work"
 """The place of what is measured beside an earlier commit: a suite that is run more often."""
+BUSES: Final = "buses"
+"""The place of what buses are measured in."""
+_OWN_PLACES: Final = (WORK, BUSES)
 
 
 def show(results: Results, console: Console) -> None:
@@ -39,7 +42,8 @@ def parts(results: Results) -> dict[str, Results]:
     """Return what was measured by the place that its tables have in a file."""
     found: dict[str, list[Entry]] = {}
     for entry in results.entries:
-        found.setdefault(WORK if entry.suite == "work" else PEERS, []).append(entry)
+        place = entry.suite if entry.suite in _OWN_PLACES else PEERS
+        found.setdefault(place, []).append(entry)
     return {place: evolve(results, entries=tuple(entries)) for place, entries in found.items()}
 
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from attrs import define, field
 
+from benchmarks.buses.servers import SERVERS, AbsentError
 from benchmarks.child import MARK
-from benchmarks.plan import Contest, Contestant
+from benchmarks.contests import Contest, Contestant
 from benchmarks.results import Entry
 from benchmarks.server import fresh_database
 from sagaflow.mongo import EmbeddedServer
@@ -34,6 +35,7 @@ class _Turns:
     failure: str = ""
     missing: bool = False
     database: str | None = None
+    broker: str | None = None
 
     def __attrs_post_init__(self) -> None:
         self.failure, self.missing = self.contestant.absent, bool(self.contestant.absent)
@@ -57,19 +59,23 @@ def hold(
     uri: str | None,
     report: Report,
     earlier: Mapping[str, str] | None = None,
+    brokers: Mapping[str, str] | None = None,
 ) -> tuple[list[Entry], dict[str, str]]:
     """Measure everybody *runs* times; return what came of it, and versions that were seen.
 
     :param uri: a MongoDB-protocol server to use; an embedded one, started for this, if missing.
     :param report: is told what happens.
     :param earlier: the environment of processes that run an earlier commit.
+    :param brokers: by their names, the URIs of brokers to use; others are started, or looked for.
     """
+    runs = runs if contest.most_runs is None else min(runs, contest.most_runs)
     versions: dict[str, str] = {}
     found = [_Turns(contest.suite, contest.scenario, one) for one in contest.contestants]
-    with _server(contest, uri) as server, ExitStack() as databases:
+    with _server(contest, uri) as server, ExitStack() as opened:
+        _have_brokers_ready(found, dict(brokers or {}), opened)
         for turns in found:
             if turns.contestant.keeps_database:
-                turns.database = databases.enter_context(fresh_database(server))
+                turns.database = opened.enter_context(fresh_database(server))
         for number in range(runs):
             for turns in found:
                 if turns.failure:
@@ -89,12 +95,31 @@ def _server(contest: Contest, uri: str | None) -> Generator[str, None, None]:
         yield server.uri
 
 
+def _have_brokers_ready(found: list[_Turns], uris: dict[str, str], opened: ExitStack) -> None:
+    """Give each contestant the URI of its broker, or say that it does not take part."""
+    absent: dict[str, str] = {}
+    for turns in found:
+        name = turns.contestant.broker
+        if not name:
+            continue
+        if name not in uris and name not in absent:
+            try:
+                uris[name] = opened.enter_context(SERVERS[name].ready())
+            except AbsentError as exc:
+                absent[name] = str(exc)
+        turns.broker = uris.get(name)
+        if name in absent:
+            turns.failure, turns.missing = absent[name], True
+
+
 def _take_turn(
     turns: _Turns, uri: str, versions: dict[str, str], environment: Mapping[str, str] | None
 ) -> None:
     options = dict(turns.contestant.options)
     if turns.contestant.on_server:
         options["uri"] = uri
+    if turns.broker is not None:
+        options["broker"] = turns.broker
     if turns.database is not None:
         options["database"] = turns.database
     found = run_child(turns.contestant.module, turns.contestant.function, options, environment)

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from benchmarks.metrics import METRICS, shown
 from benchmarks.results import Entry, Figure, Results
-from benchmarks.targets import LESS_WORK, TARGETS, Target, judged
+from benchmarks.targets import BUS_TARGETS, LESS_WORK, TARGETS, Target, judged
 
 
 @frozen
@@ -26,16 +26,22 @@ def tables(results: Results) -> list[Table]:
     contests = [_contest(suite, name, entries) for suite, name, entries in results.scenarios()]
     suites = {entry.suite for entry in results.entries}
     targets: list[Table] = []
-    if suites != {"work"}:
+    if suites - {"work", "buses"}:
         targets.append(_targets("targets", results, TARGETS))
     if "work" in suites:
         targets.append(_targets("targets: less work than before", results, LESS_WORK))
+    if "buses" in suites:
+        targets.append(_targets("targets: buses", results, BUS_TARGETS))
     return [*targets, *contests]
 
 
 def foot(results: Results) -> list[str]:
     """Return what is to be said below all tables."""
-    runs = "1 run" if results.runs == 1 else f"{results.runs} runs"
+    counts = {len(entry.runs) for entry in results.entries if entry.runs} or {results.runs}
+    fewest, most = min(counts), max(counts)
+    runs = (
+        "1 run" if most == 1 else f"{most} runs" if fewest == most else f"{fewest} to {most} runs"
+    )
     kind = "A quick look, whose figures mean little: each" if results.quick else "Each"
     described = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())

@@ -8,13 +8,16 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
+from benchmarks.buses import planned as buses
+from benchmarks.buses.bare import BARE
+from benchmarks.buses.servers import SERVERS
+from benchmarks.contests import EARLIER, NOW
 from benchmarks.metrics import shown
 from benchmarks.plan import (
     ASYNC,
     CONTENTION,
     COPIES,
     DBOS,
-    EARLIER,
     ENGINE,
     FEW,
     FLOOR,
@@ -26,7 +29,6 @@ from benchmarks.plan import (
     IN_MEMORY,
     INSTANCES,
     MANY,
-    NOW,
     ONE,
     PLAIN,
     REPLAY,
@@ -113,7 +115,7 @@ class Target:
 
 def judged(results: Results, targets: Sequence[Target] | None = None) -> list[Judged]:
     """Compare *results* with these targets, or with every one."""
-    chosen = (*TARGETS, *LESS_WORK) if targets is None else targets
+    chosen = (*TARGETS, *LESS_WORK, *BUS_TARGETS) if targets is None else targets
     return [target.judge(results) for target in chosen]
 
 
@@ -332,3 +334,51 @@ LESS_WORK: Final = (
     ),
 )
 """What an event is to cost beside an earlier commit, and beside what it has to cost."""
+
+BUS_TARGETS: Final = (
+    *(
+        Target(
+            name=f"{buses.title(bus)}: CPU per message over that of {SERVERS[bus].client} alone",
+            measure=_times(buses.COST, buses.title(bus), buses.bare_title(bus), "message_cpu"),
+            limit=1.5,
+            sense="≤",
+            unit=" ×",
+        )
+        for bus in BARE
+    ),
+    *(
+        Target(
+            name=f"{buses.title(bus)}: from a stored event to its command on the broker, {where}",
+            measure=_value(buses.DELAY, buses.title(bus), metric),
+            limit=limit,
+            sense="<",
+            unit=" ms",
+        )
+        for metric, limit, where in (
+            ("beside", 5, "stored by the worker that sends it"),
+            ("apart", 100, "stored by another process"),
+        )
+        for bus in buses.BUSES
+    ),
+    *(
+        Target(
+            name=f"{buses.title(bus)}: what two workers handle over what one does",
+            measure=_value(buses.COMPUTING, buses.title(bus), "gain"),
+            limit=1.5,
+            sense="≥",
+            unit=" ×",
+        )
+        for bus in SERVERS
+    ),
+    *(
+        Target(
+            name=f"{scenario}: CPU over the earlier commit's",
+            measure=_times(scenario, NOW, EARLIER, "message_cpu"),
+            limit=1,
+            sense="≤",
+            unit=" ×",
+        )
+        for scenario in (buses.PLAIN, buses.ASYNCHRONOUS)
+    ),
+)
+"""What messages between processes are to cost, and how fast they are to be."""

@@ -11,14 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
+from benchmarks.contests import EARLIER, NOW, Contest, Contestant
 from benchmarks.earlier import NoSuchCommitError, unpacked
 from benchmarks.output import markdown
 from benchmarks.plan import (
     COPIES,
-    EARLIER,
     FEW,
     MANY,
-    NOW,
     REPLAY,
     STRAIGHT,
     WORK,
@@ -26,8 +25,6 @@ from benchmarks.plan import (
     WORK_IDLE,
     WORK_LOOK,
     WORK_ONE,
-    Contest,
-    Contestant,
 )
 from benchmarks.runner import hold
 from benchmarks.targets import LESS_WORK, judged

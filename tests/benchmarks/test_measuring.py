@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from benchmarks import __main__ as command
 from benchmarks import contention, durable, engine, growth, straight, work
 from benchmarks.child import run
+from benchmarks.contests import FULL_SIZES, QUICK, Contest, Contestant, Sizes
 from benchmarks.metrics import METRICS
 from benchmarks.orders import check_completed
-from benchmarks.plan import FULL_SIZES, QUICK, SUITES, Contest, Contestant, Sizes, plan
+from benchmarks.plan import SUITES, plan
 from benchmarks.runner import hold
 from benchmarks.server import Commands, fresh_database
 

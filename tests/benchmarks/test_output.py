@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks import __main__ as command
 from benchmarks.chart import draw
 from benchmarks.metrics import shown
-from benchmarks.output import PEERS, WORK, markdown, marks, put_into, show
+from benchmarks.output import BUSES, PEERS, WORK, markdown, marks, put_into, show
 from benchmarks.plan import COPIES, FULL, TRANSITIONS
 from benchmarks.results import save
 from tests.benchmarks.support import DEFAULT, entry, results
@@ -127,6 +127,6 @@ def test_report_refuses_another_file(tmp_path: Path) -> None:
 
 def test_the_docs_have_a_place_for_the_tables() -> None:
     page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
-    for place in (PEERS, WORK):
+    for place in (PEERS, WORK, BUSES):
         begin, end = marks(place)
         assert page.index(begin) < page.index(end)
