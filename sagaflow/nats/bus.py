@@ -10,6 +10,7 @@ from typing import Literal
 
 from sagaflow._model.clock import Clock, SystemClock
 from sagaflow._model.errors import BusError
+from sagaflow._model.late import Late
 from sagaflow._model.policy import RetryPolicy
 from sagaflow.bus.broker import BrokerBus
 from sagaflow.bus.bus_settings import check_service, check_times, owner_of
@@ -155,8 +156,14 @@ def _transport(  # noqa: PLR0913
         from sagaflow.nats.link import Link  # noqa: PLC0415
         from sagaflow.nats.streams import StreamSettings  # noqa: PLC0415
         from sagaflow.nats.transport import NatsTransport  # noqa: PLC0415
+
+        if credentials is not None:
+            _ = Late("nkeys").from_seed  # the client looks for it when it connects
     except ModuleNotFoundError as exc:
-        if (exc.name or "").partition(".")[0] != "nats":
+        missing = (exc.name or "").partition(".")[0]
+        if missing == "nkeys":
+            raise BusError("credentials= needs nkeys: pip install 'sagaflow[nats]'") from None
+        if missing != "nats":
             raise
         raise BusError("NatsBus needs the client nats-py: pip install 'sagaflow[nats]'") from None
     link = Link(

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final, cast
 
@@ -28,6 +28,13 @@ from sagaflow.nats.uris import hosts
 _PING: Final = 5
 """Seconds between two questions whether the server is there; after two without an answer, the
 connection is given up."""
+_CLOSING: Final = 1
+"""Seconds that closing may take when no connection was made. The client would wait for ever after
+a server whose certificate is not trusted."""
+_EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+_NOT_THE_LAST: Final = frozenset({10071, 10164})
+"""What the server says when another message has come: the second while it is still on its way to
+the other servers of a cluster."""
 
 
 @frozen
@@ -195,6 +202,21 @@ class Link:
         async with self.bounded(operation) as context:
             return (await context.publish(subject, body, headers=dict(headers))).seq
 
+    async def replace(self, subject: str, body: bytes, number: int, operation: str) -> bool:
+        """Have a stream store a message, if the last of its subject has a number; tell whether.
+
+        :param number: 0 if there is to be none yet.
+        :raises BusError: if it is not stored for another reason, or nobody knows.
+        """
+        async with self.bounded(operation) as context:
+            try:
+                await context.publish(subject, body, headers={_EXPECTED: str(number)})
+            except APIError as exc:
+                if exc.err_code not in _NOT_THE_LAST:
+                    raise
+                return False
+        return True
+
     async def say(self, subject: str, body: bytes = b"", reply: str = "") -> None:
         """Send what no stream keeps, such as an acknowledgement; nobody confirms it.
 
@@ -280,11 +302,18 @@ class Link:
                 **options,
             )
         except BaseException as exc:
-            await client.close()
-            if not isinstance(exc, (NatsError, OSError)) or isinstance(exc, TimeoutError):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSING):
+                    await client.close()
+            if not isinstance(exc, Exception) or isinstance(exc, TimeoutError):
                 raise
-            cause = refusals[0] if refusals else exc
-            said = str(cause) or type(cause).__name__
+            if isinstance(exc, (NatsError, OSError)):
+                cause = refusals[0] if refusals else exc
+                said = str(cause) or type(cause).__name__
+            elif self.credentials is not None:  # whatever the client stumbles over in the file
+                said = f"the credentials cannot be read ({type(exc).__name__})"
+            else:
+                raise
             raise BusError(f"NATS at {hosts(self.servers)} cannot be reached: {said}") from exc
         return client
 

@@ -14,7 +14,6 @@ from sagaflow.nats.link import Link
 from sagaflow.nats.names import Names
 
 _TRIES: Final = 50
-_EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 
 Readers = Mapping[str, frozenset[str]]
 """The names that each service takes."""
@@ -76,16 +75,11 @@ class Registry:
                 return
             changed = {**self._readers, service: mine | set(taken)}
             text = json.dumps({one: sorted(its) for one, its in sorted(changed.items())})
-            try:
-                await self.link.put(
-                    self.names.readers,
-                    text.encode(),
-                    {_EXPECTED: str(self._revision)},
-                    "note what the service takes",
-                )
-            except BusError as exc:
-                if "wrong last sequence" not in str(exc):  # another process was faster
-                    raise
+            operation = "note what the service takes"
+            if await self.link.replace(
+                self.names.readers, text.encode(), self._revision, operation
+            ):
+                return
         raise BusError(f"cannot note what {service} takes: others change it all the time")
 
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import anyio
 from attrs import define, field
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError
 
 from sagaflow._concurrency.asyncio_portal import AsyncioPortal
 from sagaflow._model.clock import Clock
@@ -220,7 +220,10 @@ class NatsTransport(Transport):
         async with self.link.bounded("remove a dead letter") as context:
             try:
                 return await context.delete_msg(self.names.dead, found.number)
-            except NotFoundError:
+            except APIError:  # the server has one for all reasons
+                left = await self.link.last(self.names.dead, found.subject)
+                if left is not None and left.number == found.number:
+                    raise
                 return False
 
     def _read(self, found: Stored) -> DeadLetter:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from uuid import uuid4
 
 import pytest
 
+from tests.bus.nats.opened import OpenNats, bus_on, emptied
 from tests.bus.nats.proxy import Proxy
 from tests.bus.nats.servers import program, running_port, started
 
@@ -42,6 +43,20 @@ def proxy(nats_port: int) -> Iterator[Proxy]:
     """A proxy before the server."""
     with Proxy(nats_port).running() as found:
         yield found
+
+
+@pytest.fixture
+def own_proxy(own_port: int) -> Iterator[Proxy]:
+    """A proxy before the server that is started here."""
+    with Proxy(own_port).running() as found:
+        yield found
+
+
+@pytest.fixture
+async def open_bus(own_port: int, prefix: str) -> AsyncGenerator[OpenNats]:
+    """Makes buses on the server that is started here."""
+    async with emptied(own_port, prefix):
+        yield bus_on(own_port, prefix)
 
 
 @pytest.fixture

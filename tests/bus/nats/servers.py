@@ -48,6 +48,7 @@ class Server:
     port: int
     monitoring: int | None = None
     sync: str = "sync_interval: always"
+    settings: str = ""
     running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -62,7 +63,7 @@ class Server:
         config.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
             + (f"http: 127.0.0.1:{self.monitoring}\n" if self.monitoring else "")
-            + f'jetstream {{ store_dir: "{self.path}/store"\n{self.sync}\n}}\n'
+            + f'jetstream {{ store_dir: "{self.path}/store"\n{self.sync}\n}}\n{self.settings}\n'
         )
         with (self.path / "nats.log").open("a") as log:
             self.running = subprocess.Popen([found, "-c", str(config)], stdout=log, stderr=log)

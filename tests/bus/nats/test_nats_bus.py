@@ -11,7 +11,6 @@ import logging
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -30,39 +29,12 @@ from sagaflow.nats import NatsBus
 from sagaflow.nats.link import Inbox
 from sagaflow.nats.names import LANES, Names
 from sagaflow.testing._bus_contract.kit import MESSAGES, Noted, Remarked, Seen
-from tests.bus.nats.opened import ask, emptied
+from tests.bus.nats.opened import SHORT, OpenNats, ask, is_down, limit_size, subscribe_once
 from tests.bus.nats.proxy import Proxy
 from tests.bus.nats.servers import Server, free_port, program
+from tests.counting import counted
 
 pytestmark = pytest.mark.anyio
-SHORT = timedelta(milliseconds=600)
-QUICK = RetryPolicy(initial_delay=timedelta(milliseconds=20), max_delay=timedelta(milliseconds=40))
-
-
-@pytest.fixture
-async def open_bus(own_port: int, prefix: str) -> AsyncGenerator[Callable[..., NatsBus]]:
-    async with emptied(own_port, prefix):
-
-        def opened(service: str, **settings: Any) -> NatsBus:
-            uri = settings.pop("uri", f"nats://127.0.0.1:{own_port}")
-            defaults: dict[str, Any] = {"messages": MESSAGES, "prefix": prefix, "retry": QUICK}
-            return NatsBus(uri, service=service, **{**defaults, **settings})
-
-        yield opened
-
-
-OpenNats = Callable[..., NatsBus]
-
-
-def is_down(bus: NatsBus) -> bool:
-    return bus.down_since is not None
-
-
-async def subscribe_once(bus: NatsBus, seen: Seen) -> None:
-    """Have messages kept for a service that does not run."""
-    bus.subscribe(Noted, seen.add)
-    async with bus:
-        pass
 
 
 async def _put(subject: str, body: bytes, context: Any) -> None:
@@ -84,10 +56,46 @@ try:
 except BusError as exc:
     print(exc)
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == (
+    assert in_another_process(code) == (
         "NatsBus needs the client nats-py: pip install 'sagaflow[nats]'"
     )
+
+
+def test_client_without_what_reads_credentials_is_told_when_a_bus_is_made() -> None:
+    code = """
+import sys
+sys.modules["nkeys"] = None
+from sagaflow.nats import NatsBus
+from sagaflow.exceptions import BusError
+NatsBus("nats://localhost", service="s", messages=[])
+try:
+    NatsBus("nats://localhost", service="s", messages=[], credentials="here.creds")
+except BusError as exc:
+    print(exc)
+"""
+    assert in_another_process(code) == "credentials= needs nkeys: pip install 'sagaflow[nats]'"
+
+
+def test_client_that_is_broken_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    (tmp_path / "nats").mkdir()
+    (tmp_path / "nats" / "__init__.py").write_text("import not_installed")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from sagaflow.nats import NatsBus
+try:
+    NatsBus("nats://localhost", service="s", messages=[])
+except ModuleNotFoundError as exc:
+    print(exc)
+"""
+    assert in_another_process(code) == "No module named 'not_installed'"
+
+
+def in_another_process(code: str) -> str:
+    """Return what a program says that has imported nothing yet."""
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=counted())
+    return found.stdout.strip()
 
 
 @pytest.mark.parametrize(
@@ -618,22 +626,15 @@ async def test_refused_dead_letter_is_tried_again_and_stops_no_other_saga(
     billing.subscribe(Remarked, fail)
     dead = Names(prefix, "billing").dead
 
-    async def limit(size: int) -> None:
-        async def change(context: Any) -> None:
-            config = (await context.stream_info(dead)).config
-            await context.update_stream(config.evolve(max_msg_size=size))
-
-        await ask(own_port, change)
-
     async with billing:
-        await limit(10)
+        await limit_size(own_port, dead, 10)
         await billing.publish(Remarked("bad", 0), correlation_id="bad")
         with anyio.fail_after(20):
             while "cannot store the dead letter" not in caplog.text:
                 await anyio.sleep(0.02)
             await billing.publish(Noted("s-1", 0), correlation_id="s-1")
             await seen.wait_for(1)
-            await limit(-1)
+            await limit_size(own_port, dead, -1)
             while [letter async for letter in billing.dead_letters()] == []:
                 await anyio.sleep(0.02)
 
