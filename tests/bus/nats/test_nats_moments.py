@@ -300,6 +300,36 @@ async def test_lane_whose_owner_another_process_has_just_removed_is_taken(
     assert "the bus is down" not in caplog.text
 
 
+async def test_lane_that_another_process_was_faster_to_own_is_left_to_it(
+    open_bus: OpenNats,
+    own_proxy: Proxy,
+    own_port: int,
+    prefix: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names = Names(prefix, "billing")
+    await subscribe_once(open_bus("billing"), Seen())
+    theirs = f"$JS.API.CONSUMER.CREATE.{names.inbox}.lane-0-dead.{names.lane_subjects(0)}"
+    config = {
+        "name": "lane-0-dead",
+        "description": "another",
+        "ack_policy": "explicit",
+        "filter_subject": names.lane_subjects(0),
+    }
+    body = {"stream_name": names.inbox, "config": config}
+    own_proxy.before("CONSUMER.CREATE.*lane-0-", partial(request, own_port, theirs, body))
+    billing = open_bus("billing", uri=own_proxy.uri, lease_duration=HOUR)
+    seen = Seen()
+    billing.subscribe(Noted, seen.add)
+    async with billing:
+        for number in range(30):
+            await billing.publish(Noted(f"s-{number}", number), correlation_id=f"s-{number}")
+        mine = [number for number in range(30) if lane_of(f"s-{number}") != 0]
+        await seen.wait_for(len(mine))
+    assert sorted(one.number for one in seen.items) == mine
+    assert "is given up" not in caplog.text
+
+
 async def test_lane_that_is_lost_before_its_work_begins_is_owned_again(
     open_bus: OpenNats, own_proxy: Proxy, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -321,12 +351,18 @@ async def test_lane_that_is_lost_before_its_work_begins_is_owned_again(
 
 async def test_more_than_is_asked_for_at_once_comes_without_waiting(open_bus: OpenNats) -> None:
     seen = Seen()
+
+    async def take(message: Noted) -> None:
+        if message.number == 0:
+            await anyio.sleep(0.1)  # all others have come meanwhile
+        seen.add(message)
+
     await subscribe_once(open_bus("billing"), seen)
     async with open_bus("shop") as shop:
         for number in range(101):
             await shop.publish(Noted("s-1", number), correlation_id="s-1")
     billing = open_bus("billing", lease_duration=HOUR)
-    billing.subscribe(Noted, seen.add)
+    billing.subscribe(Noted, take)
     async with billing:
         with anyio.fail_after(10):
             await seen.wait_for(101)
@@ -450,6 +486,53 @@ async def test_dead_letter_whose_storing_is_cut_off_is_stored_once(
                 found = await letters_of(operator)
                 await operator._transport.aclose()
     assert [one.name for one in found] == ["Remarked"]
+
+
+async def test_message_whose_acknowledgement_is_cut_off_is_one_dead_letter(
+    open_bus: OpenNats, own_proxy: Proxy, prefix: str
+) -> None:
+    failed, inbox = Seen(), Names(prefix, "billing").inbox
+
+    def fail(message: Remarked) -> None:
+        failed.add(message)
+        raise ValueError("never")
+
+    own_proxy.before(f"PUB \\$JS.ACK.{inbox}", own_proxy.cut)
+    billing = open_bus("billing", uri=own_proxy.uri, retry=AT_ONCE)
+    billing.subscribe(Remarked, fail)
+    async with billing, open_bus("shop") as shop:
+        await shop.publish(Remarked("s-1", 1), correlation_id="s-1")
+        await failed.wait_for(2)
+    async with open_bus("billing") as operator:
+        assert len(await letters_of(operator)) == 1
+
+
+async def test_letter_whose_removal_is_cut_off_is_handled_again_once(
+    open_bus: OpenNats, own_proxy: Proxy, prefix: str
+) -> None:
+    seen = Seen()
+
+    def take(message: Remarked) -> None:
+        seen.add(message)
+        if len(seen.items) == 1:
+            raise ValueError("not yet")
+
+    billing = open_bus("billing", retry=AT_ONCE)
+    billing.subscribe(Remarked, take)
+    operator = open_bus("billing", uri=own_proxy.uri)
+    async with billing:
+        await billing.publish(Remarked("s-1", 1), correlation_id="s-1")
+        found = list[DeadLetter]()
+        with anyio.fail_after(10):
+            while not found:
+                found = await letters_of(operator)
+        own_proxy.before(f"STREAM.MSG.DELETE.{Names(prefix, '').dead}", own_proxy.cut)
+        with pytest.raises(BusError, match="cannot remove a dead letter"):
+            await operator.retry_dead_letter(found[0].id)
+        assert await operator.retry_dead_letter(found[0].id)
+        await seen.stays_at(2)
+        assert await letters_of(operator) == []
+    await operator._transport.aclose()
 
 
 async def test_letter_that_another_has_just_dropped_is_not_there(
