@@ -18,6 +18,8 @@ LOCKED: Final = 405
 OTHER: Final = 406
 """What RabbitMQ answers about a queue or an exchange that is there with other arguments."""
 
+_KEPT_BACK: Final = 32
+"""How many acknowledgements RabbitMQ hands on to a quorum queue that has written none of them."""
 _GOODBYE: Final = 1.0
 """Seconds that a connection has to end, once it was cut off."""
 
@@ -103,7 +105,7 @@ class Link:
     @property
     def server(self) -> Mapping[str, Any]:
         """What the server says of itself."""
-        found: Mapping[str, Any] = getattr(self._connection, "_server_properties", None) or {}
+        found: Mapping[str, Any] = self._connection.server_properties or {}
         return found
 
     async def channel(self) -> Channel:
@@ -173,6 +175,7 @@ class Channel:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
         self._waiting: set[asyncio.Future[Any]] = set()
+        self._acks = 0
         self.on_close: Callable[[AmqpError], None] | None = None
         raw.add_on_close_callback(self._closed)
 
@@ -240,6 +243,9 @@ class Channel:
             self._raw.close()
 
         self._raw.add_on_cancel_callback(cancelled)
+        # pika cancels consumers before it closes a channel. RabbitMQ would then give back at once
+        # what is on its way to the consumer, and the rest, which comes before it, only later.
+        self._raw.basic_cancel = _cancel_nothing
         await self._ask(self._raw.basic_qos, prefetch_count=prefetch)
         await self._ask(self._raw.basic_consume, queue=queue, on_message_callback=delivered)
 
@@ -249,6 +255,20 @@ class Channel:
         :raises AmqpError: if the channel is closed: the message comes again.
         """
         self._do(self._raw.basic_ack, delivery_tag=tag)
+        self._acks += 1
+
+    async def settle(self, queue: str) -> None:
+        """Wait until a quorum queue with a single active consumer has what was acknowledged.
+
+        RabbitMQ's side of a channel hands acknowledgements on to the queue, but keeps back those
+        beyond the first few that the queue has not written yet; it forgets them if it is closed. A
+        second consumer, which gets nothing as long as there is the first, is written behind the
+        first few; then the rest is handed on.
+
+        :raises AmqpError: if the channel is closed.
+        """
+        if self._acks > _KEPT_BACK:
+            await self._ask(self._raw.basic_consume, queue=queue, on_message_callback=_ignore)
 
     async def confirm(
         self, confirmed: Callable[[Any], None], returned: Callable[[Any, Any], None]
@@ -333,6 +353,14 @@ def _abort(attempt: Any) -> None:
         begun = attempt._connector._amqp_conn  # noqa: SLF001
         if not begun.is_closing:
             begun.close()
+
+
+def _ignore(*_: Any) -> None:
+    """Take no notice of a message that cannot come."""
+
+
+def _cancel_nothing(**_: Any) -> None:
+    """Leave a consumer to end with its channel."""
 
 
 def said_by(error: Any) -> AmqpError:

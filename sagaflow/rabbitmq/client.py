@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from attrs import define, field, frozen
@@ -209,11 +210,16 @@ class RabbitClient:
         return True
 
     async def release(self, taken: Taken) -> None:
-        """Give a partition back, with all messages that were not acknowledged, in their order."""
+        """Give a partition back, with all messages that were not acknowledged, in their order.
+
+        What was acknowledged before does not come again.
+        """
         channel, watch = taken.channel, self._watch
         if channel is None:
             return
         channel.on_close = None
+        with suppress(AmqpError):  # it is closed: then all has gone back
+            await channel.settle(self.names.queue(taken.partition))
         await channel.close()
         if watch is not None and watch.is_open:
             await watch.delete_queue(self.names.owner(taken.partition))

@@ -107,6 +107,37 @@ async def test_order_survives_that_messages_are_taken_back_again_and_again(opene
     assert [found.number for found in seen.items] == list(range(15, number))
 
 
+async def test_what_was_handled_is_acknowledged_though_the_time_to_close_is_up(
+    opened: Open,
+) -> None:
+    """A handler that shields its work, as an orchestrator does, ends after it was cancelled."""
+    begun, is_over = Seen(), anyio.Event()
+
+    async def take(message: Noted) -> None:
+        begun.add(message)
+        if message.saga == "s-1":
+            with anyio.CancelScope(shield=True):
+                await is_over.wait()
+        else:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                is_over.set()
+
+    before = opened(shutdown_timeout=timedelta(milliseconds=10))
+    before.subscribe(Noted, take)
+    async with before:
+        await before.publish(Noted("s-1", 1), correlation_id="s-1")
+        await before.publish(Noted("s-2", 1), correlation_id="s-2")
+        await begun.wait_for(2)
+    seen, after = Seen(), opened()
+    after.subscribe(Noted, seen.add)
+    async with after:
+        await after.publish(Noted("s-1", 2), correlation_id="s-1")
+        await seen.wait_for(2)
+    assert {(found.saga, found.number) for found in seen.items} == {("s-1", 2), ("s-2", 1)}
+
+
 async def test_processes_divide_the_partitions(opened: Open) -> None:
     """Also if one of them was there first; and the other one has all when it closes."""
     ones, others = Seen(), Seen()
