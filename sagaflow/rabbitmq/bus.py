@@ -124,8 +124,6 @@ def _parameters(uri: object, name: str, timeout: float) -> Any:
             raise ValueError  # noqa: TRY301 - told below, like what pika finds
         options = parse_qs(urlsplit(uri).query)
         found: Any = pika.URLParameters(uri)
-        if not found.host:
-            raise ValueError  # noqa: TRY301
     except Exception:  # noqa: BLE001 - whatever pika finds wrong
         raise BusError(
             "the URI of RabbitMQ cannot be read: write amqp://user:password@host:5672/vhost, or "
