@@ -12,6 +12,7 @@ from typing import Any
 from sagaflow.rabbitmq.client import PREFETCH, Lost, RabbitClient, Received, Taken
 from sagaflow.rabbitmq.messages import Content
 from sagaflow.rabbitmq.names import Names, routing_key
+from tests.bus.rabbitmq.broker import channel_at
 
 Test = Callable[..., Coroutine[Any, Any, None]]
 
@@ -146,3 +147,25 @@ async def test_partition_whose_lock_is_gone_is_fenced_while_its_messages_are_out
         await channel.close()
         left = await received(second, taken_too_early, PREFETCH)
         assert numbers_of(left) == list(range(1, PREFETCH + 1))
+
+
+@on_asyncio
+async def test_messages_and_queues_outlast_the_server(rabbitmq_uri: str, prefix: str) -> None:
+    """RabbitMQ refuses to declare a queue that is there with other arguments."""
+    quorum = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
+    of_a_partition = {
+        **quorum,
+        "x-single-active-consumer": True,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": f"{prefix}.billing.dead",
+    }
+    async with process_of(rabbitmq_uri, prefix) as client:
+        with channel_at(rabbitmq_uri) as channel:
+            channel.queue_declare(f"{prefix}.billing.0", durable=True, arguments=of_a_partition)
+            channel.queue_declare(f"{prefix}.billing.dead", durable=True, arguments=quorum)
+            channel.exchange_declare(prefix, "topic", durable=True)
+            copies = channel.queue_declare("", exclusive=True).method.queue
+            channel.queue_bind(copies, prefix, "#")
+            await publish(client, range(1))
+            _, properties, _ = channel.basic_get(copies, auto_ack=True)
+    assert properties.delivery_mode == 2
