@@ -48,6 +48,7 @@ PROOFS = (
     "tests/bus/killing",
     "tests/chaos",
     "tests/demo",
+    "tests/examples/test_shop_page.py",
     "tests/exploring",
     "tests/proofs",
     "tests/reliability",

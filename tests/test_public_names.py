@@ -372,7 +372,7 @@ def test_port_exports_all_that_its_signatures_name() -> None:
 def test_examples_use_public_names_alone() -> None:
     public = {module.__name__: set(exported(module)) for module in ALL_MODULES}
     found: list[tuple[str, str]] = []
-    for page in (Path(__file__).parent.parent / "examples").glob("*.py"):
+    for page in (Path(__file__).parent.parent / "examples").rglob("*.py"):
         for node in ast.walk(ast.parse(page.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 found += [(alias.name, "") for alias in node.names]
