@@ -491,18 +491,14 @@ async def test_dead_letter_whose_storing_is_cut_off_is_stored_once(
 async def test_message_whose_acknowledgement_is_cut_off_is_one_dead_letter(
     open_bus: OpenNats, own_proxy: Proxy, prefix: str
 ) -> None:
-    failed, inbox = Seen(), Names(prefix, "billing").inbox
-
-    def fail(message: Remarked) -> None:
-        failed.add(message)
-        raise ValueError("never")
-
+    stored, inbox = list[int](), Names(prefix, "billing").inbox
+    own_proxy.before(f"PUB {prefix}.dead.billing", partial(stored.append, 1), times=99)
     own_proxy.before(f"PUB \\$JS.ACK.{inbox}", own_proxy.cut)
     billing = open_bus("billing", uri=own_proxy.uri, retry=AT_ONCE)
-    billing.subscribe(Remarked, fail)
+    billing.subscribe(Remarked, failing)
     async with billing, open_bus("shop") as shop:
         await shop.publish(Remarked("s-1", 1), correlation_id="s-1")
-        await failed.wait_for(2)
+        await become(partial(has, stored, 2))
     async with open_bus("billing") as operator:
         assert len(await letters_of(operator)) == 1
 
