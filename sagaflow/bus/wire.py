@@ -114,6 +114,8 @@ class Wire:
         self._binding = binding
         self._source = source
         self._max_bytes = max_bytes
+        usual = (binding.content_type, *(binding.value + attribute for attribute in _READ))
+        self._usual = {name: self._attribute(name) for name in usual}
 
     def encode(self, envelope: Envelope[Any]) -> WireMessage:
         """Return an envelope as headers and bytes.
@@ -139,9 +141,8 @@ class Wire:
                 attributes[header] = str(others.pop(header))
         if others:
             attributes["headers"] = _json(_HEADERS, others, "headers")
-        headers = {
-            self._binding.value + key: self._written(value) for key, value in attributes.items()
-        }
+        prefix = self._binding.value
+        headers = {prefix + key: self._written(value) for key, value in attributes.items()}
         headers[self._binding.content_type] = _JSON
         self._check_size(headers, body)
         return WireMessage(MappingProxyType(headers), body)
@@ -221,7 +222,7 @@ class Wire:
     def _check_size(self, headers: Mapping[Any, str | bytes], body: bytes) -> None:
         size = len(body)
         for name, value in headers.items():
-            size += len(_bytes(name)) + len(_bytes(value))
+            size += _size(name) + _size(value)
             if not isinstance(name, str):
                 raise WireError(WireReason.NOT_CLOUDEVENTS, "the name of a header is no text")
         if size > self._max_bytes:
@@ -231,12 +232,15 @@ class Wire:
             )
 
     def _written(self, value: str) -> str:
-        return quote(value, safe=_UNCHANGED) if self._binding is Binding.NATS else value
+        if self._binding is not Binding.NATS or _AS_IT_IS.fullmatch(value):
+            return value
+        return quote(value, safe=_UNCHANGED)
 
     def _read(self, headers: Mapping[str, str | bytes]) -> dict[str, str]:
         found: dict[str, str] = {}
+        usual = self._usual
         for name, value in headers.items():
-            attribute = self._attribute(name)
+            attribute = usual[name] if name in usual else self._attribute(name)
             if attribute is None:
                 continue
             if attribute in found:
@@ -280,6 +284,8 @@ _SHOWN: Final = 100
 _UNCHANGED: Final = "!#$&'()*+,/:;<=>?@[\\]^`{|}"
 """What is not percent-encoded, beside letters, digits and ``_.-~``: the HTTP binding encodes the
 space, the double quote, the percent sign, and all that is not visible ASCII."""
+_AS_IT_IS: Final = re.compile(r"[!#$&-~]*")
+"""A text of which nothing is to be encoded, as most are: to see that takes less than to encode."""
 
 
 def _form_of(cls: type) -> Form:
@@ -300,6 +306,11 @@ def _is_own(header: str, value: object) -> bool:
     if header == MESSAGE_KIND:
         return type(value) is str and value in (COMMAND, EVENT)
     return type(value) is str and value.isascii() and value.isprintable() and value != ""
+
+
+def _size(value: object) -> int:
+    """Return how many bytes a text has in UTF-8; it is written out only if that may be more."""
+    return len(value) if isinstance(value, str) and value.isascii() else len(_bytes(value))
 
 
 def _bytes(value: object) -> bytes:

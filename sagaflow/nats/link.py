@@ -167,6 +167,8 @@ class Link:
 
         :raises BusError: if the server cannot be reached.
         """
+        if self._client is not None and self._client.is_connected:
+            return self._client  # as with each message: there is nothing to wait for
         async with self.bounded("connect to NATS"):
             return await self._connected()
 

@@ -208,12 +208,15 @@ def test_value_that_does_not_fit_is_named() -> None:
         wire().encode(evolve(pay(), id=no_id))
 
 
-def test_message_is_measured_both_ways() -> None:
-    sent = wire().encode(pay())
-    size = len(sent.body) + sum(len(k) + len(v) for k, v in sent.headers.items())
-    exact, short = wire(max_bytes=size), wire(max_bytes=size - 1)
-    same(exact.decode(sent.headers, exact.encode(pay()).body), pay())
-    for attempt in (lambda: short.encode(pay()), lambda: short.decode(sent.headers, sent.body)):
+@pytest.mark.parametrize("saga", ["order-7", "Bestellung Übergröße"])
+def test_message_is_measured_both_ways_in_bytes(saga: str) -> None:
+    message = evolve(pay(), correlation_id=saga)
+    sent = wire(Binding.PLAIN).encode(message)
+    size = len(sent.body) + sum(len(k.encode()) + len(v.encode()) for k, v in sent.headers.items())
+    exact = wire(Binding.PLAIN, max_bytes=size)
+    short = wire(Binding.PLAIN, max_bytes=size - 1)
+    same(exact.decode(sent.headers, exact.encode(message).body), message)
+    for attempt in (lambda: short.encode(message), lambda: short.decode(sent.headers, sent.body)):
         with pytest.raises(WireError) as caught:
             attempt()
         assert caught.value.reason == WireReason.TOO_LARGE
