@@ -21,11 +21,14 @@ class RetryLater:
     :ivar after: how long from now, at least; after the retry policy's ``max_age`` the message is
         put aside all the same.
     :ivar error: why, in words.
+    :ivar failed: False where a bus gives a message back that no handler has had: it comes again
+        and nothing counts as a failure. What a handler returns counts always.
     :raises TypeError: if *after* is no timedelta.
     """
 
     after: timedelta = field(validator=instance_of(timedelta))
     error: str
+    failed: bool = field(default=True, kw_only=True)
 
 
 @frozen

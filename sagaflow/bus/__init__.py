@@ -6,6 +6,7 @@ from sagaflow._model.verdict import Undeliverable as Undeliverable
 from sagaflow._model.verdict import Verdict as Verdict
 from sagaflow.bus.broker import BrokerBus as BrokerBus
 from sagaflow.bus.memory import MemoryBus as MemoryBus
+from sagaflow.bus.rate import Rate as Rate
 from sagaflow.bus.transport import DeadLetter as DeadLetter
 from sagaflow.bus.transport import Delivery as Delivery
 from sagaflow.bus.transport import Handle as Handle
@@ -20,6 +21,7 @@ __all__ = [
     "Handle",
     "MemoryBus",
     "Outgoing",
+    "Rate",
     "RetryLater",
     "Transport",
     "Undeliverable",

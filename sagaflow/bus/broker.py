@@ -23,6 +23,7 @@ from sagaflow._model.texts import line_of
 from sagaflow.bus.bus_settings import check_service, check_times
 from sagaflow.bus.causation import current_handling, envelope_of
 from sagaflow.bus.dispatcher import Dispatcher
+from sagaflow.bus.reception import Reception
 from sagaflow.bus.subscribing import SubscribingBus
 from sagaflow.bus.transport import DeadLetter, Outgoing, Transport
 from sagaflow.bus.wire import MOST_BYTES, Wire
@@ -78,7 +79,8 @@ class BrokerBus(SubscribingBus):
         max_bytes: int = MOST_BYTES,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__()
+        self._clock: Clock = clock or SystemClock()
+        super().__init__(self._clock)
         check_service(service)
         if unhandled not in {"dead_letter", "accept"}:
             raise ValueError(f"unhandled must be 'dead_letter' or 'accept', not {unhandled!r}")
@@ -87,12 +89,12 @@ class BrokerBus(SubscribingBus):
         check_times(handler_timeout=handler_timeout, shutdown_timeout=shutdown_timeout)
         self._transport = transport
         self._service = service
-        self._concurrency = concurrency
+        self._in_hand = concurrency
         self._shutdown_timeout = shutdown_timeout
-        self._clock: Clock = clock or SystemClock()
         self._wire = Wire(
             messages, binding=transport.binding, source=f"/{service}", max_bytes=max_bytes
         )
+        self._reception = Reception(concurrency)
         self._dispatcher = Dispatcher(
             service=service,
             wire=self._wire,
@@ -102,6 +104,7 @@ class BrokerBus(SubscribingBus):
             clock=self._clock,
             timeout=handler_timeout,
             accepts_unhandled=unhandled == "accept",
+            reception=self._reception,
         )
         self._new_id = Unique()
         self._subscriptions.check = self._wire.check_registered
@@ -135,6 +138,8 @@ class BrokerBus(SubscribingBus):
             with anyio.CancelScope(shield=True):
                 await self._transport.aclose()
             raise
+        self._subscriptions.is_open = False
+        self._in_hand = self._reception.open(self._subscriptions.limited())
         self._tasks = await anyio.create_task_group().__aenter__()
         self._taking = anyio.CancelScope()
         self._tasks.start_soon(self._run, self._taking, name=f"bus of {self._service}")
@@ -147,8 +152,7 @@ class BrokerBus(SubscribingBus):
         traceback: TracebackType | None,
     ) -> None:
         assert self._tasks is not None  # noqa: S101 - __aenter__ has run
-        self._stopping.set()
-        self._changed.set()
+        self._stop()
         if exc is not None:
             self._tasks.cancel_scope.cancel()
         self._tasks.cancel_scope.deadline = (
@@ -232,8 +236,7 @@ class BrokerBus(SubscribingBus):
         """
         if self._taking is None or self._tasks is None:
             raise SagaflowError("a bus is drained within its `async with` block")
-        self._stopping.set()
-        self._changed.set()
+        self._stop()
         with anyio.move_on_after(self._shutdown_timeout.total_seconds()):
             await self._taken.wait()
         self._taking.cancel()
@@ -281,6 +284,12 @@ class BrokerBus(SubscribingBus):
         """
         await self._transport.ping()
 
+    def _stop(self) -> None:
+        """Take no more messages; those that wait for their turn go back."""
+        self._stopping.set()
+        self._changed.set()
+        self._reception.close()
+
     def _names(self) -> frozenset[str]:
         types = self._subscriptions.message_types()
         return frozenset(name for one in types for name in self._wire.names_for(one))
@@ -320,7 +329,7 @@ class BrokerBus(SubscribingBus):
                     tasks.start_soon(self._announce_changes)
                     await self._transport.consume(
                         self._dispatcher.handle,
-                        concurrency=self._concurrency,
+                        concurrency=self._in_hand,
                         stopping=self._stopping,
                     )
                     tasks.cancel_scope.cancel()

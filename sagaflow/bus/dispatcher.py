@@ -21,6 +21,7 @@ from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.verdict import ACCEPTED, RetryLater, Undeliverable, Verdict
 from sagaflow.bus.causation import current_handling, id_by_place
 from sagaflow.bus.delivery_verdicts import verdict_on_failure, verdict_on_results
+from sagaflow.bus.reception import NoTurnError, Reception
 from sagaflow.bus.replies import reply_of
 from sagaflow.bus.subscriptions import Subscription, Subscriptions
 from sagaflow.bus.transport import Delivery
@@ -59,6 +60,7 @@ class Dispatcher:
     :ivar publish: publishes a handler's reply.
     :ivar timeout: how long one handler may take for one message.
     :ivar accepts_unhandled: whether a message that no saga has a use for counts as dealt with.
+    :ivar reception: where messages wait for handlers that have limits.
     """
 
     service: str
@@ -69,6 +71,7 @@ class Dispatcher:
     clock: Clock
     timeout: timedelta
     accepts_unhandled: bool
+    reception: Reception
     random: Callable[[], float] = field(default=random)
 
     async def handle(self, delivery: Delivery) -> Verdict:
@@ -84,24 +87,40 @@ class Dispatcher:
             logger.warning(message, self.service, exc, extra=about())
             return Undeliverable(exc.reason, exc.detail)
         takers = self.subscriptions.takers(type(envelope.body)).subscriptions
+        try:
+            verdict = await self._judged(delivery, envelope, takers)
+        except NoTurnError as exc:
+            return RetryLater(exc.after, "it waits for its turn", failed=False)
+        return self._told(verdict, envelope)
+
+    async def _judged(
+        self, delivery: Delivery, envelope: Envelope[object], takers: tuple[Subscription, ...]
+    ) -> Verdict:
+        """Have a message handled by its handlers, and return what becomes of it.
+
+        :raises NoTurnError: if one of them has too many other messages.
+        """
         verdicts, errors = list[Verdict](), list[Exception]()
+        since = delivery.since
         if not takers:
             name = type(envelope.body).__name__
             errors.append(BusError(f"{self.service} has no handler for {name}"))
-        for subscription in takers:
-            try:
-                verdicts.append(await self._call(subscription, envelope))
-            except BaseException as exc:  # noqa: BLE001 - the delivery is tried again
-                errors.append(failure(exc))
+        with self.reception.visit(takers) as visit:
+            for subscription in takers:
+                try:
+                    async with visit.turn(subscription):
+                        if not delivery.attempts and not verdicts and not errors:
+                            since = self.clock.now()  # that it has waited is no failure
+                        verdicts.append(await self._call(subscription, envelope))
+                except NoTurnError:
+                    raise
+                except BaseException as exc:  # noqa: BLE001 - the delivery is tried again
+                    errors.append(failure(exc))
         now = self.clock.now()
         if not errors:
-            verdict = verdict_on_results(verdicts, delivery.since, now, self.retry)
-            return self._told(verdict, envelope)
+            return verdict_on_results(verdicts, since, now, self.retry)
         error = errors[0] if len(errors) == 1 else ExceptionGroup("several handlers failed", errors)
-        verdict = verdict_on_failure(
-            error, delivery.attempts, delivery.since, now, self.retry, self.random()
-        )
-        return self._told(verdict, envelope)
+        return verdict_on_failure(error, delivery.attempts, since, now, self.retry, self.random())
 
     async def _call(self, subscription: Subscription, envelope: Envelope[object]) -> Verdict:
         """Have one handler deal with a message, and publish its reply.

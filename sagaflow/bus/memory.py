@@ -11,13 +11,16 @@ import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 from attrs import define
 
-from sagaflow._concurrency.cancellation import failure
+from sagaflow._concurrency.cancellation import failure, is_cancelled
+from sagaflow._model.clock import Clock, SystemClock
 from sagaflow._model.envelope import COMMAND, MESSAGE_KIND, Envelope, current_envelope
 from sagaflow._model.errors import BusError, NoHandlerError
 from sagaflow._model.ids import MessageId, SagaId, Unique
 from sagaflow.bus.causation import current_handling, envelope_of, id_by_place
 from sagaflow.bus.replies import reply_of
 from sagaflow.bus.subscribing import SubscribingBus
+from sagaflow.bus.subscriptions import Subscription
+from sagaflow.bus.turns import Turns
 
 _Key = tuple[type, SagaId]
 
@@ -30,6 +33,8 @@ class _Delivery:
     """A message on its way, and the messages that its handlers have published.
 
     :ivar handler: the name of the handler that is being called.
+    :ivar postponed: what a handler with limits has published, to be handled when its turn has
+        ended; None while no such handler is called.
     :ivar published: how many messages each of the handlers has published without an id.
     :ivar parent: the message whose handler has published this one; None if no handler did.
     :ivar unsettled: how many of these messages have not been handled yet.
@@ -45,6 +50,7 @@ class _Delivery:
     turn: anyio.Event | None = None
     handler: str = ""
     published: dict[str, int] | None = None
+    postponed: deque[_Delivery] | None = None
 
     def id_of_next(self) -> str:
         """Return the id of the next message that the handler publishes without one."""
@@ -79,11 +85,14 @@ class MemoryBus(SubscribingBus):
     published; messages of different ids at the same time. `publish` returns once the message has
     been handled, together with everything that its handlers published, and raises what they raise:
     a message that is removed from an outbox then has really been dealt with, also if the process
-    dies later. Within a handler, `publish` only queues a message that has to wait for its turn.
+    dies later. Within a handler, `publish` only queues a message that has to wait for its turn;
+    within a handler that has limits it queues every message, as it might wait for this handler.
+
+    :param clock: where the time comes from by which a `Rate` is kept.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        super().__init__(clock or SystemClock())
         self._queues: dict[_Key, deque[_Delivery]] = {}
         self._until_pause = _TURNS
         self._new_id = Unique()
@@ -145,14 +154,17 @@ class MemoryBus(SubscribingBus):
                 parent.unsettled += 1
             else:
                 parent = None  # a task that has outlived its delivery publishes on its own
-        await self._deliver(_Delivery(envelope, parent))
+        delivery = _Delivery(envelope, parent)
+        if parent is None or parent.postponed is None:
+            await self._deliver(delivery)
+        else:
+            self._postpone(parent.postponed, delivery)
 
     async def _deliver(self, delivery: _Delivery) -> None:
-        correlation_id = delivery.envelope.correlation_id
-        if correlation_id is None:
+        key = _key_of(delivery)
+        if key is None:
             await self._handle(delivery)
         else:
-            key = (type(correlation_id), correlation_id)
             queue = self._queues.get(key)
             if queue is None:
                 self._queues[key] = deque((delivery,))
@@ -236,7 +248,12 @@ class MemoryBus(SubscribingBus):
             for subscription in takers.subscriptions:
                 delivery.handler = subscription.name
                 try:
-                    result = subscription.handler(envelope if subscription.envelope else body)
+                    if subscription.turns is not None:
+                        result = await self._call_in_turn(
+                            subscription, subscription.turns, delivery
+                        )
+                    else:
+                        result = subscription.handler(envelope if subscription.envelope else body)
                     if result is not None and inspect.isawaitable(result):
                         if not subscription.waits:
                             self._subscriptions.note_that_it_waits(subscription)
@@ -255,3 +272,61 @@ class MemoryBus(SubscribingBus):
             delivery.settle(ExceptionGroup(group, errors))
         else:
             delivery.settle(errors[0] if errors else None)
+
+    # Handlers with limits
+
+    async def _call_in_turn(
+        self, subscription: Subscription, turns: Turns, delivery: _Delivery
+    ) -> object:
+        """Call a handler when it is its turn, and have what it has published handled after that.
+
+        Whatever is handled within a turn could wait for a turn of the same handler.
+        """
+        postponed = deque[_Delivery]()
+        given: object = delivery.envelope if subscription.envelope else delivery.envelope.body
+        try:
+            async with turns.take() as begin:
+                begin()
+                delivery.postponed = postponed
+                result: object = subscription.handler(given)
+                if inspect.isawaitable(result):
+                    result = await result
+        finally:
+            delivery.postponed = None
+            try:
+                while postponed and not is_cancelled():
+                    await self._handle_postponed(postponed.popleft())
+            finally:
+                for one in postponed:
+                    self._give_up(one)
+        return result
+
+    def _postpone(self, postponed: deque[_Delivery], delivery: _Delivery) -> None:
+        """Keep a message for later, with its place among those of its correlation id."""
+        key = _key_of(delivery)
+        queue = None if key is None else self._queues.get(key)
+        if queue is not None:
+            queue.append(delivery)  # whoever attends the queue handles it
+            return
+        if key is not None:
+            self._queues[key] = deque((delivery,))
+        postponed.append(delivery)
+
+    async def _handle_postponed(self, delivery: _Delivery) -> None:
+        key = _key_of(delivery)
+        if key is None:
+            await self._handle(delivery)
+        else:
+            await self._attend(key, delivery)
+
+    def _give_up(self, delivery: _Delivery) -> None:
+        key = _key_of(delivery)
+        if key is not None:
+            self._queues[key].remove(delivery)
+            self._pass_on(key)
+        delivery.settle(BusError("the delivery was cancelled"))
+
+
+def _key_of(delivery: _Delivery) -> _Key | None:
+    correlation_id = delivery.envelope.correlation_id
+    return None if correlation_id is None else (type(correlation_id), correlation_id)

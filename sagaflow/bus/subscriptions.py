@@ -11,6 +11,8 @@ from typing import Any, Final, cast
 from attrs import define, field, frozen
 
 from sagaflow._model.errors import BusError
+from sagaflow.bus.rate import Terms
+from sagaflow.bus.turns import MakeTurns, Turns
 
 _PLAIN: Final[tuple[type[object], ...]] = (BuiltinFunctionType, FunctionType, MethodType)
 
@@ -21,6 +23,7 @@ class Subscription:
 
     :ivar name: the same in every process that runs this program.
     :ivar waits: whether the handler may wait for something; a plain function does not.
+    :ivar turns: what it waits for before it is called; None if it has no limits.
     """
 
     message_type: type
@@ -28,6 +31,7 @@ class Subscription:
     envelope: bool
     name: str
     waits: bool
+    turns: Turns | None = None
 
 
 @frozen
@@ -45,19 +49,32 @@ class Takers:
 class Subscriptions:
     """The subscriptions of one bus.
 
+    :ivar make_turns: makes the turns of a subscription that has limits.
     :ivar check: called with the class of a new subscription; raises if its messages cannot come.
     :ivar on_change: called after each change.
+    :ivar is_open: whether a subscription with limits may be added.
     """
 
+    make_turns: MakeTurns
     check: Callable[[type], object] | None = None
     on_change: Callable[[], None] | None = None
+    is_open: bool = True
     _all: list[Subscription] = field(factory=list[Subscription], init=False)
     _takers: dict[type, Takers] = field(factory=dict[type, Takers], init=False)
 
-    def add(self, message_type: object, handler: object, *, envelope: bool) -> object:
+    def add(
+        self,
+        message_type: object,
+        handler: object,
+        *,
+        envelope: bool,
+        rate: object = None,
+        concurrency: object = None,
+    ) -> object:
         """Add a handler for messages of a class and its subclasses; return the handler.
 
-        :raises BusError: if *message_type* is no class, or *handler* is no callable.
+        :raises BusError: if *message_type* is no class, *handler* is no callable, *rate* or
+            *concurrency* is no limit, or there is one and limits come too late.
         :raises WireError: if no such message can come, since the class is not registered.
         """
         if not isinstance(message_type, type):
@@ -71,7 +88,18 @@ class Subscriptions:
         kind: type[object] = type(handler)
         waits = inspect.iscoroutinefunction(handler) or kind not in _PLAIN
         name = self._new_name(handler)
-        self._all.append(Subscription(message_type, handler, envelope, name, waits))
+        where = f"subscribe({message_type.__name__}, {name})"
+        terms = Terms.of(where, rate, concurrency)
+        turns = None
+        if terms is not None:
+            if not self.is_open:
+                raise BusError(
+                    f"{where} has limits and the bus is open: subscribe with rate= or concurrency= "
+                    "before `async with bus`, since the bus makes room for what waits"
+                )
+            turns = self.make_turns(f"{message_type.__module__}.{where}", terms)
+            waits = True
+        self._all.append(Subscription(message_type, handler, envelope, name, waits, turns))
         self._has_changed()
         return handler
 
@@ -83,6 +111,10 @@ class Subscriptions:
     def message_types(self) -> tuple[type, ...]:
         """Return the classes that somebody subscribes to, each once."""
         return tuple(dict.fromkeys(known.message_type for known in self._all))
+
+    def limited(self) -> int:
+        """Return how many subscriptions have limits."""
+        return sum(known.turns is not None for known in self._all)
 
     def takers(self, message_type: type) -> Takers:
         """Return the handlers for messages of a class; kept until a subscription changes."""

@@ -116,10 +116,12 @@ class Transport(ABC):
 
         Messages of one key are handled one after another, in the order in which they were
         published, whatever number of processes the service has; a message that is to be retried
-        holds up those behind it of its key, and no others. A delivery that is cancelled is given
-        back, and is handed out again without counting as an attempt that failed.
+        holds up those behind it of its key, and no others. A delivery that is cancelled, or whose
+        verdict is a `RetryLater` that is not ``failed``, is given back, and is handed out again
+        without counting as an attempt that failed.
 
-        :param concurrency: how many messages are handled at the same time, at most.
+        :param concurrency: how many messages are handed to *handle* at the same time, at most. Some
+            of them may wait there; their claims are kept like those of the others.
         :param stopping: once it is set, no further message is taken, and this returns when what was
             taken is settled.
         :raises BusError: if the broker cannot be reached; the caller tries again later.

@@ -73,7 +73,8 @@ class Hold:
         )
         now = self.clock.now()
         if isinstance(verdict, RetryLater):
-            self._failing = failing_of(message, attempts + 1, since)
+            if verdict.failed:
+                self._failing = failing_of(message, attempts + 1, since)
             self._until = now + verdict.after
             return False
         if isinstance(verdict, Undeliverable):

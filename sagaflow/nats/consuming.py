@@ -268,11 +268,11 @@ class Consuming:
     async def _deal_with(self, lane: Lane, message: Waiting) -> bool:
         """Have a message handled until it is settled; tell whether it is: the lane may end."""
         headers = own_headers(message.headers)
-        failures = lane.failing.get(message.number) or Failures(0, self.clock.now())
         while True:
             async with self._limiter:
                 if lane.ending.is_set():
                     return False
+                failures = lane.failing.get(message.number) or Failures(0, self.clock.now())
                 verdict = await self.handle(
                     Delivery(
                         headers=headers,
@@ -284,8 +284,9 @@ class Consuming:
             failures = Failures(failures.attempts + 1, failures.since)
             if not isinstance(verdict, RetryLater):
                 break
-            lane.failing[message.number] = failures
-            await self._note_failing(lane)
+            if verdict.failed:
+                lane.failing[message.number] = failures
+                await self._note_failing(lane)
             with anyio.move_on_after(verdict.after.total_seconds()):
                 await lane.ending.wait()
         if isinstance(verdict, Undeliverable) and not await self._store(

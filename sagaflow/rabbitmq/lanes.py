@@ -149,9 +149,10 @@ class Session:
         """Handle a message until it is settled; tell whether it is."""
         content, memory = received.content, self.memory
         failure = memory.failures.get(content.id)
+        until = None if failure is None else failure.until
         while True:
-            if failure is not None:
-                with anyio.CancelScope(deadline=failure.until):
+            if until is not None:
+                with anyio.CancelScope(deadline=until):
                     await self._ending.wait()
             if self._ending.is_set():
                 return False
@@ -180,7 +181,11 @@ class Session:
                         await self.settles.accept(received)
                     memory.failures.pop(content.id, None)
                     return True
-                after, attempts = verdict.after, attempts + 1
+                after = verdict.after
+                if not verdict.failed:
+                    until = anyio.current_time() + after.total_seconds()
+                    continue
+                attempts += 1
             except BusError as exc:
                 after = _PAUSE
                 message = "%s: a message could not be settled: %s"

@@ -89,6 +89,10 @@ def outcome_of(entry: Entry, verdict: Verdict, begun: datetime, now: datetime) -
     if isinstance(verdict, RetryLater):
         # Rounded up: what is due in the same millisecond would be due at once.
         after = -int(-verdict.after.total_seconds() * 1000 // 1)
+        if not verdict.failed:
+            attempts = entry.attempts
+            began = "" if entry.since is None else _milliseconds(entry.since)
+            return Outcome(entry, ("retry", *what, max(after, 1), attempts, began, ""))
         since = _milliseconds(entry.since or begun)
         return Outcome(entry, ("retry", *what, max(after, 1), attempts, since, ""))
     if isinstance(verdict, Undeliverable):

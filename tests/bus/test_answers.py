@@ -24,6 +24,7 @@ from sagaflow import (
 from sagaflow.bus import Accepted, RetryLater, Undeliverable
 from sagaflow.bus.causation import id_by_place
 from sagaflow.bus.subscriptions import Subscriptions
+from sagaflow.bus.turns import OwnTurns
 from sagaflow.exceptions import BusError
 from sagaflow.testing import ManualClock
 
@@ -219,7 +220,7 @@ def test_names_of_handlers_are_those_of_their_code() -> None:
 
     def first(command: Pay, at: int = 0) -> None: ...
 
-    known = Subscriptions()
+    known = Subscriptions(lambda name, terms: OwnTurns(terms, ManualClock()))
     handlers: list[Any] = [
         first,
         partial(partial(first, at=1), at=2),

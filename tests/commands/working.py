@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -126,6 +127,30 @@ def slow(worker: Worker) -> None:
         while not await to_thread.run_sync(is_written, "go on"):
             await anyio.sleep(0.02)
         await to_thread.run_sync(is_first, f"ended {command.order_id}")
+
+
+def alone(worker: Worker) -> None:
+    """Who charges an order is alone with that, in all processes; the first one is killed there."""
+    worker.messages = MESSAGES
+
+    @worker.bus.subscribe(Charge, concurrency=1)
+    async def pay(command: Charge) -> None:
+        await to_thread.run_sync(charge_alone, command.order_id)
+
+
+def charge_alone(order_id: str) -> None:
+    """Write down if somebody else is there."""
+    me = os.getpid()
+    if not is_first("inside"):
+        notes().insert_one({"note": "overlap", "pid": me})
+    if is_first("killed"):
+        notes().insert_one({"note": "begun", "pid": me})
+        time.sleep(0.2)  # so that somebody could come
+        notes().delete_one({"_id": "inside"})
+        os.kill(me, signal.SIGKILL)
+    time.sleep(0.02)
+    notes().insert_one({"note": "ended", "pid": me, "order": order_id})
+    notes().delete_one({"_id": "inside"})
 
 
 class Killing(Observer):

@@ -37,6 +37,7 @@ from sagaflow import (
     redact,
 )
 from sagaflow._definition.table import TransitionTable
+from sagaflow.bus import Rate
 from sagaflow.testing import AsyncSagaTest, Participant, SagaTest, containing, in_any_order
 
 
@@ -348,3 +349,17 @@ async def test_a_saga_in_a_coroutine() -> None:
     test = AsyncSagaTest(Order)
     assert_type(await test.when(Paid("o-1", "t-1")), AsyncSagaTest[Order])
     test.then(lambda saga: saga.total > 3)
+
+
+def limits(bus: MemoryBus) -> None:
+    rate = Rate(50, per=timedelta(seconds=1))
+
+    @bus.subscribe(Placed, rate=rate, concurrency=8)
+    async def reply(message: Placed) -> Paid:
+        return Paid(message.order_id, "t-1")
+
+    @bus.subscribe(Placed, envelope=True, rate=rate)
+    def note(message: Envelope[Placed]) -> None: ...
+
+    taken = bus.subscribe(Placed, print, concurrency=1)
+    assert_type(taken(Placed("1", Decimal(1))), None)

@@ -10,10 +10,13 @@ mypy, too, and stops there.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from attrs import frozen
 
 from sagaflow import (
     Context,
+    MemoryBus,
     MemoryRepository,
     Orchestrator,
     RetryPolicy,
@@ -26,6 +29,7 @@ from sagaflow import (
     initially,
     migrates,
 )
+from sagaflow.bus import Rate
 from sagaflow.testing import AsyncSagaTest, SagaTest
 
 
@@ -315,3 +319,11 @@ async def test_a_saga_in_a_coroutine() -> None:
     test.when(Placed("o-1"))  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
     test.when(Placed("o-1")).then()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     await test.then()  # type: ignore[func-returns-value, misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+def limits(bus: MemoryBus) -> None:
+    bus.subscribe(Placed, print, rate=50)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    bus.subscribe(Placed, print, concurrency=1.5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    bus.subscribe(Placed, print, Rate(50, per=timedelta(seconds=1)))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    Rate(50, per=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Rate(50, timedelta(seconds=1))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

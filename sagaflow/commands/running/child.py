@@ -1,23 +1,28 @@
 """One of several worker processes: ``python -m sagaflow.commands.running.child FILE``.
 
 Its parent writes the name of the process and the settings to its standard input, reads how the
-process is from its standard output, and lends it its own output as another file. When the parent
-ends, for whatever reason, the input is closed, and so the process ends.
+process is from its standard output, and lends it its own output as another file. On the same way
+the process asks for turns of handlers with limits. When the parent ends, for whatever reason, the
+input is closed, and so the process ends.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from threading import Thread
 from typing import Final
 
 import anyio
+from anyio.from_thread import BlockingPortal
+from attrs import define
 
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.log import about, get_logger
+from sagaflow.commands.running.desk import Caller
 from sagaflow.commands.running.process import logged, run_worker
 from sagaflow.commands.running.serving import Serving
 from sagaflow.commands.running.settings import Settings
@@ -43,12 +48,14 @@ def main(output: int) -> int:
     owner, line = _line(), _line()
     if not line.endswith(b"\n"):
         return 1  # the parent has ended while it wrote
-    Thread(target=_end_with_parent, daemon=True).start()
+    caller = Caller(partial(os.write, reports))
+    heard = _Heard(caller.hear)
+    Thread(target=_listen, args=(heard,), daemon=True).start()
     settings = Settings.of_json(line)
 
     @asynccontextmanager
     async def telling(serving: Serving) -> AsyncGenerator[None]:
-        async with anyio.create_task_group() as tasks:
+        async with BlockingPortal() as heard.portal, anyio.create_task_group() as tasks:
             tasks.start_soon(_tell, serving, reports)
             yield
             tasks.cancel_scope.cancel()
@@ -56,7 +63,7 @@ def main(output: int) -> int:
     name = owner.decode().strip()
     with keeping_secrets(), logged(settings, name):
         try:
-            run_worker(settings, name, telling)
+            run_worker(settings, name, telling, caller.turns)
         except SagaflowError as exc:
             logger.error("%s", exc, extra=about())  # noqa: TRY400 - it is one line
             return WRONG
@@ -86,8 +93,23 @@ def _line() -> bytes:
     return line
 
 
-def _end_with_parent() -> None:
-    os.read(0, 1)  # the parent says nothing more
+@define
+class _Heard:
+    """What the parent says.
+
+    :ivar portal: the way to the event loop, from when anything can have been asked.
+    """
+
+    hear: Callable[[bytes], object]
+    portal: BlockingPortal | None = None
+
+
+def _listen(heard: _Heard) -> None:
+    """Hand on what the parent says, and end this process with the parent."""
+    while line := _line():
+        with suppress(RuntimeError):  # the worker is ending, and nobody waits for a turn
+            if heard.portal is not None:
+                heard.portal.start_task_soon(heard.hear, line)
     end_now(1)
 
 

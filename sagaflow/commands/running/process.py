@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 import anyio
 
 from sagaflow._concurrency.groups import cause_of
+from sagaflow.bus.turns import MakeTurns
 from sagaflow.commands.running.logs import logging_to
 from sagaflow.commands.running.serving import Application, Serving
 from sagaflow.commands.running.settings import Settings
@@ -34,17 +35,20 @@ def logged(settings: Settings, owner: str) -> Generator[None]:
         yield
 
 
-def run_worker(settings: Settings, owner: str, beside: Beside) -> None:
+def run_worker(
+    settings: Settings, owner: str, beside: Beside, make_turns: MakeTurns | None = None
+) -> None:
     """Run a worker in this process until a signal ends it.
 
     :param owner: the name of this process.
+    :param make_turns: gives the turns of handlers with limits; None if it is the only process.
     :raises SagaflowError: if the worker cannot be set up.
     :raises BaseExceptionGroup: if it fails for a reason that nobody foresaw.
     """
     application = Application.of(settings)
 
     async def main() -> None:
-        serving = Serving(settings, owner, application)
+        serving = Serving(settings, owner, application, make_turns)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop_on_signal, serving.stop, end_now)
             async with beside(serving):

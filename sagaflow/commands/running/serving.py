@@ -17,6 +17,8 @@ from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.services import svcs
 from sagaflow.bus.broker import BrokerBus
+from sagaflow.bus.subscribing import share_turns
+from sagaflow.bus.turns import MakeTurns
 from sagaflow.commands.running.applying import apply
 from sagaflow.commands.running.buses import bus_at
 from sagaflow.commands.running.owners import owning
@@ -60,12 +62,14 @@ class Serving:
     """A worker of this process.
 
     :ivar owner: the name of this process.
+    :ivar make_turns: gives the turns of handlers with limits; None if it is the only process.
     :ivar progress: how far the worker has come, for whoever asks for its health.
     """
 
     settings: Settings
     owner: str
     application: Application
+    make_turns: MakeTurns | None = None
     progress: Progress = field(factory=Progress, init=False)
     _stopping: anyio.Event = field(factory=anyio.Event, init=False)
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
@@ -154,7 +158,7 @@ class Serving:
         kind = bus_at(settings.bus, repository)
 
         def make(messages: Mapping[str, type]) -> BrokerBus:
-            return kind(
+            bus = kind(
                 service=settings.service,
                 messages=messages,
                 retry=RetryPolicy(max_age=settings.retry_for),
@@ -164,6 +168,9 @@ class Serving:
                 unhandled=settings.unhandled,
                 owner=self.owner,
             )
+            if self.make_turns is not None:
+                share_turns(bus, self.make_turns)
+            return bus
 
         return make
 

@@ -20,6 +20,7 @@ from sagaflow._engine.backoff import bound
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.log import about, get_logger
 from sagaflow.commands.running.child import WRONG
+from sagaflow.commands.running.desk import Desk, Window
 from sagaflow.commands.running.health import Address, answering
 from sagaflow.commands.running.settings import Settings
 from sagaflow.commands.running.status import Report
@@ -45,7 +46,9 @@ def supervise(settings: Settings, processes: int, health: Address | None) -> Non
     """
 
     async def main() -> None:
-        crew = _Crew([Member(settings, f"{settings.owner}-{n + 1}") for n in range(processes)])
+        desk = Desk()
+        names = [f"{settings.owner}-{n + 1}" for n in range(processes)]
+        crew = _Crew([Member(settings, name, desk) for name in names])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop_on_signal, crew.stop, crew.end)
             async with answering(health, crew.report):
@@ -66,11 +69,13 @@ class Member:
     """A worker process, which is another one each time it is started.
 
     :ivar owner: its name, the same each time.
+    :ivar desk: where it takes its turns.
     :ivar has_been_ready: whether it was ready at any time.
     """
 
     settings: Settings
     owner: str
+    desk: Desk
     process: Process | None = field(default=None, init=False)
     has_been_ready: bool = field(default=False, init=False)
     _said: Report | None = field(default=None, init=False)
@@ -99,15 +104,21 @@ class Member:
             with suppress(anyio.BrokenResourceError):  # it has ended, and its status says how
                 lines = f"{self.owner}\n{self.settings.to_json()}\n"
                 await process.stdin.send(lines.encode())
-            await self._listen(BufferedByteReceiveStream(process.stdout))
+            async with anyio.create_task_group() as tasks:
+                window = Window(self.desk, process.stdin.send, tasks)
+                await self._listen(BufferedByteReceiveStream(process.stdout), window)
+                tasks.cancel_scope.cancel()  # it has ended, and with it what it had taken
             status = await process.wait()
         self.process = self._said = None
         return status
 
-    async def _listen(self, reports: BufferedByteReceiveStream) -> None:
+    async def _listen(self, reports: BufferedByteReceiveStream, window: Window) -> None:
         with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
             while True:
-                self._said = Report.of_json(await reports.receive_until(b"\n", _LONGEST_REPORT))
+                line = await reports.receive_until(b"\n", _LONGEST_REPORT)
+                if window.hear(line):
+                    continue
+                self._said = Report.of_json(line)
                 self._said_at = anyio.current_time()
                 self.has_been_ready = self.has_been_ready or self._said.ready
 

@@ -41,6 +41,9 @@ FOUND: list[tuple[type[wrong.Mistaken], str]] = [
     (wrong.SubscribesOnlyOnce, "handler_may_be_subscribed_later"),
     (wrong.BreaksOffHandlers, "bus_that_closes_lets_its_handlers_end"),
     (wrong.KeepsNoLimit, "sagas_are_handled_at_the_same_time_up_to_the_limit"),
+    (wrong.CountsWaitingAsFailing, "message_that_waits_for_its_turn_holds_up_no_other"),
+    (wrong.HandsOutOneAtATime, "message_that_waits_for_its_turn_holds_up_no_other"),
+    (wrong.LosesWhatWaits, "message_that_waits_for_its_turn_is_given_back_at_the_end"),
 ]
 ALL = sorted({promised for _, promised in FOUND})
 

@@ -150,3 +150,25 @@ class BreaksOffHandlers(Mistaken):
 class KeepsNoLimit(Mistaken):
     async def consume(self, handle: Handle, *, concurrency: int, stopping: anyio.Event) -> None:
         await super().consume(handle, concurrency=concurrency * 100, stopping=stopping)
+
+
+class CountsWaitingAsFailing(Mistaken):
+    async def handled(self, handle: Handle, delivery: Delivery) -> Verdict:
+        verdict = await handle(delivery)
+        if isinstance(verdict, RetryLater):
+            return RetryLater(verdict.after, verdict.error)
+        return verdict
+
+
+class HandsOutOneAtATime(Mistaken):
+    """So that one that waits for its turn keeps others from being handled."""
+
+    async def consume(self, handle: Handle, *, concurrency: int, stopping: anyio.Event) -> None:
+        await super().consume(handle, concurrency=1, stopping=stopping)
+
+
+class LosesWhatWaits(Mistaken):
+    async def handled(self, handle: Handle, delivery: Delivery) -> Verdict:
+        verdict = await handle(delivery)
+        is_waiting = isinstance(verdict, RetryLater) and not verdict.failed
+        return ACCEPTED if is_waiting else verdict
