@@ -37,7 +37,7 @@ RESULTS = ROOT / ".nox" / "results"
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 SUPPORTED = nox.project.python_versions(PYPROJECT)
-EXTRAS = ("cli", "embedded", "nats", "otel", "rabbitmq", "redis", "trio")
+EXTRAS = ("cli", "embedded", "kafka", "nats", "otel", "rabbitmq", "redis", "trio")
 PACKAGES = ("sagaflow", "_sagaflow_pytest")
 LOWEST_COVERAGE = 95
 # What takes most of the time and differs least from version to version runs on the newest one:
@@ -57,7 +57,7 @@ PROOFS = (
 )
 PROGRAMS = ("tests/commands", "tests/examples")
 # The newest Python has the newest clients, the oldest one the oldest.
-BROKERS = ("tests/bus/nats", "tests/bus/rabbitmq", "tests/bus/redis")
+BROKERS = ("tests/bus/kafka", "tests/bus/nats", "tests/bus/rabbitmq", "tests/bus/redis")
 # The newest Python runs with every store, the others with two: each driver has two Pythons.
 STORES = "trio-memory,asyncio-pymongo-async"
 OLDEST_STORES = "asyncio-motor,trio-pymongo-threads"

@@ -23,7 +23,7 @@ FLOORS: list[set[str]] = [
     {"_codec", "_engine"},
     {"abc", "diagrams", "inspection", "observing"},
     {"_runtime", "bus", "memory", "otel"},
-    {"mongo", "nats", "orchestrator", "rabbitmq", "redis", "worker"},
+    {"kafka", "mongo", "nats", "orchestrator", "rabbitmq", "redis", "worker"},
     {"", "testing"},
     {"demo"},
     {"commands"},
@@ -33,6 +33,7 @@ FLOORS: list[set[str]] = [
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 DRIVERS = {
     **dict.fromkeys(("pymongo", "motor", "secantus", "secantusdb"), "mongo"),
+    "confluent_kafka": "kafka",
     "nats": "nats",
     "pika": "rabbitmq",
     "redis": "redis",
@@ -45,7 +46,7 @@ KNOW_ASYNCIO = ("_concurrency.cancellation", "_concurrency.single_cancellation")
 """Of the core only: anyio does not tell what `asyncio.Task.cancel` has asked for, and cancels more
 often than clients written for asyncio bear."""
 MOST_FLOORS = 12
-MOST_ENTRIES = 28
+MOST_ENTRIES = 29
 """Directly in the package, those for Python and for checkers included."""
 
 

@@ -19,6 +19,7 @@ import sagaflow.bus
 import sagaflow.bus.wire
 import sagaflow.diagrams
 import sagaflow.exceptions
+import sagaflow.kafka
 import sagaflow.mongo
 import sagaflow.nats
 import sagaflow.observing
@@ -62,6 +63,7 @@ MODULES = [
     sagaflow.bus,
     sagaflow.diagrams,
     sagaflow.exceptions,
+    sagaflow.kafka,
     sagaflow.mongo,
     sagaflow.nats,
     sagaflow.rabbitmq,
@@ -99,6 +101,7 @@ NAMES: list[tuple[ModuleType, str]] = [
     (sagaflow.abc, "MessageId SagaId"),
     (sagaflow.bus.wire, "Wire WireMessage WireReason Binding"),
     (sagaflow.diagrams, "Diagram Trail Step diagram_of trail_of to_mermaid to_dot to_svg"),
+    (sagaflow.kafka, "KafkaBus"),
     (sagaflow.mongo, "MongoBus MongoRepository"),
     (sagaflow.nats, "NatsBus"),
     (sagaflow.rabbitmq, "RabbitBus"),

@@ -15,6 +15,7 @@ import sagaflow.bus
 import sagaflow.bus.wire
 import sagaflow.diagrams
 import sagaflow.exceptions
+import sagaflow.kafka
 import sagaflow.mongo
 import sagaflow.nats
 import sagaflow.observing
@@ -32,6 +33,7 @@ MODULES = [
     sagaflow.bus,
     sagaflow.bus.wire,
     sagaflow.diagrams,
+    sagaflow.kafka,
     sagaflow.mongo,
     sagaflow.nats,
     sagaflow.observing,

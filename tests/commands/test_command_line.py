@@ -80,6 +80,7 @@ def test_what_is_not_said_is_asked_for(arguments: tuple[str, ...]) -> None:
         ("nats://t0ken@h:4222", {"t0ken"}),
         ("nats://user:pw@h:4222,nats://user:other@g:4222", {"pw", "other"}),
         ("redis://:pw@h/0", {"pw"}),
+        ("kafka://user:p%2Cw@h:1,g:2?ssl.key.password=other", {"p%2Cw", "p,w", "other"}),
         ("amqp://guest:pw@h/%2F", {"pw"}),
         ("no uri", set[str]()),
     ],

@@ -122,6 +122,7 @@ def test_every_bus_takes_what_a_worker_is_told(scheme: str) -> None:
     [
         ("redis", "redis", "redis://:s3cret@h"),
         ("pika", "rabbitmq", "amqp://u:s3cret@h"),
+        ("confluent_kafka", "kafka", "kafka://u:s3cret@h"),
     ],
 )
 def test_the_client_of_a_broker_is_missing(

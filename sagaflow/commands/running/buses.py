@@ -14,6 +14,8 @@ from sagaflow.mongo import MongoBus, MongoRepository
 MONGODB: Final = "mongodb"
 """The bus that needs no server beside the database of the sagas."""
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
+    "kafka": ("kafka", "KafkaBus"),
+    "kafkas": ("kafka", "KafkaBus"),
     "nats": ("nats", "NatsBus"),
     "tls": ("nats", "NatsBus"),
     "redis": ("redis", "RedisBus"),

@@ -84,6 +84,12 @@ def nats_bus(uri: str, _: Any, **settings: Any) -> BrokerBus:
     return NatsBus(uri, **settings)
 
 
+def kafka_bus(uri: str, _: Any, **settings: Any) -> BrokerBus:
+    from sagaflow.kafka import KafkaBus  # noqa: PLC0415 - an extra
+
+    return KafkaBus(uri, lease_duration=timedelta(seconds=2.5), **settings)
+
+
 def rabbit_bus(uri: str, _: Any, **settings: Any) -> BrokerBus:
     from sagaflow.rabbitmq import RabbitBus  # noqa: PLC0415 - an extra
 
@@ -97,6 +103,7 @@ def redis_bus(uri: str, _: Any, **settings: Any) -> BrokerBus:
 
 
 BUSES: Final[dict[str, Callable[..., BrokerBus]]] = {
+    "kafka": kafka_bus,
     "mongodb": mongo_bus,
     "nats": nats_bus,
     "rabbitmq": rabbit_bus,

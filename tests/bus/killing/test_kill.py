@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bus.kafka import servers as kafka
 from tests.bus.killing.proof import Running, prove
 from tests.bus.nats import servers as nats
 from tests.bus.rabbitmq import servers as rabbitmq
@@ -17,6 +18,13 @@ brokers = pytest.mark.parametrize(
     ("kind", "running"),
     [
         pytest.param("mongodb", None, id="mongodb"),
+        pytest.param(
+            # Its cluster is in the memory of the test: it is cut off, and not killed.
+            "kafka",
+            lambda _: kafka.running(),
+            marks=pytest.mark.skipif(kafka.LIBRARY is None, reason=kafka.MISSING),
+            id="kafka",
+        ),
         pytest.param(
             "nats",
             nats.started,
