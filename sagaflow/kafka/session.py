@@ -233,8 +233,9 @@ class Session:
                     )
                 )
             if isinstance(verdict, RetryLater):
-                held.progress.failing[record.offset] = Failure(attempts + 1, since)
-                held.is_dirty = True
+                if verdict.failed:
+                    held.progress.failing[record.offset] = Failure(attempts + 1, since)
+                    held.is_dirty = True
                 await _rest(held, verdict.after)
             elif isinstance(verdict, Undeliverable):
                 return await self._put_aside(held, record, verdict, attempts + 1)
