@@ -12,6 +12,8 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from sagaflow.commands.options import hidden
+from sagaflow.commands.running.buses import MakeBus, bus_at, check_bus
+from sagaflow.demo.brokers import BUSES, MEMORY
 from sagaflow.demo.report import Terminal, as_json, show
 from sagaflow.demo.run import run
 from sagaflow.demo.settings import Settings, Watcher
@@ -21,6 +23,14 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> floa
     """Refuse "not a number", which `click.FloatRange` lets pass."""
     if math.isnan(value):
         raise click.BadParameter("it is not a number between 0 and 1.", ctx, parameter)
+    return value
+
+
+def _bus(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse a word that names no bus."""
+    hidden(ctx, parameter, value)
+    if value not in BUSES and "://" not in value:
+        raise click.BadParameter(f"it is one of {', '.join(BUSES)}, or a URL.", ctx, parameter)
     return value
 
 
@@ -64,10 +74,19 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> floa
 @click.option(
     "--crash",
     is_flag=True,
-    help="Do the work in a process that is killed several times on the way and started again.",
+    help="Do the work in a process that is killed several times on the way and started again; "
+    "with --bus, kill each process once, and the broker if the demo has started it.",
 )
 @click.option(
     "--runtime", default="asyncio", type=click.Choice(["asyncio", "trio"]), help="What it runs on."
+)
+@click.option(
+    "--bus",
+    default=MEMORY,
+    metavar="|".join((*BUSES, "URL")),
+    callback=_bus,
+    help="Run workers and participants in processes of their own, which share this bus. For nats a "
+    "server is started, if nats-server is installed; the others are looked for on this machine.",
 )
 @click.option("--json", "in_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.pass_context
@@ -85,6 +104,10 @@ def demo(ctx: click.Context, /, *, seed: int | None, in_json: bool, **options: A
         raise click.UsageError("--database needs --mongodb: an embedded server is gone at the end")
     if options["resume"] and options["database"] is None:
         raise click.UsageError("--resume needs --mongodb and --database: where the demo is")
+    if options["bus"] != MEMORY:
+        if options["resume"]:
+            raise click.UsageError("--resume continues a demo without --bus")
+        check_bus(BUSES.get(options["bus"], options["bus"]))
     settings = Settings(
         seed=secrets.randbelow(2**32) if seed is None else seed,
         given=frozenset(
@@ -95,12 +118,16 @@ def demo(ctx: click.Context, /, *, seed: int | None, in_json: bool, **options: A
         **options,
     )
     if in_json:
-        result = run(settings, Watcher())
+        result = run(settings, Watcher(), _bus_at)
         click.echo(json.dumps(as_json(result), indent=2))
     else:
         console = Console(highlight=False)
         terminal = Terminal(console, settings)
         with terminal.showing():
-            result = run(settings, terminal)
+            result = run(settings, terminal, _bus_at)
         show(console, result)
     ctx.exit(0 if result.reconciles else 1)
+
+
+def _bus_at(url: str) -> MakeBus:
+    return bus_at(url, None)

@@ -9,6 +9,7 @@ import attrs
 
 from sagaflow._model.errors import SagaflowError
 from sagaflow.abc import SagaRepository
+from sagaflow.demo.brokers import MEMORY
 from sagaflow.demo.example import orders
 from sagaflow.demo.settings import Settings
 
@@ -28,6 +29,8 @@ async def begin(settings: Settings, repository: SagaRepository, database: str) -
         "failures": float(settings.failures),
         "seed": str(settings.seed),  # may need more than 64 bits
     }
+    if settings.bus != MEMORY:
+        record["bus"] = True  # what is under way is not in the sagas alone
     known = await repository.load_document(_COLLECTION, _ID, message_id=None)
     if known is None and any((await repository.count_by_state(orders.OrderSaga)).values()):
         raise SagaflowError(
@@ -52,6 +55,11 @@ async def resume(settings: Settings, repository: SagaRepository, database: str) 
         raise SagaflowError(
             f"there is no demo in the database {database!r}: check its name, or leave --resume out"
         )
+    if "bus" in record:
+        raise SagaflowError(
+            f"the demo in the database {database!r} was begun with --bus, and cannot be continued: "
+            "choose another one"
+        )
     found = attrs.evolve(settings, **_read(record, database))
     for name in _ORDERED:
         said, stored = getattr(settings, name), getattr(found, name)
@@ -61,6 +69,15 @@ async def resume(settings: Settings, repository: SagaRepository, database: str) 
                 f"not {said}: leave --{name} out"
             )
     return found
+
+
+async def ordered(repository: SagaRepository) -> Settings:
+    """Return what was ordered when the demo began.
+
+    :raises SagaflowError: if there is no demo in the database.
+    """
+    record = await repository.load_document(_COLLECTION, _ID, message_id=None)
+    return Settings(**_read(record or {}, "of this service"))
 
 
 def _read(record: Mapping[str, Any], database: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sagaflow.demo.books import Books
+from sagaflow.demo.brokers import MEMORY, Broker
 from sagaflow.demo.plan import refusals
 from sagaflow.demo.reconcile import Equation, Number
 from sagaflow.demo.run import Result
@@ -72,6 +73,10 @@ class Terminal(Watcher):
             self._task, description="orders", total=settings.orders, completed=placed
         )
 
+    def carried_by(self, broker: Broker) -> None:
+        """Say what carries the messages."""
+        _say(self._console, broker.name)
+
     def order_done(self) -> None:
         """Move the progress bar on."""
         self._progress.advance(self._task)
@@ -95,16 +100,19 @@ def show(console: Console, result: Result) -> None:
             _say(console, f"  {equation.name}: {more:,} more orders", "red")
     crashes = result.crashes
     if result.settings.crash:
-        _say(
-            console,
-            f"The process that does the work was killed {_times(crashes.kills)} and started again.",
+        what = (
+            "The process that does the work was"
+            if result.settings.bus == MEMORY
+            else "Processes and broker were"
         )
+        _say(console, f"{what} killed {_times(crashes.kills)} and started again.")
     if crashes.leftovers:
         _say(console, f"Sagas that were left half done, and then finished: {crashes.leftovers:,}")
     seconds = result.elapsed.total_seconds()
     _say(
         console,
-        f"{result.placed:,} orders in {seconds:.1f} s: {_rate(result):,.0f} orders/s",
+        f"{result.placed:,} orders in {seconds:.1f} s: {_rate(result):,.0f} orders/s"
+        + ("" if result.settings.bus == MEMORY else ", with the time that the processes start"),
     )
     wrong = sum(not equation.holds for equation in result.equations)
     if wrong:
@@ -124,6 +132,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "concurrency": settings.concurrency,
         "seed": settings.seed,
         "runtime": settings.runtime,
+        "bus": settings.bus.partition(":")[0],
         "server": server.name,
         "database": server.database if server.kept else None,
         "resumed": settings.resume,

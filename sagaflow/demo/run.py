@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.util import find_spec
@@ -16,14 +16,16 @@ from sagaflow._concurrency.groups import cause_of
 from sagaflow._model.errors import SagaflowError
 from sagaflow.abc import SagaRepository
 from sagaflow.demo.books import Books, Ledger
+from sagaflow.demo.brokers import MEMORY, MONGODB, Broker, brokering
 from sagaflow.demo.crash import Crashes, work_and_crash
 from sagaflow.demo.example import orders
 from sagaflow.demo.plan import Order
-from sagaflow.demo.reconcile import Equation, StoredOrder, reconcile
+from sagaflow.demo.reconcile import Equation, reconcile
 from sagaflow.demo.record import begin, resume
 from sagaflow.demo.server import Server, serving
 from sagaflow.demo.settings import Settings, Watcher
 from sagaflow.demo.shop import Shop
+from sagaflow.demo.spread import MakeBus, reach, read_orders, work_over_broker
 from sagaflow.memory import MemoryRepository
 from sagaflow.mongo import MongoRepository
 
@@ -64,9 +66,12 @@ class _Done:
     crashes: Crashes
 
 
-def run(settings: Settings, watcher: Watcher) -> Result:
+def run(
+    settings: Settings, watcher: Watcher, make_bus: Callable[[str], MakeBus] | None = None
+) -> Result:
     """Run the demo; return what came of it.
 
+    :param make_bus: tells how a bus is made at a URL, where `Settings.bus` is a broker.
     :raises SagaflowError: if it cannot be run as asked.
     :raises KeyboardInterrupt: if somebody interrupts it; its server and processes are stopped then.
     """
@@ -80,7 +85,14 @@ def run(settings: Settings, watcher: Watcher) -> Result:
         async with _connected(server) as repository:
             return await work_here(settings, server, repository, watcher)
 
+    async def connect_and_spread() -> Result:
+        async with _connected(server) as repository:
+            return await _work_over_broker(settings, server, broker, repository, watcher, make_bus)
+
     with serving(settings.mongodb, settings.database) as server:
+        if settings.bus != MEMORY:
+            with brokering(settings.bus, server) as broker:
+                return _run(settings, connect_and_spread)
         if settings.crash:
             return _work_in_processes(settings, server, watcher)
         return _run(settings, connect_and_work)
@@ -107,7 +119,7 @@ async def work_here(
 def _work_in_processes(settings: Settings, server: Server, watcher: Watcher) -> Result:
     """Have the work done by processes that are killed, and reconcile."""
 
-    async def before() -> tuple[Settings, Collection[Order]]:
+    async def before() -> tuple[Settings, Sequence[Order]]:
         async with _connected(server) as repository:
             return await _begin(settings, server, repository, watcher)
 
@@ -122,9 +134,28 @@ def _work_in_processes(settings: Settings, server: Server, watcher: Watcher) -> 
     return _run(settings, after)
 
 
+async def _work_over_broker(
+    settings: Settings,
+    server: Server,
+    broker: Broker,
+    repository: SagaRepository,
+    watcher: Watcher,
+    make_bus: Callable[[str], MakeBus] | None,
+) -> Result:
+    """Have the work done by processes that share a broker, and reconcile."""
+    if make_bus is not None and broker.url != MONGODB:
+        await reach(make_bus, broker, server)
+    settings, missing = await _begin(settings, server, repository, watcher)
+    watcher.carried_by(broker)
+    began = monotonic()
+    crashes = await work_over_broker(settings, server, broker, repository, missing, watcher)
+    done = _Done(placed=len(missing), seconds=monotonic() - began, crashes=crashes)
+    return await _conclude(settings, server, repository, Ledger(repository), done)
+
+
 async def _begin(
     settings: Settings, server: Server, repository: SagaRepository, watcher: Watcher
-) -> tuple[Settings, Collection[Order]]:
+) -> tuple[Settings, Sequence[Order]]:
     """Return what is to be done, and the orders that have not been placed yet."""
     beginning = resume if settings.resume else begin
     settings = await beginning(settings, repository, server.database)
@@ -152,15 +183,6 @@ async def _conclude(
         books=books,
         equations=reconcile(books, await read_orders(repository), planned),
     )
-
-
-async def read_orders(repository: SagaRepository) -> list[StoredOrder]:
-    """Return what is stored of all orders."""
-    return [
-        StoredOrder.of(instance)
-        for state in orders.OrderSaga.table.states
-        async for instance in repository.find_by_state(orders.OrderSaga, state)
-    ]
 
 
 @asynccontextmanager

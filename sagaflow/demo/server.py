@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -22,6 +22,7 @@ class Server:
     :ivar database: the database of the demo.
     :ivar kept: whether the database is still there after the run.
     :ivar options: for the client.
+    :ivar restart: kills it and starts it again; None if it is not this demo's to kill.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Server:
     database: str
     kept: bool
     options: dict[str, Any]
+    restart: Callable[[], None] | None = None
 
 
 @contextmanager
@@ -50,10 +52,16 @@ def serving(uri: str | None, database: str | None = None) -> Generator[Server]:
         )
         return
     with EmbeddedServer() as embedded:
+
+        def restart() -> None:
+            embedded.kill()
+            embedded.start()
+
         yield Server(
             name=f"SecantusDB at {hosts(embedded.uri)}, started for this run",
             uri=embedded.uri,
             database=database,
             kept=False,
             options=impatient(embedded.uri),
+            restart=restart,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from sagaflow.demo.brokers import MEMORY, Broker
 from sagaflow.demo.plan import Order, plan
 from sagaflow.demo.server import Server
 
@@ -23,6 +24,8 @@ class Settings:
     :ivar given: the names of the settings that were given, rather than left at their defaults.
     :ivar crash: do the work in a process that is killed several times.
     :ivar runtime: ``asyncio`` or ``trio``.
+    :ivar bus: what carries the messages: ``memory``, and all work is done in one process; otherwise
+        one of `sagaflow.demo.brokers.BUSES`, or a URL. May hold credentials.
     """
 
     orders: int = 200
@@ -35,6 +38,7 @@ class Settings:
     given: frozenset[str] = frozenset()
     crash: bool = False
     runtime: str = "asyncio"
+    bus: str = field(default=MEMORY, repr=False)
 
     @property
     def planned(self) -> tuple[Order, ...]:
@@ -52,8 +56,11 @@ class Watcher:
         :param placed: how many orders have been placed before.
         """
 
+    def carried_by(self, broker: Broker) -> None:
+        """Note what carries the messages between processes."""
+
     def order_done(self) -> None:
         """Note that one more order has been dealt with."""
 
     def killed(self) -> None:
-        """Note that the process that does the work was killed."""
+        """Note that the process that does the work was killed, or one of them, or the broker."""

@@ -56,6 +56,11 @@ def refused(result: Result) -> str:
         (("--resume",), "--resume needs --mongodb and --database"),
         (("--resume", "--mongodb", NOBODY), "--resume needs --mongodb and --database"),
         (("--resume", "--database", "shop"), "--database needs --mongodb"),
+        (("--bus", "pigeons"), "'--bus': it is one of memory, mongodb, nats, rabbitmq, redis, or"),
+        (
+            ("--bus", "nats", "--resume", "--mongodb", NOBODY, "--database", "shop"),
+            "--resume continues a demo without --bus",
+        ),
     ],
 )
 def test_a_wrong_option_is_named(arguments: tuple[str, ...], said: str) -> None:
@@ -173,3 +178,9 @@ def test_an_interrupt_is_one_line_and_has_its_own_exit_status(
     monkeypatch.setattr(Watcher, "begun", interrupt)
     result = invoke("demo", "--json", "--mongodb", mongodb_uri)
     assert (result.exit_code, result.output) == (130, "interrupted\n")
+
+
+def test_a_url_of_no_bus_is_refused_without_its_password() -> None:
+    line = refused(invoke("demo", "--bus", "ftp://u:s3cret@h"))
+    assert "ftp://... is no bus" in line
+    assert "s3cret" not in line

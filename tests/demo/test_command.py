@@ -289,6 +289,7 @@ def test_help_of_the_demo_names_every_option_and_exit_status() -> None:
         "mongodb",
         "database",
         "resume",
+        "bus",
         "crash",
         "runtime",
         "json",

@@ -49,6 +49,9 @@ ALLOWED = {
     ("mongo.embedded", "importlib.util"),
     ("rabbitmq.amqp", "importlib"),  # the client, named in the code, imported when used
     ("rabbitmq.amqp", "import_module"),
+    ("demo.brokers", "subprocess"),  # a server that is installed, with arguments of its own
+    ("demo.program", "runpy"),  # the package's own command line
+    ("demo.spread", "subprocess"),  # this interpreter, with arguments of its own
     ("demo.crash", "subprocess"),  # this interpreter, with arguments of its own
     ("mongo.embedded", "subprocess"),
 }
