@@ -86,7 +86,8 @@ def _bus(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     metavar="|".join((*BUSES, "URL")),
     callback=_bus,
     help="Run workers and participants in processes of their own, which share this bus. For nats a "
-    "server is started, if nats-server is installed; the others are looked for on this machine.",
+    "server is started, if nats-server is installed, and for kafka one in memory; the others are "
+    "looked for on this machine.",
 )
 @click.option("--json", "in_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.pass_context

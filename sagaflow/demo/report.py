@@ -103,7 +103,7 @@ def show(console: Console, result: Result) -> None:
         what = (
             "The process that does the work was"
             if result.settings.bus == MEMORY
-            else "Processes and broker were"
+            else "What the demo runs on was"
         )
         _say(console, f"{what} killed {_times(crashes.kills)} and started again.")
     if crashes.leftovers:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import attrs
@@ -70,7 +72,7 @@ def test_programs_and_broker_are_killed_and_the_books_balance(server: Server) ->
     show(console, result)
     said = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
     assert "messages through NATS at 127.0.0.1:" in said
-    assert "Processes and broker were killed 6 times and started again." in said
+    assert "What the demo runs on was killed 6 times and started again." in said
 
 
 @pytest.mark.timeout(180)
@@ -95,6 +97,7 @@ def test_a_program_that_ends_by_itself_is_told(server: Server) -> None:
 
 def test_where_each_bus_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(brokers, "_nats_program", lambda: None)
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     for bus, url in BUSES.items():
         with brokering(bus, SERVER) as broker:
             assert (broker.url, broker.restart) == (url, None)
@@ -106,6 +109,17 @@ def test_where_each_bus_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     with pytest.raises(SagaflowError, match="nats-server does not start: "):
         with brokering("nats", SERVER):
             pytest.fail("it runs")
+
+
+def test_kafka_is_in_memory_for_as_long_as_the_demo_runs() -> None:
+    pytest.importorskip("confluent_kafka")
+    with brokering("kafka", SERVER) as broker:
+        assert broker.restart is None
+        place = urlsplit(broker.url)
+        where = (str(place.hostname), int(place.port or 0))
+        socket.create_connection(where, timeout=10).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(where, timeout=10)
 
 
 def test_a_server_of_its_own_is_started_again_with_its_data() -> None:
