@@ -74,6 +74,11 @@ class KafkaCluster:
         """Take connections again."""
         self._call("broker_set_up", BROKER)
 
+    @property
+    def can_forget(self) -> bool:
+        """Whether this version of the cluster can remove records."""
+        return hasattr(self._library, "rd_kafka_mock_partition_delete_records")
+
     def forget(self, topic: str, partition: int, before: int) -> None:
         """Have the oldest records removed, as retention does."""
         self._call("partition_delete_records", topic.encode(), partition, ctypes.c_int64(before))
@@ -100,8 +105,8 @@ class KafkaCluster:
 
 
 @contextmanager
-def running() -> Generator[KafkaCluster]:
-    """Run a cluster."""
+def running(_: Path | None = None) -> Generator[KafkaCluster]:
+    """Run a cluster; it needs no folder, as it keeps nothing beyond its end."""
     library = ctypes.CDLL(str(LIBRARY))
     pointer = ctypes.c_void_p
     library.rd_kafka_conf_new.restype = pointer

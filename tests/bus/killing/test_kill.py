@@ -21,7 +21,7 @@ brokers = pytest.mark.parametrize(
         pytest.param(
             # Its cluster is in the memory of the test: it is cut off, and not killed.
             "kafka",
-            lambda _: kafka.running(),
+            kafka.running,
             marks=pytest.mark.skipif(kafka.LIBRARY is None, reason=kafka.MISSING),
             id="kafka",
         ),
