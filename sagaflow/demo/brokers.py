@@ -8,10 +8,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, Final
+from typing import Final
 
 from attrs import define, field, frozen
 
@@ -21,10 +21,11 @@ from sagaflow.mongo.uris import hosts
 
 MEMORY: Final = "memory"
 MONGODB: Final = "mongodb"
+KAFKA: Final = "kafka"
 BUSES: Final[Mapping[str, str]] = {
     MEMORY: MEMORY,
     MONGODB: MONGODB,
-    "kafka": "kafka://127.0.0.1:9092",
+    KAFKA: "kafka://in-memory",
     "nats": "nats://127.0.0.1:4222",
     "rabbitmq": "amqp://guest:guest@127.0.0.1:5672/",
     "redis": "redis://127.0.0.1:6379/0",
@@ -65,12 +66,15 @@ def brokering(bus: str, server: Server) -> Generator[Broker]:
     :param bus: one of `BUSES`, or a URL.
     :param server: where the sagas are.
     :raises SagaflowError: if a broker does not start.
+    :raises BusError: if it is the one in the client of Kafka, which is not installed.
     """
     if bus == MONGODB:
         yield Broker(name=f"messages through {server.name}", url=MONGODB, restart=server.restart)
         return
-    if bus == "kafka" and (place := _kafka_in_memory()) is not None:
-        with place as url:
+    if bus == KAFKA:
+        from sagaflow.kafka.in_memory import cluster_in_memory  # noqa: PLC0415 - for this bus only
+
+        with cluster_in_memory() as url:
             yield Broker(name="messages through Kafka in memory, started for this run", url=url)
         return
     program = _nats_program() if bus == "nats" else None
@@ -86,26 +90,6 @@ def brokering(bus: str, server: Server) -> Generator[Broker]:
             yield Broker(name=name, url=f"nats://127.0.0.1:{nats.port}", restart=nats.restart)
         finally:
             nats.kill()
-
-
-def _kafka_in_memory() -> AbstractContextManager[str] | None:
-    """Return the cluster that the client of Kafka has in it, for as long as this process lives.
-
-    What is in memory cannot be killed and started again.
-    """
-    try:
-        from confluent_kafka import Producer  # noqa: PLC0415 - an extra
-    except ImportError:
-        return None
-    return _kafka(Producer)
-
-
-@contextmanager
-def _kafka(make: Callable[[dict[str, object]], Any]) -> Generator[str]:
-    holder = make({"test.mock.num.brokers": 1, "log_level": 0})
-    (broker,) = holder.list_topics(timeout=_PATIENCE).brokers.values()
-    yield f"kafka://{broker.host}:{broker.port}"
-    del holder  # and with it the cluster
 
 
 def _nats_program() -> str | None:
