@@ -324,9 +324,9 @@ class BrokerBus(SubscribingBus):
             try:
                 await self._wait_for_subscription()
                 await self._announce()
-                self._note_recovery()
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._announce_changes)
+                    tasks.start_soon(self._confirm_recovery)
                     await self._transport.consume(
                         self._dispatcher.handle,
                         concurrency=self._in_hand,
@@ -365,8 +365,14 @@ class BrokerBus(SubscribingBus):
                 extra=about(),
             )
 
-    def _note_recovery(self) -> None:
+    async def _confirm_recovery(self) -> None:
+        """Note that the bus is back once it has taken messages for a moment and the broker answers.
+
+        :raises BusError: if it does not.
+        """
         if self._down_since is not None:
+            await anyio.sleep(_FIRST_PAUSE.total_seconds())
+            await self._transport.ping()
             self._down_since = None
             logger.warning("%s: the bus is back", self._service, extra=about())
 

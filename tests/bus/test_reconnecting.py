@@ -38,6 +38,28 @@ class Failing(Loop):
 
 
 @pytest.mark.parametrize("runtime", ["asyncio", "trio"])
+def test_bus_is_said_to_be_back_when_it_is(runtime: str, caplog: pytest.LogCaptureFixture) -> None:
+    """And not each time that it is tried again."""
+    failing = Failing(lasts=[0.0] * 12)
+    caplog.set_level("WARNING", "sagaflow.bus")
+
+    async def main() -> None:
+        bus = bus_over(failing)
+        bus.subscribe(Pay, print)
+        async with bus:
+            while failing.lasts:
+                await anyio.sleep(0.01)
+                assert (bus.down_since is None) == (len(failing.lasts) == 12)
+            await anyio.sleep(WELL)
+            assert bus.down_since is None
+
+    run_in_virtual_time(runtime, main)
+    down, back = (record.getMessage() for record in caplog.records)
+    assert "the bus is down, and is tried again: the connection was lost" in down
+    assert back.endswith("the bus is back")
+
+
+@pytest.mark.parametrize("runtime", ["asyncio", "trio"])
 def test_pauses_grow_while_a_broker_fails_and_are_short_again_after_it_was_well(
     runtime: str,
 ) -> None:
