@@ -4,7 +4,7 @@
 run, such as ``tests.bus.nats``: a machine that lacks a server skips its tests.
 
 The last line reads `N passed, N failed`. The exit status is 1 if a test failed, if none has run, or
-if one of those packages was skipped, in part or as a whole: a test that is skipped in one run has to
+if one of those packages was skipped, in part or as a whole: a test that one run skips has to
 run in another.
 """
 

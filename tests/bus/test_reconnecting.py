@@ -55,7 +55,7 @@ def test_bus_is_said_to_be_back_when_it_is(runtime: str, caplog: pytest.LogCaptu
 
     run_in_virtual_time(runtime, main)
     down, back = (record.getMessage() for record in caplog.records)
-    assert "the bus is down, and is tried again: the connection was lost" in down
+    assert "the bus is down, and is tried again: BusError: the connection was lost" in down
     assert back.endswith("the bus is back")
 
 
