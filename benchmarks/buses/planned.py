@@ -128,7 +128,7 @@ def _on(
         f"buses.{module}",
         function,
         options={"bus": bus, "number": number},
-        note=note,
+        note=note or ("" if bus == MONGODB else SERVERS[bus].note),
         on_server=on_server,
         broker="" if bus == MONGODB else bus,
     )

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 from urllib.parse import urlsplit
 
 from attrs import frozen
+
+from sagaflow.exceptions import BusError
+from sagaflow.kafka.in_memory import cluster_in_memory
 
 _HOST: Final = "127.0.0.1"
 _PATIENCE: Final = 30.0
@@ -65,6 +68,20 @@ def redis() -> Generator[str]:
 
 
 @contextmanager
+def kafka() -> Generator[str]:
+    """Run the cluster that the client of Kafka has in its memory, and yield its URI.
+
+    :raises AbsentError: if the client is not installed.
+    """
+    with ExitStack() as held:
+        try:
+            uri = held.enter_context(cluster_in_memory())
+        except BusError as exc:
+            raise AbsentError(str(exc)) from exc
+        yield uri
+
+
+@contextmanager
 def rabbitmq() -> Generator[str]:
     """Yield the URI of the RabbitMQ server that answers at its usual port.
 
@@ -83,14 +100,17 @@ class Server:
     :ivar bus: the class of the bus.
     :ivar client: the distribution of its client.
     :ivar ready: has it ready, and yields its URI.
+    :ivar note: what is to be known of it.
     """
 
     bus: str
     client: str
     ready: Callable[[], AbstractContextManager[str]]
+    note: str = ""
 
 
 SERVERS: Final[Mapping[str, Server]] = {
+    "kafka": Server("KafkaBus", "confluent-kafka", kafka, "a cluster in memory, not on disk"),
     "nats": Server("NatsBus", "nats-py", nats),
     "rabbitmq": Server("RabbitBus", "pika", rabbitmq),
     "redis": Server("RedisBus", "redis", redis),

@@ -97,7 +97,7 @@ def test_messages_in_memory() -> None:
 def test_a_broker_is_given_by_a_known_name_and_its_uri(given: str) -> None:
     done = CliRunner().invoke(command.main, ["run", f"--broker={given}"])
     assert done.exit_code == 2
-    assert "it is NAME=URI, with a name of nats, rabbitmq, redis." in done.output
+    assert "it is NAME=URI, with a name of kafka, nats, rabbitmq, redis." in done.output
 
 
 def test_a_broker_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

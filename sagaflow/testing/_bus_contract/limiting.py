@@ -82,6 +82,7 @@ class LimitTests(BusTests):
                     await shop.publish(Noted("s-1", number), correlation_id="s-1")
                 await begun.wait_for(1)
                 await shop.publish(Noted("s-2", 0), correlation_id="s-2")
+                await begun.stays_at(1)
             async with second:
                 await seen.stays_at(3)
         numbers = [found.number for found in seen.items if found.saga == "s-1"]
