@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, TypeAlias
 
 from attrs import define, field, frozen
@@ -96,6 +97,7 @@ class Member:
     _consumer: Any = field(default=None, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _reached: dict[int, Reached] = field(factory=dict[int, Reached], init=False)
+    _sent: dict[int, Reached] = field(factory=dict[int, Reached], init=False)
     _paused: dict[int, bool] = field(factory=dict[int, bool], init=False)
     _unread: int = field(default=0, init=False)
     _is_read: threading.Event = field(factory=threading.Event, init=False)
@@ -125,7 +127,8 @@ class Member:
     def _run(self) -> None:
         try:
             with self.client.translated(f"take messages of {self.topic}"):
-                self._consumer = self.client.member(self.settings, self._note_error)
+                given = {**self.settings, "on_commit": self._note_commit}
+                self._consumer = self.client.member(given, self._note_error)
                 try:
                     self._consumer.subscribe(
                         [self.topic],
@@ -136,7 +139,7 @@ class Member:
                     while not self._ends.is_set():
                         self._do_what_was_asked()
                         self._take()
-                    self._do_what_was_asked(is_last=True)
+                    self._commit_the_last()
                 finally:
                     self._ends.set()
                     self._consumer.close()
@@ -184,28 +187,70 @@ class Member:
         self._is_read.set()
         self.receive(batch)
 
-    def _do_what_was_asked(self, *, is_last: bool = False) -> None:
+    def _do_what_was_asked(self) -> None:
+        mine = self._mine()
         with self._lock:
-            reached, self._reached = self._reached, {}
             paused, self._paused = self._paused, {}
-        mine = {place.partition for place in self._consumer.assignment()}
+            told, self._reached = self._reached, {}
+            reached = {one: told[one] for one in told.keys() & mine}
+            self._sent.update(reached)
         for partition in paused.keys() & mine:
             change = self._consumer.pause if paused[partition] else self._consumer.resume
             change([self.client.place_in(self.topic, partition)])
-        self._commit([one for one in reached.values() if one.partition in mine], waits=is_last)
+        self._commit(reached, waits=False)
 
-    def _commit(self, reached: list[Reached], *, waits: bool) -> None:
-        """Commit; what fails is only done again by whoever has the partition next."""
-        if not reached:
-            return
+    def _mine(self) -> set[int]:
+        return {place.partition for place in self._consumer.assignment()}
+
+    def _note_commit(self, error: Any, places: list[Any]) -> None:
+        """Note which commits have failed: Kafka refuses them while a group is put together anew."""
+        with self._lock:
+            for place in places:
+                sent = self._sent.get(place.partition)
+                if sent is None or sent.offset != place.offset:
+                    continue  # there was a later one
+                del self._sent[place.partition]
+                if error is not None or place.error is not None:
+                    self._reached.setdefault(place.partition, sent)
+
+    def _told(self, partitions: AbstractSet[int]) -> dict[int, Reached]:
+        """Return what is known of partitions and may not be committed."""
+        with self._lock:
+            known = {**self._sent, **self._reached}
+        return {one: known[one] for one in known.keys() & partitions}
+
+    def _commit_the_last(self) -> None:
+        """Commit what was dealt with, and wait for it, for as long as an operation may take."""
+        ends = time.monotonic() + self.client.seconds
+        while not self._commit(self._told(self._mine()), waits=True):
+            if time.monotonic() > ends:
+                return
+            self._consumer.poll(_POLL)  # so that the group gets on; what comes stays for others
+
+    def _commit(self, reached: Mapping[int, Reached], *, waits: bool) -> bool:
+        """Commit, and tell whether that may count as done.
+
+        What fails in the end is only done again by whoever has the partition next.
+        """
         places = [
-            self.client.place_in(self.topic, one.partition, one.offset, one.told) for one in reached
+            self.client.place_in(self.topic, one.partition, one.offset, one.told)
+            for one in reached.values()
         ]
+        if not places:
+            return True
         try:
-            self._consumer.commit(offsets=places, asynchronous=not waits)
+            found = self._consumer.commit(offsets=places, asynchronous=not waits)
         except Exception as exc:  # noqa: BLE001 - the client's
-            message = "%s: what was dealt with could not be committed: %s"
-            logger.info(message, self.topic, cleaned(str(exc)), extra=about())
+            self._log_refusal(exc)
+            return False
+        errors = [one.error for one in found or () if one.error is not None]
+        if errors:
+            self._log_refusal(errors[0])
+        return not errors
+
+    def _log_refusal(self, error: object) -> None:
+        message = "%s: what was dealt with could not be committed: %s"
+        logger.info(message, self.topic, cleaned(str(error)), extra=about())
 
     def _assigned(self, consumer: Any, places: list[Any]) -> None:
         """Begin where the one before has stopped, with what it has told."""
@@ -229,18 +274,22 @@ class Member:
         self._give_away(consumer, places, is_lost=True)
 
     def _give_away(self, consumer: Any, places: list[Any], *, is_lost: bool) -> None:
+        partitions = frozenset(place.partition for place in places)
+        handover = Handover(partitions, is_lost)
         if places and not self._ends.is_set():
-            partitions = frozenset(place.partition for place in places)
-            handover = Handover(partitions, is_lost)
             self._tell(handover)
             if not is_lost and not self._wait_for(handover, self.patience):
                 self._tell(Overdue(handover))
-            if self._wait_for(handover, _CANCELLING) and not is_lost:
-                self._commit(handover.reached, waits=True)
-            with self._lock:  # it would be about partitions of others, or come back to them later
-                for partition in partitions:
-                    self._reached.pop(partition, None)
-                    self._paused.pop(partition, None)
+            self._wait_for(handover, _CANCELLING)
+        if not is_lost:
+            told = self._told(partitions)
+            if handover.is_ready.is_set():
+                told |= {one.partition: one for one in handover.reached}
+            self._commit(told, waits=True)
+        with self._lock:  # it would be about partitions of others, or come back to them later
+            for partition in partitions:
+                for known in (self._sent, self._reached, self._paused):
+                    known.pop(partition, None)
         consumer.incremental_unassign(places)
 
     def _wait_for(self, handover: Handover, seconds: float) -> bool:

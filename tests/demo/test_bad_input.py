@@ -56,7 +56,7 @@ def refused(result: Result) -> str:
         (("--resume",), "--resume needs --mongodb and --database"),
         (("--resume", "--mongodb", NOBODY), "--resume needs --mongodb and --database"),
         (("--resume", "--database", "shop"), "--database needs --mongodb"),
-        (("--bus", "pigeons"), "'--bus': it is one of memory, mongodb, nats, rabbitmq, redis, or"),
+        (("--bus", "pigeons"), "'--bus': it is one of memory, mongodb, kafka, nats, rabbitmq,"),
         (
             ("--bus", "nats", "--resume", "--mongodb", NOBODY, "--database", "shop"),
             "--resume continues a demo without --bus",
