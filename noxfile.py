@@ -42,10 +42,12 @@ PACKAGES = ("sagaflow", "_sagaflow_pytest")
 LOWEST_COVERAGE = 95
 # What takes most of the time and differs least from version to version runs on the newest one:
 # child processes that are killed, terminals, thousands of simulated seeds and explored histories,
-# and what waits for the intervals of the workers.
+# planted mistakes, and what waits for the intervals of the workers.
 PROOFS = (
     "tests/benchmarks",
     "tests/bus/killing",
+    "tests/bus/mongo/test_wrong_buses.py",
+    "tests/bus/redis/test_mistakes.py",
     "tests/chaos",
     "tests/demo",
     "tests/examples/test_shop_page.py",
@@ -55,9 +57,11 @@ PROOFS = (
     "tests/semantics/test_workers.py",
     "tests/simulation",
 )
-PROGRAMS = ("tests/commands", "tests/examples")
+PROGRAMS = ("tests/commands", "tests/examples", "tests/mongo/test_embedded.py")
 # The newest Python has the newest clients, the oldest one the oldest.
-BROKERS = ("tests/bus/kafka", "tests/bus/nats", "tests/bus/rabbitmq", "tests/bus/redis")
+BROKERS = tuple(f"tests/bus/{bus}" for bus in ("kafka", "mongo", "nats", "rabbitmq", "redis"))
+# One more than there are cores, since many tests wait for a server; each has servers of its own.
+WORKERS = min((os.cpu_count() or 1) + 1, 4)
 # The newest Python runs with every store, the others with two: each driver has two Pythons.
 STORES = "trio-memory,asyncio-pymongo-async"
 OLDEST_STORES = "asyncio-motor,trio-pymongo-threads"
@@ -179,9 +183,7 @@ def _run_tests(
             *(("coverage", "run") if measured else ("python",)),
             "-m",
             "pytest",
-            # A worker for each core has a server of its own; more than a few would not pay.
-            "--numprocesses=auto",
-            "--maxprocesses=4",
+            f"--numprocesses={WORKERS}",
             "--dist=worksteal",
             "--durations=10",
             f"--junit-xml={RESULTS / f'{name}.xml'}",

@@ -39,10 +39,8 @@ class BusWatch:
         """Return since when the broker cannot be reached; None if it can, or nobody tells."""
         return getattr(self.bus, "down_since", None)
 
-    def condition(self) -> BusCondition | None:
-        """Return how the bus is now; None if there is none."""
-        if self.bus is None:
-            return None
+    def condition(self) -> BusCondition:
+        """Return how the bus is now; there has to be one."""
         return BusCondition(
             bus=str(getattr(self.bus, "service", type(self.bus).__name__)),
             down_for=self._passed(self.down_since()),
@@ -50,12 +48,10 @@ class BusWatch:
         )
 
     async def tell(self, observers: Observers) -> None:
-        """Tell observers every 15 seconds how the bus is, until cancelled."""
+        """Tell observers every 15 seconds how the bus is, until cancelled; there has to be one."""
         while True:
             try:
-                condition = self.condition()
-                if condition is not None:
-                    observers.note(condition)
+                observers.note(self.condition())
             except Exception as exc:  # noqa: BLE001 - what is only told of must not end anything
                 logger.debug("the bus did not say how it is: %s", exc, extra=about())
             await anyio.sleep(_TOLD_EVERY.total_seconds())

@@ -23,7 +23,8 @@ from sagaflow.kafka.progress import (
     read_start,
     write_told,
 )
-from sagaflow.kafka.records import key_of, letter_of, read_letter, read_record
+from sagaflow.kafka.records import Record, key_of, letter_of, read_letter, read_record
+from sagaflow.kafka.session import Memory
 from sagaflow.kafka.uris import servers_of
 from sagaflow.testing._bus_contract.kit import MESSAGES
 
@@ -316,3 +317,24 @@ def test_damaged_dead_letter_is_shown(since: bytes) -> None:
 def test_dead_letter_of_a_far_year_is_shown() -> None:
     letter = read_letter("shop", Message(b"1-1", b"", [("sagaflow_since", b"99999999999999")]))
     assert letter.since.year == 5138
+
+
+def record_of(message_id: str | None) -> Record:
+    headers = (
+        {"ce_type": "Noted"} if message_id is None else {"ce_type": "Noted", "ce_id": message_id}
+    )
+    return Record(0, 0, None, headers, b"{}")
+
+
+def test_the_last_ten_thousand_messages_are_recognised() -> None:
+    memory = Memory()
+    for number in range(10_001):
+        memory.note(record_of(str(number)))
+    assert not memory.knows(record_of("0"))
+    assert all(memory.knows(record_of(str(number))) for number in (1, 10_000))
+
+
+def test_messages_without_an_id_are_never_taken_for_one_another() -> None:
+    memory = Memory()
+    memory.note(record_of(None))
+    assert not memory.knows(record_of(None))
