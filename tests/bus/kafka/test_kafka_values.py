@@ -323,7 +323,7 @@ def record_of(message_id: str | None) -> Record:
     headers = (
         {"ce_type": "Noted"} if message_id is None else {"ce_type": "Noted", "ce_id": message_id}
     )
-    return Record(0, 0, None, headers, b"{}")
+    return Record(partition=0, offset=0, key=None, headers=headers, body=b"{}")
 
 
 def test_the_last_ten_thousand_messages_are_recognised() -> None:
