@@ -60,8 +60,6 @@ PROOFS = (
 PROGRAMS = ("tests/commands", "tests/examples", "tests/mongo/test_embedded.py")
 # The newest Python has the newest clients, the oldest one the oldest.
 BROKERS = tuple(f"tests/bus/{bus}" for bus in ("kafka", "mongo", "nats", "rabbitmq", "redis"))
-# One more than there are cores, since many tests wait for a server; each has servers of its own.
-WORKERS = min((os.cpu_count() or 1) + 1, 4)
 # The newest Python runs with every store, the others with two: each driver has two Pythons.
 STORES = "trio-memory,asyncio-pymongo-async"
 OLDEST_STORES = "asyncio-motor,trio-pymongo-threads"
@@ -183,7 +181,9 @@ def _run_tests(
             *(("coverage", "run") if measured else ("python",)),
             "-m",
             "pytest",
-            f"--numprocesses={WORKERS}",
+            # A worker for each core has a server of its own; more than a few would not pay.
+            "--numprocesses=auto",
+            "--maxprocesses=4",
             "--dist=worksteal",
             "--durations=10",
             f"--junit-xml={RESULTS / f'{name}.xml'}",

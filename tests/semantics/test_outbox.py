@@ -300,7 +300,9 @@ async def test_command_that_nobody_handles_is_reported_and_kept_until_somebody_d
     repository: SagaRepository, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus = MemoryBus()
-    async with Orchestrator([Shop], repository, clock=clock, bus=bus) as orchestrator:
+    async with Orchestrator(
+        [Shop], repository, clock=clock, bus=bus, background=False
+    ) as orchestrator:
         await orchestrator.handle(Opened("s"))  # nobody subscribes to Sale, an event: accepted
         assert (await shop(repository)).outbox == ()
         assert caplog.records == []

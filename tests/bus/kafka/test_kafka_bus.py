@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from queue import Queue
 from typing import Any
 from uuid import uuid4
 
 import anyio
 import confluent_kafka
 import pytest
+from attrs import define, field
 
 from sagaflow._model.verdict import RetryLater, Undeliverable, Verdict
 from sagaflow.bus import BrokerBus, Delivery
@@ -19,8 +19,8 @@ from sagaflow.bus.dispatcher import Dispatcher
 from sagaflow.exceptions import BusError, NoHandlerError
 from sagaflow.kafka import KafkaBus, session
 from sagaflow.kafka.client import Client
-from sagaflow.kafka.member import Assigned, Event, Handover, Member
-from sagaflow.kafka.progress import Reached, Start
+from sagaflow.kafka.member import Event, Handover, Member
+from sagaflow.kafka.progress import Reached
 from sagaflow.testing._bus_contract.kit import MESSAGES, PATIENT, Noted, Seen
 from tests.bus.kafka.servers import KafkaCluster
 
@@ -184,48 +184,52 @@ async def test_commit_that_is_refused_is_made_again(
     assert committed(kafka_cluster, inbox) == 1
 
 
-def test_what_was_told_before_a_partition_is_given_away_is_committed(
-    kafka_cluster: KafkaCluster, prefix: str
-) -> None:
-    """Also if it was told after the group had asked for the partition."""
-    topic, starts, place = f"{prefix}.moves", Queue[Start](), kafka_cluster.uri.partition("//")[2]
-    kafka_cluster.make(topic, 2)
-    write(kafka_cluster, topic, b"")
-    members: list[Member] = []
+@define
+class Consumer:
+    """Notes in which order it is asked for what."""
+
+    asked: list[tuple[str, int, int]] = field(factory=list[tuple[str, int, int]])
+
+    def commit(self, *, offsets: list[Any], asynchronous: bool) -> list[Any]:
+        assert not asynchronous
+        self.asked += [("commit", place.partition, place.offset) for place in offsets]
+        return offsets
+
+    def incremental_unassign(self, places: list[Any]) -> None:
+        self.asked += [("unassign", place.partition, -1) for place in places]
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["goes on", "ends"])
+def test_what_was_told_before_a_partition_is_given_away_is_committed(ends: bool) -> None:
+    """Also what was told just before the event loop hears that the group asks for it."""
+
+    def receive(event: Event) -> None:
+        assert isinstance(event, Handover)
+        assert event.reached == []
+        event.is_ready.set()
 
     def do_at_once(do: Callable[[], object]) -> None:
         do()
 
-    def join() -> None:
-        def receive(event: Event) -> None:
-            if isinstance(event, Assigned):
-                for start in event.starts:
-                    starts.put(start)
-            if isinstance(event, Handover):
-                for partition in event.partitions:
-                    member.commit(Reached(partition, 1, ""))
-                event.is_ready.set()
-
-        member = Member(
-            client=Client(place, {"bootstrap.servers": place}, timedelta(seconds=5)),
-            topic=topic,
-            settings={"group.id": topic, "session.timeout.ms": 6000, "heartbeat.interval.ms": 500},
-            patience=5,
-            tell=do_at_once,
-            receive=receive,
-        )
-        members.append(member)
-        member.thread.start()
-
-    try:
-        join()
-        assert {starts.get(timeout=20).partition for _ in range(2)} == {0, 1}
-        join()
-        assert starts.get(timeout=20).offset == 1
-    finally:
-        for member in members:
-            member.end()
-            member.thread.join(20)
+    member: Any = Member(
+        client=Client("nowhere", {}, timedelta(seconds=1)),
+        topic="inbox",
+        settings={},
+        patience=1,
+        tell=do_at_once,
+        receive=receive,
+    )
+    consumer = Consumer()
+    member._consumer = consumer
+    member.commit(Reached(3, 7, ""))
+    member.commit(Reached(4, 8, ""))
+    if ends:
+        member.end()
+    place = confluent_kafka.TopicPartition("inbox", 3)
+    member._revoked(consumer, [place])
+    assert consumer.asked == [("commit", 3, 7), ("unassign", 3, -1)]
+    member._revoked(consumer, [place])
+    assert consumer.asked[2:] == [("unassign", 3, -1)], "what is known of it is forgotten"
 
 
 async def becomes(bus: BrokerBus, *, is_down: bool) -> None:

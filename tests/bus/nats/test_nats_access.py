@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import anyio
 import pytest
 
 from sagaflow.exceptions import BusError
@@ -95,9 +96,13 @@ async def test_user_that_is_not_let_in_is_told_without_the_password(
     with serving(tmp_path / "nats", users) as server:
         open_bus = bus_on(server.port, prefix)
         await carries(open_bus("billing", uri=f"nats://me:right-secret@127.0.0.1:{server.port}"))
-        said = await refused(open_bus("billing", uri=f"nats://{who}127.0.0.1:{server.port}"))
+        said = "reset"
+        with anyio.fail_after(30):
+            while "reset" in said:  # which may come before what the server has said
+                bus = open_bus("billing", uri=f"nats://{who}127.0.0.1:{server.port}")
+                said = await refused(bus)
+                assert "secret" not in said
         assert "Authorization" in said
-        assert "secret" not in said
 
 
 class Signer:
