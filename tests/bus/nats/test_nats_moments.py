@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -18,6 +19,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from sagaflow import RetryPolicy
 from sagaflow._model.verdict import ACCEPTED, RetryLater, Verdict
@@ -489,16 +491,35 @@ async def test_dead_letter_whose_storing_is_cut_off_is_stored_once(
 
 
 async def test_message_whose_acknowledgement_is_cut_off_is_one_dead_letter(
-    open_bus: OpenNats, own_proxy: Proxy, prefix: str
+    open_bus: OpenNats, own_proxy: Proxy, own_port: int, prefix: str
 ) -> None:
-    stored, inbox = list[int](), Names(prefix, "billing").inbox
-    own_proxy.before(f"PUB {prefix}.dead.billing", partial(stored.append, 1), times=99)
-    own_proxy.before(f"PUB \\$JS.ACK.{inbox}", own_proxy.cut)
+    """It is acknowledged anew, or comes anew, whichever is first."""
+    stored, cut, inbox = list[int](), threading.Event(), Names(prefix, "billing").inbox
+
+    def cut_off() -> None:
+        own_proxy.cut()
+        cut.set()
+
+    def store() -> None:
+        stored.append(1)
+        if len(stored) == 1:  # what is acknowledged before that is a failed attempt
+            own_proxy.before(f"PUB \\$JS.ACK.{inbox}", cut_off)
+
+    def left() -> int:
+        """Return how many messages wait in the inbox."""
+        told = request(own_port, f"$JS.API.STREAM.INFO.{inbox}", {})
+        number: int = told["state"]["messages"]
+        return number
+
+    own_proxy.before(f"PUB {prefix}.dead.billing", store, times=99)
     billing = open_bus("billing", uri=own_proxy.uri, retry=AT_ONCE)
     billing.subscribe(Remarked, failing)
     async with billing, open_bus("shop") as shop:
         await shop.publish(Remarked("s-1", 1), correlation_id="s-1")
-        await become(partial(has, stored, 2))
+        await become(cut.is_set)
+        with anyio.fail_after(30):
+            while await to_thread.run_sync(left):
+                await anyio.sleep(0.05)
     async with open_bus("billing") as operator:
         assert len(await letters_of(operator)) == 1
 
