@@ -20,10 +20,10 @@ from sagaflow._model.ids import MessageId, SagaId, Unique
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.texts import line_of
+from sagaflow.bus.admission import Admission
 from sagaflow.bus.bus_settings import check_service, check_times
 from sagaflow.bus.causation import current_handling, envelope_of
 from sagaflow.bus.dispatcher import Dispatcher
-from sagaflow.bus.reception import Reception
 from sagaflow.bus.subscribing import SubscribingBus
 from sagaflow.bus.transport import DeadLetter, Outgoing, Transport
 from sagaflow.bus.wire import MOST_BYTES, Wire
@@ -94,7 +94,7 @@ class BrokerBus(SubscribingBus):
         self._wire = Wire(
             messages, binding=transport.binding, source=f"/{service}", max_bytes=max_bytes
         )
-        self._reception = Reception(concurrency)
+        self._admission = Admission(concurrency)
         self._dispatcher = Dispatcher(
             service=service,
             wire=self._wire,
@@ -104,7 +104,7 @@ class BrokerBus(SubscribingBus):
             clock=self._clock,
             timeout=handler_timeout,
             accepts_unhandled=unhandled == "accept",
-            reception=self._reception,
+            admission=self._admission,
         )
         self._new_id = Unique()
         self._subscriptions.check = self._wire.check_registered
@@ -139,7 +139,7 @@ class BrokerBus(SubscribingBus):
                 await self._transport.aclose()
             raise
         self._subscriptions.is_open = False
-        self._in_hand = self._reception.open(self._subscriptions.limited())
+        self._in_hand = self._admission.open(self._subscriptions.limited())
         self._tasks = await anyio.create_task_group().__aenter__()
         self._taking = anyio.CancelScope()
         self._tasks.start_soon(self._run, self._taking, name=f"bus of {self._service}")
@@ -288,7 +288,7 @@ class BrokerBus(SubscribingBus):
         """Take no more messages; those that wait for their turn go back."""
         self._stopping.set()
         self._changed.set()
-        self._reception.close()
+        self._admission.close()
 
     def _names(self) -> frozenset[str]:
         types = self._subscriptions.message_types()

@@ -19,9 +19,9 @@ from sagaflow._model.errors import BusError, WireError
 from sagaflow._model.log import about, get_logger
 from sagaflow._model.policy import RetryPolicy
 from sagaflow._model.verdict import ACCEPTED, RetryLater, Undeliverable, Verdict
+from sagaflow.bus.admission import Admission, NoTurnError
 from sagaflow.bus.causation import current_handling, id_by_place
 from sagaflow.bus.delivery_verdicts import verdict_on_failure, verdict_on_results
-from sagaflow.bus.reception import NoTurnError, Reception
 from sagaflow.bus.replies import reply_of
 from sagaflow.bus.subscriptions import Subscription, Subscriptions
 from sagaflow.bus.transport import Delivery
@@ -60,7 +60,7 @@ class Dispatcher:
     :ivar publish: publishes a handler's reply.
     :ivar timeout: how long one handler may take for one message.
     :ivar accepts_unhandled: whether a message that no saga has a use for counts as dealt with.
-    :ivar reception: where messages wait for handlers that have limits.
+    :ivar admission: where messages wait for handlers that have limits.
     """
 
     service: str
@@ -71,7 +71,7 @@ class Dispatcher:
     clock: Clock
     timeout: timedelta
     accepts_unhandled: bool
-    reception: Reception
+    admission: Admission
     random: Callable[[], float] = field(default=random)
 
     async def handle(self, delivery: Delivery) -> Verdict:
@@ -105,7 +105,7 @@ class Dispatcher:
         if not takers:
             name = type(envelope.body).__name__
             errors.append(BusError(f"{self.service} has no handler for {name}"))
-        with self.reception.visit(takers) as visit:
+        with self.admission.visit(takers) as visit:
             for subscription in takers:
                 try:
                     async with visit.turn(subscription):

@@ -19,13 +19,13 @@ from sagaflow.demo.books import Books, Ledger
 from sagaflow.demo.brokers import MEMORY, MONGODB, Broker, brokering
 from sagaflow.demo.crash import Crashes, work_and_crash
 from sagaflow.demo.example import orders
+from sagaflow.demo.over_broker import MakeBus, reach, read_orders, work_over_broker
 from sagaflow.demo.plan import Order
 from sagaflow.demo.reconcile import Equation, reconcile
 from sagaflow.demo.record import begin, resume
 from sagaflow.demo.server import Server, serving
 from sagaflow.demo.settings import Settings, Watcher
 from sagaflow.demo.shop import Shop
-from sagaflow.demo.spread import MakeBus, reach, read_orders, work_over_broker
 from sagaflow.memory import MemoryRepository
 from sagaflow.mongo import MongoRepository
 
@@ -85,14 +85,14 @@ def run(
         async with _connected(server) as repository:
             return await work_here(settings, server, repository, watcher)
 
-    async def connect_and_spread() -> Result:
+    async def connect_and_work_over_broker() -> Result:
         async with _connected(server) as repository:
             return await _work_over_broker(settings, server, broker, repository, watcher, make_bus)
 
     with serving(settings.mongodb, settings.database) as server:
         if settings.bus != MEMORY:
             with brokering(settings.bus, server) as broker:
-                return _run(settings, connect_and_spread)
+                return _run(settings, connect_and_work_over_broker)
         if settings.crash:
             return _work_in_processes(settings, server, watcher)
         return _run(settings, connect_and_work)

@@ -27,6 +27,8 @@ logger = get_logger("sagaflow.bus")
 _POLL: Final = 0.1
 """Seconds for which the thread waits for a message, before it looks what it is to do."""
 _BATCH: Final = 500
+_AGAIN: Final = 0.5
+"""Seconds after which a commit that was refused is made again."""
 _MOST_UNREAD: Final = 4
 """How many batches the event loop may have before it; then the thread waits for it."""
 _CANCELLING: Final = 10.0
@@ -99,6 +101,9 @@ class Member:
     _reached: dict[int, Reached] = field(factory=dict[int, Reached], init=False)
     _sent: dict[int, Reached] = field(factory=dict[int, Reached], init=False)
     _paused: dict[int, bool] = field(factory=dict[int, bool], init=False)
+    _refused_since: float | None = field(default=None, init=False)
+    _is_warned: bool = field(default=False, init=False)
+    _again_at: float = field(default=0.0, init=False)
     _unread: int = field(default=0, init=False)
     _is_read: threading.Event = field(factory=threading.Event, init=False)
     _ends: threading.Event = field(factory=threading.Event, init=False)
@@ -191,9 +196,11 @@ class Member:
         mine = self._mine()
         with self._lock:
             paused, self._paused = self._paused, {}
-            told, self._reached = self._reached, {}
-            reached = {one: told[one] for one in told.keys() & mine}
-            self._sent.update(reached)
+            reached: dict[int, Reached] = {}
+            if time.monotonic() >= self._again_at:
+                told, self._reached = self._reached, {}
+                reached = {one: told[one] for one in told.keys() & mine}
+                self._sent.update(reached)
         for partition in paused.keys() & mine:
             change = self._consumer.pause if paused[partition] else self._consumer.resume
             change([self.client.place_in(self.topic, partition)])
@@ -204,14 +211,33 @@ class Member:
 
     def _note_commit(self, error: Any, places: list[Any]) -> None:
         """Note which commits have failed: Kafka refuses them while a group is put together anew."""
+        refusal: Any = error
         with self._lock:
             for place in places:
+                failed = error or place.error
+                refusal = refusal or failed
                 sent = self._sent.get(place.partition)
-                if sent is None or sent.offset != place.offset:
-                    continue  # there was a later one
-                del self._sent[place.partition]
-                if error is not None or place.error is not None:
-                    self._reached.setdefault(place.partition, sent)
+                if sent is not None and sent.offset == place.offset:  # and no later one was sent
+                    del self._sent[place.partition]
+                    if failed is not None:
+                        self._reached.setdefault(place.partition, sent)
+        self._note_refusal(refusal)
+
+    def _note_refusal(self, error: Any) -> None:
+        """Note whether commits are refused; the log is told when that lasts.
+
+        :param error: why; None if they are not.
+        """
+        if error is None:
+            self._refused_since, self._is_warned = None, False
+            return
+        now = time.monotonic()
+        self._again_at = now + _AGAIN
+        self._refused_since = self._refused_since or now
+        if now - self._refused_since > self.client.seconds and not self._is_warned:
+            self._is_warned = True
+            message = "%s: what is dealt with cannot be committed, and is tried again: %s"
+            logger.warning(message, self.topic, cleaned(str(error)), extra=about())
 
     def _told(self, partitions: AbstractSet[int]) -> dict[int, Reached]:
         """Return what is known of partitions and may not be committed."""
@@ -222,10 +248,12 @@ class Member:
     def _commit_the_last(self) -> None:
         """Commit what was dealt with, and wait for it, for as long as an operation may take."""
         ends = time.monotonic() + self.client.seconds
-        while not self._commit(self._told(self._mine()), waits=True):
-            if time.monotonic() > ends:
+        self._again_at = 0.0
+        while time.monotonic() < ends:
+            self._do_what_was_asked()
+            if not self._told(self._mine()):
                 return
-            self._consumer.poll(_POLL)  # so that the group gets on; what comes stays for others
+            self._consumer.poll(_POLL)  # it tells of commits; what else comes stays for others
 
     def _commit(self, reached: Mapping[int, Reached], *, waits: bool) -> bool:
         """Commit, and tell whether that may count as done.
@@ -241,16 +269,13 @@ class Member:
         try:
             found = self._consumer.commit(offsets=places, asynchronous=not waits)
         except Exception as exc:  # noqa: BLE001 - the client's
-            self._log_refusal(exc)
+            self._note_refusal(exc)
             return False
-        errors = [one.error for one in found or () if one.error is not None]
-        if errors:
-            self._log_refusal(errors[0])
-        return not errors
-
-    def _log_refusal(self, error: object) -> None:
-        message = "%s: what was dealt with could not be committed: %s"
-        logger.info(message, self.topic, cleaned(str(error)), extra=about())
+        if not waits:
+            return True  # `_note_commit` is told what has become of it
+        error = next((one.error for one in found if one.error is not None), None)
+        self._note_refusal(error)
+        return error is None
 
     def _assigned(self, consumer: Any, places: list[Any]) -> None:
         """Begin where the one before has stopped, with what it has told."""

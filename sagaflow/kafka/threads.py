@@ -119,7 +119,9 @@ class Worker:
 
 async def joined(thread: threading.Thread) -> None:
     """Wait until a thread has ended; whoever gives up leaves it to itself."""
-    await to_thread.run_sync(partial(_join, thread), abandon_on_cancel=True)
+    # Of a limit of its own: one that never ends must not take a place among all threads.
+    alone = anyio.CapacityLimiter(1)
+    await to_thread.run_sync(partial(_join, thread), abandon_on_cancel=True, limiter=alone)
 
 
 def _join(thread: Any) -> None:

@@ -13,8 +13,8 @@ from attrs import frozen
 
 from sagaflow import BusError, MemoryBus
 from sagaflow.bus import Rate
+from sagaflow.bus.admission import Admission, NoTurnError, Room
 from sagaflow.bus.rate import StartLog, Terms
-from sagaflow.bus.reception import NoTurnError, Reception, Room
 from sagaflow.bus.subscriptions import Subscription
 from sagaflow.bus.turns import OwnTurns
 from sagaflow.testing import ManualClock
@@ -204,19 +204,19 @@ def subscription(turns: OwnTurns | None) -> Subscription:
 def test_message_waits_for_some_time_and_then_goes_back(run: Run) -> None:
     async def program() -> None:
         turns = OwnTurns(Terms(rate=None, concurrency=1), LoopClock())
-        reception, limited = Reception(concurrency=1), subscription(turns)
-        assert reception.open(1) == 2
+        admission, limited = Admission(concurrency=1), subscription(turns)
+        assert admission.open(1) == 2
         async with turns.take():
             began = anyio.current_time()
-            with reception.visit([limited]) as visit:
+            with admission.visit([limited]) as visit:
                 with pytest.raises(NoTurnError):
-                    with reception.visit([limited]):
+                    with admission.visit([limited]):
                         raise AssertionError
                 with pytest.raises(NoTurnError):
                     async with visit.turn(limited):
                         raise AssertionError
             assert anyio.current_time() - began == pytest.approx(30)
-        with reception.visit([limited]) as visit:
+        with admission.visit([limited]) as visit:
             async with visit.turn(limited):
                 pass
 
@@ -228,9 +228,9 @@ def test_message_that_one_handler_has_had_waits_for_the_other(run: Run) -> None:
 
     async def program() -> None:
         turns = OwnTurns(Terms(rate=None, concurrency=1), LoopClock())
-        reception = Reception(concurrency=2)
+        admission = Admission(concurrency=2)
         takers = [subscription(None), subscription(turns)]
-        reception.open(1)
+        admission.open(1)
 
         async def be_busy(*, task_status: TaskStatus[None]) -> None:
             async with turns.take():
@@ -240,7 +240,7 @@ def test_message_that_one_handler_has_had_waits_for_the_other(run: Run) -> None:
         began = anyio.current_time()
         async with anyio.create_task_group() as tasks:
             await tasks.start(be_busy)
-            with reception.visit(takers) as visit:
+            with admission.visit(takers) as visit:
                 for taker in takers:
                     async with visit.turn(taker):
                         pass
@@ -252,18 +252,18 @@ def test_message_that_one_handler_has_had_waits_for_the_other(run: Run) -> None:
 def test_what_waits_goes_back_at_once_when_the_bus_closes(run: Run) -> None:
     async def program() -> None:
         turns = OwnTurns(Terms(rate=None, concurrency=1), LoopClock())
-        reception, limited = Reception(concurrency=1), subscription(turns)
-        reception.open(1)
+        admission, limited = Admission(concurrency=1), subscription(turns)
+        admission.open(1)
         began = anyio.current_time()
 
         async def close() -> None:
             await anyio.sleep(1)
-            reception.close()
+            admission.close()
 
         async with turns.take(), anyio.create_task_group() as tasks:
             tasks.start_soon(close)
             for _ in range(2):
-                with reception.visit([limited]) as visit, pytest.raises(NoTurnError):
+                with admission.visit([limited]) as visit, pytest.raises(NoTurnError):
                     async with visit.turn(limited):
                         raise AssertionError
         assert anyio.current_time() - began == pytest.approx(1)

@@ -172,6 +172,22 @@ class TestSeveralProcesses:
         assert worker.stop() == 0
         descendants_end(after)
 
+    def test_one_that_dies_is_started_again_though_what_it_has_forked_lives(
+        self, workers: Workers
+    ) -> None:
+        """That one has the pipes open by whose end the death would show."""
+        worker = workers.begin("working:forking", "--processes", "2", "--owner", "w")
+        try:
+            worker.until(AT_WORK)
+            worker.until(AT_WORK)
+            os.kill(min(children(worker.process.pid)), signal.SIGKILL)
+            worker.until("has ended by itself (SIGKILL), and is started again")
+            worker.until(AT_WORK)
+        finally:
+            for note in workers.notes.find({"_id": {"$regex": "^forked "}}):
+                os.kill(int(note["_id"].split()[1]), signal.SIGKILL)
+        assert worker.stop() == 0
+
     def test_they_end_with_the_one_that_has_started_them(self, workers: Workers) -> None:
         worker = workers.begin("working:slow", "--processes", "2", service="payments")
         worker.until(AT_WORK)

@@ -15,10 +15,10 @@ import pymongo
 import pytest
 
 from sagaflow import OutcomeKind, SagaflowError
-from sagaflow.commands.running.desk import Desk
 from sagaflow.commands.running.owners import owning
 from sagaflow.commands.running.serving import Application, Serving
 from sagaflow.commands.running.settings import Settings
+from sagaflow.commands.running.shared_turns import SharedTurns
 from sagaflow.commands.running.status import Report
 from sagaflow.commands.running.supervising import Member
 from sagaflow.worker import Worker
@@ -126,4 +126,4 @@ async def test_who_is_told_while_a_process_starts_is_told(settings: Settings) ->
     stopping = anyio.Event()
     stopping.set()
     with anyio.fail_after(30):
-        assert await Member(settings, "w-1", Desk()).live(stopping) in (-signal.SIGTERM, 0)
+        assert await Member(settings, "w-1", SharedTurns()).live(stopping) in (-signal.SIGTERM, 0)

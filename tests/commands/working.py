@@ -172,6 +172,16 @@ class Till:
     """A service."""
 
 
+def forking(worker: Worker) -> None:
+    """Fork a process that has all that the worker has open, and outlives it."""
+    everything_of(worker)
+    pid = os.fork()
+    if not pid:
+        time.sleep(600)
+        os._exit(0)
+    is_first(f"forked {pid}")
+
+
 @asynccontextmanager
 async def entered(worker: Worker) -> AsyncGenerator[None]:
     """A factory with something to open and to close."""

@@ -50,8 +50,8 @@ ALLOWED = {
     ("rabbitmq.amqp", "importlib"),  # the client, named in the code, imported when used
     ("rabbitmq.amqp", "import_module"),
     ("demo.brokers", "subprocess"),  # a server that is installed, with arguments of its own
-    ("demo.program", "runpy"),  # the package's own command line
-    ("demo.spread", "subprocess"),  # this interpreter, with arguments of its own
+    ("demo.ends_with_parent", "runpy"),  # the package's own command line
+    ("demo.over_broker", "subprocess"),  # this interpreter, with arguments of its own
     ("demo.crash", "subprocess"),  # this interpreter, with arguments of its own
     ("mongo.embedded", "subprocess"),
 }

@@ -22,10 +22,11 @@ from attrs import define
 
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.log import about, get_logger
-from sagaflow.commands.running.desk import Caller
+from sagaflow.commands.running.forks import kept_from_forks
 from sagaflow.commands.running.process import logged, run_worker
 from sagaflow.commands.running.serving import Serving
 from sagaflow.commands.running.settings import Settings
+from sagaflow.commands.running.shared_turns import Caller
 from sagaflow.commands.running.stopping import end_now
 from sagaflow.commands.secrets import keeping_secrets
 
@@ -42,15 +43,18 @@ def main(output: int) -> int:
 
     :param output: the file that is the output of the parent.
     """
-    reports = os.dup(1)
+    orders, reports = os.dup(0), os.dup(1)  # which programs that the application starts do not get
     os.dup2(output, 1)
     os.close(output)
-    owner, line = _line(), _line()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    owner, line = _line(orders), _line(orders)
     if not line.endswith(b"\n"):
         return 1  # the parent has ended while it wrote
     caller = Caller(partial(os.write, reports))
     heard = _Heard(caller.hear)
-    Thread(target=_listen, args=(heard,), daemon=True).start()
+    Thread(target=_listen, args=(orders, heard), daemon=True).start()
     settings = Settings.of_json(line)
 
     @asynccontextmanager
@@ -61,7 +65,8 @@ def main(output: int) -> int:
             tasks.cancel_scope.cancel()
 
     name = owner.decode().strip()
-    with keeping_secrets(), logged(settings, name):
+    # By the end of these pipes the parent knows that this process has ended.
+    with kept_from_forks(orders, reports), keeping_secrets(), logged(settings, name):
         try:
             run_worker(settings, name, telling, caller.turns)
         except SagaflowError as exc:
@@ -82,11 +87,11 @@ async def _tell(serving: Serving, reports: int) -> None:
             await serving.progress.wait_for_change()
 
 
-def _line() -> bytes:
-    """Return a line of the input, and read nothing beyond: the rest is for the thread."""
+def _line(orders: int) -> bytes:
+    """Return a line of what the parent says, and read nothing beyond: that is for the thread."""
     line = b""
     while not line.endswith(b"\n"):
-        more = os.read(0, 1)
+        more = os.read(orders, 1)
         if not more:
             break
         line += more
@@ -104,9 +109,9 @@ class _Heard:
     portal: BlockingPortal | None = None
 
 
-def _listen(heard: _Heard) -> None:
+def _listen(orders: int, heard: _Heard) -> None:
     """Hand on what the parent says, and end this process with the parent."""
-    while line := _line():
+    while line := _line(orders):
         with suppress(RuntimeError):  # the worker is ending, and nobody waits for a turn
             if heard.portal is not None:
                 heard.portal.start_task_soon(heard.hear, line)

@@ -13,6 +13,7 @@ from typing import Final
 import anyio
 
 from sagaflow._model.errors import SagaflowError
+from sagaflow.commands.running.forks import kept_from_forks
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _OTHER: Final = re.compile(r"[^A-Za-z0-9_-]")
@@ -62,7 +63,8 @@ async def owning(owner: str, database: str | None, *, within: float = 2) -> Asyn
                     "own --owner, or run several with --processes"
                 )
             await anyio.sleep(_PAUSE)
-        yield
+        with kept_from_forks(held.fileno()):
+            yield
 
 
 def _bound(held: socket.socket, name: bytes) -> bool:

@@ -20,9 +20,9 @@ from sagaflow._engine.backoff import bound
 from sagaflow._model.errors import SagaflowError
 from sagaflow._model.log import about, get_logger
 from sagaflow.commands.running.child import WRONG
-from sagaflow.commands.running.desk import Desk, Window
 from sagaflow.commands.running.health import Address, answering
 from sagaflow.commands.running.settings import Settings
+from sagaflow.commands.running.shared_turns import SharedTurns, TurnsOfProcess
 from sagaflow.commands.running.status import Report
 from sagaflow.commands.running.stopping import end_now, stop_on_signal
 
@@ -46,9 +46,9 @@ def supervise(settings: Settings, processes: int, health: Address | None) -> Non
     """
 
     async def main() -> None:
-        desk = Desk()
+        shared = SharedTurns()
         names = [f"{settings.owner}-{n + 1}" for n in range(processes)]
-        crew = _Crew([Member(settings, name, desk) for name in names])
+        crew = _Crew([Member(settings, name, shared) for name in names])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop_on_signal, crew.stop, crew.end)
             async with answering(health, crew.report):
@@ -69,13 +69,13 @@ class Member:
     """A worker process, which is another one each time it is started.
 
     :ivar owner: its name, the same each time.
-    :ivar desk: where it takes its turns.
+    :ivar shared: where it takes its turns.
     :ivar has_been_ready: whether it was ready at any time.
     """
 
     settings: Settings
     owner: str
-    desk: Desk
+    shared: SharedTurns
     process: Process | None = field(default=None, init=False)
     has_been_ready: bool = field(default=False, init=False)
     _said: Report | None = field(default=None, init=False)
@@ -105,18 +105,18 @@ class Member:
                 lines = f"{self.owner}\n{self.settings.to_json()}\n"
                 await process.stdin.send(lines.encode())
             async with anyio.create_task_group() as tasks:
-                window = Window(self.desk, process.stdin.send, tasks)
-                await self._listen(BufferedByteReceiveStream(process.stdout), window)
+                turns = TurnsOfProcess(self.shared, process.stdin.send, tasks)
+                await self._listen(BufferedByteReceiveStream(process.stdout), turns)
                 tasks.cancel_scope.cancel()  # it has ended, and with it what it had taken
             status = await process.wait()
         self.process = self._said = None
         return status
 
-    async def _listen(self, reports: BufferedByteReceiveStream, window: Window) -> None:
+    async def _listen(self, reports: BufferedByteReceiveStream, turns: TurnsOfProcess) -> None:
         with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
             while True:
                 line = await reports.receive_until(b"\n", _LONGEST_REPORT)
-                if window.hear(line):
+                if turns.hear(line):
                     continue
                 self._said = Report.of_json(line)
                 self._said_at = anyio.current_time()

@@ -184,6 +184,20 @@ async def test_commit_that_is_refused_is_made_again(
     assert committed(kafka_cluster, inbox) == 1
 
 
+async def test_commits_that_are_refused_for_long_are_told_once(
+    open_bus: Open, inbox: str, kafka_cluster: KafkaCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = open_bus(operation_timeout=timedelta(seconds=1))
+    bus.subscribe(Noted, Seen().add)
+    kafka_cluster.fail(OFFSET_COMMIT, *[NOT_AUTHORIZED] * 5)
+    async with publishing(bus, Noted("s-1", 0)):
+        with anyio.fail_after(20):
+            while committed(kafka_cluster, inbox) != 1:
+                await anyio.sleep(0.05)
+    told = [record for record in caplog.records if "cannot be committed" in record.getMessage()]
+    assert len(told) == 1
+
+
 @define
 class Consumer:
     """Notes in which order it is asked for what."""

@@ -14,7 +14,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from sagaflow.bus import Rate
 from sagaflow.bus.rate import Terms
-from sagaflow.commands.running.desk import Asked, Caller, Desk, Window
+from sagaflow.commands.running.shared_turns import Asked, Caller, SharedTurns, TurnsOfProcess
 from sagaflow.testing import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ ONE = Terms(rate=None, concurrency=1)
 
 
 @asynccontextmanager
-async def process(desk: Desk) -> AsyncGenerator[tuple[Caller, TaskGroup]]:
+async def process(shared: SharedTurns) -> AsyncGenerator[tuple[Caller, TaskGroup]]:
     """A process that asks for turns; killing it is cancelling what it is given."""
     send, receive = anyio.create_memory_object_stream[bytes](100)
     async with send, receive, anyio.create_task_group() as tasks:
@@ -33,15 +33,15 @@ async def process(desk: Desk) -> AsyncGenerator[tuple[Caller, TaskGroup]]:
             await checkpoint()
             caller.hear(line)
 
-        window = Window(desk, answer, tasks)
-        tasks.start_soon(_hear, window, receive)
+        turns = TurnsOfProcess(shared, answer, tasks)
+        tasks.start_soon(_hear, turns, receive)
         yield caller, tasks
         tasks.cancel_scope.cancel()
 
 
-async def _hear(window: Window, receive: MemoryObjectReceiveStream[bytes]) -> None:
+async def _hear(turns: TurnsOfProcess, receive: MemoryObjectReceiveStream[bytes]) -> None:
     async for line in receive:
-        assert window.hear(line)
+        assert turns.hear(line)
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ async def test_report_is_not_about_turns() -> None:
         async def answer(line: bytes) -> None:
             raise AssertionError
 
-        assert not Window(Desk(), answer, tasks).hear(b'{"live": true}\n')
+        assert not TurnsOfProcess(SharedTurns(), answer, tasks).hear(b'{"live": true}\n')
 
 
 async def test_processes_wait_in_one_queue() -> None:
-    desk, order = Desk(), list[str]()
+    shared, order = SharedTurns(), list[str]()
 
     async def take(caller: Caller, name: str) -> None:
         async with caller.turns("pay", ONE).take() as begin:
@@ -72,7 +72,7 @@ async def test_processes_wait_in_one_queue() -> None:
             await anyio.wait_all_tasks_blocked()
             order.append(name)
 
-    async with process(desk) as (first, _), process(desk) as (second, _):
+    async with process(shared) as (first, _), process(shared) as (second, _):
         async with anyio.create_task_group() as tasks:
             for name, caller in (("a", first), ("b", second), ("c", first), ("d", second)):
                 tasks.start_soon(take, caller, name)
@@ -82,9 +82,9 @@ async def test_processes_wait_in_one_queue() -> None:
 
 
 async def test_other_names_and_other_limits_are_other_turns() -> None:
-    desk = Desk()
+    shared = SharedTurns()
     two = Terms(rate=None, concurrency=2)
-    async with process(desk) as (caller, _):
+    async with process(shared) as (caller, _):
         with anyio.fail_after(5):
             async with caller.turns("pay", ONE).take(), caller.turns("refund", ONE).take():
                 async with caller.turns("pay", two).take():
@@ -94,10 +94,10 @@ async def test_other_names_and_other_limits_are_other_turns() -> None:
 async def test_process_that_ends_lets_go_of_its_turns_and_its_calls_count() -> None:
     """One was killed in a call, and another one waits; a second call is an hour later."""
     clock = ManualClock()
-    desk = Desk(clock)
+    shared = SharedTurns(clock)
     hourly = Terms(rate=Rate(1, per=timedelta(hours=1)), concurrency=1)
-    async with process(desk) as (caller, _):
-        async with process(desk) as (killed, life):
+    async with process(shared) as (caller, _):
+        async with process(shared) as (killed, life):
             held = killed.turns("pay", hourly).take()
             begin = await held.__aenter__()
             begin()
@@ -116,8 +116,8 @@ async def test_process_that_ends_lets_go_of_its_turns_and_its_calls_count() -> N
 
 
 async def test_who_gives_up_is_passed_over() -> None:
-    desk = Desk()
-    async with process(desk) as (caller, _):
+    shared = SharedTurns()
+    async with process(shared) as (caller, _):
         turns = caller.turns("pay", ONE)
         async with turns.take():
             with anyio.move_on_after(0.05):

@@ -21,17 +21,17 @@ from rich.console import Console
 
 from sagaflow import MemoryBus, MemoryRepository, Orchestrator
 from sagaflow.commands.running.buses import bus_at
-from sagaflow.demo import brokers, program, services, spread
+from sagaflow.demo import brokers, ends_with_parent, over_broker, services
 from sagaflow.demo.books import Ledger
 from sagaflow.demo.brokers import BUSES, KAFKA, Broker, brokering
 from sagaflow.demo.example import orders
+from sagaflow.demo.over_broker import Demo
 from sagaflow.demo.plan import Refusal
 from sagaflow.demo.record import begin, resume
 from sagaflow.demo.report import Terminal, show
 from sagaflow.demo.run import run
 from sagaflow.demo.server import Server, serving
 from sagaflow.demo.settings import Settings, Watcher
-from sagaflow.demo.spread import Demo
 from sagaflow.exceptions import BusError, RepositoryError, SagaflowError
 from sagaflow.mongo import MongoRepository
 from sagaflow.worker import Worker
@@ -68,7 +68,7 @@ def test_programs_and_broker_are_killed_and_the_books_balance(server: Server) ->
     result = run(settings, Terminal(console, settings), lambda url: bus_at(url, None))
     assert result.reconciles, result.equations
     assert (result.states["completed"], result.states["failed"]) == (15, 15)
-    assert (result.placed, result.crashes.kills) == (30, len(spread.PROGRAMS) + 1)
+    assert (result.placed, result.crashes.kills) == (30, len(over_broker.PROGRAMS) + 1)
     show(console, result)
     said = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
     assert "messages through NATS at 127.0.0.1:" in said
@@ -137,8 +137,8 @@ def test_what_nothing_happens_to_is_given_up(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No program runs, or no database."""
-    monkeypatch.setattr(spread, "PROGRAMS", ())
-    monkeypatch.setattr(spread, "_PATIENCE", timedelta(milliseconds=300))
+    monkeypatch.setattr(over_broker, "PROGRAMS", ())
+    monkeypatch.setattr(over_broker, "_PATIENCE", timedelta(milliseconds=300))
     result = run(on(server, "mongodb"), Watcher())
     assert not result.reconciles
     assert result.states["awaiting_payment"] == 12
@@ -209,7 +209,7 @@ def test_a_program_ends_with_its_parent(server: Server) -> None:
 
     def ran(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [sys.executable, "-m", program.__name__, *arguments],
+            [sys.executable, "-m", ends_with_parent.__name__, *arguments],
             stdin=begun,
             capture_output=True,
             check=False,

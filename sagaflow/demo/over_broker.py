@@ -163,7 +163,7 @@ def crew_of(
         for factory, service, number in PROGRAMS:
             name = f"{program}-{service}-{number}"
             command = (
-                *(sys.executable, "-P", "-W", "ignore", "-m", "sagaflow.demo.program"),
+                *(sys.executable, "-P", "-W", "ignore", "-m", "sagaflow.demo.ends_with_parent"),
                 *("run", f"sagaflow.demo.services:{factory}", "--runtime", settings.runtime),
                 *("--service", f"{program}-{service}", "--owner", name),
             )

@@ -63,7 +63,7 @@ def _told(rate: Rate | None) -> tuple[int | None, int | None]:
 
 
 @define
-class Desk:
+class SharedTurns:
     """The turns of all subscriptions of a worker, by name and by what is allowed."""
 
     clock: Clock = field(factory=SystemClock)
@@ -96,14 +96,14 @@ class _Taken:
 
 
 @define(eq=False)
-class Window:
+class TurnsOfProcess:
     """Where one process is served, for as long as it lives.
 
     :ivar answer: gives the process a line.
     :ivar tasks: their end is the end of what the process has taken.
     """
 
-    desk: Desk
+    shared: SharedTurns
     answer: Callable[[bytes], Awaitable[None]]
     tasks: TaskGroup
     _taken: dict[int, _Taken] = field(factory=dict[int, _Taken], init=False)
@@ -138,7 +138,7 @@ class Window:
             del self._taken[asked.number]
 
     async def _give(self, asked: Asked, taken: _Taken) -> None:
-        async with self.desk.turns(asked).take() as begin:
+        async with self.shared.turns(asked).take() as begin:
             taken.is_given = True
             try:
                 async with self._answering:

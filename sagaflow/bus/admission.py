@@ -69,7 +69,7 @@ class Room:
 
 
 @define(eq=False)
-class Reception:
+class Admission:
     """Where the messages of one bus wait until they may be handled.
 
     :ivar concurrency: how many are handled at the same time.
@@ -150,12 +150,12 @@ class Reception:
 
 @define(eq=False)
 class Visit:
-    """A message that is at the reception.
+    """A message that asks to be admitted.
 
     :ivar rooms: where it still has to wait.
     """
 
-    reception: Reception
+    admission: Admission
     rooms: dict[Turns, Room]
     _longest: float = field(default=_LONGEST_WAIT, init=False)
 
@@ -166,7 +166,7 @@ class Visit:
         :raises NoTurnError: if that takes too long, or the bus is closed. Once a handler was called
             it does not take too long: that one would be called again.
         """
-        async with self.reception.slot(subscription.turns, self._longest) as begin:
+        async with self.admission.slot(subscription.turns, self._longest) as begin:
             self._longest = inf
             if begin is not None and subscription.turns is not None:
                 room = self.rooms.pop(subscription.turns)
